@@ -1,0 +1,31 @@
+"""Anomaly detection by classification: what a network cannot place among the kinds of normal is an anomaly."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oddkind.detector import Detector, fit_together
+    from oddkind.errors import InputError
+    from oddkind.readers import load_mnist
+    from oddkind.samples import Samples
+    from oddkind.scores import SCORES, Outputs
+
+__version__ = "0.1.0"
+__all__ = ["SCORES", "Detector", "InputError", "Outputs", "Samples", "fit_together", "load_mnist"]
+
+_HOME = {
+    "Detector": "detector",
+    "InputError": "errors",
+    "Outputs": "scores",
+    "SCORES": "scores",
+    "Samples": "samples",
+    "fit_together": "detector",
+    "load_mnist": "readers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, not on import: `oddkind --help` must not wait for torch.
+    if name in _HOME:
+        return getattr(import_module(f"oddkind.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,117 @@
+"""From scores and logits to probabilities that can be believed: temperature, calibration error, thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from oddkind.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+def fit_temperature(logits: Array, targets: Array, *, bounds: tuple[float, float] = (0.05, 20.0)) -> float:
+    """Temperature that makes held-out normal samples most likely: argmin_T −Σ log softmax(z/T)_target.
+
+    logits [N, C], targets [N]; the likelihood is concave in 1/T, so the optimum is unique; a network that
+    makes no mistake on the held-out part would ask for T → 0 and gets the lower bound. Guo et al., "On
+    calibration of modern neural networks", ICML 2017.
+
+    Raises
+    ------
+    InputError
+        Where there are no samples.
+    """
+    if len(logits) == 0:
+        raise InputError("fitting the temperature needs held-out samples; there are 0")
+    logits = np.asarray(logits, float)
+    rows = np.arange(len(logits))
+
+    def mean_nll(log_inverse: float) -> float:
+        return float(-log_softmax(logits * np.exp(log_inverse), axis=1)[rows, targets].mean())
+
+    low, high = (-np.log(bound) for bound in reversed(bounds))
+    return float(np.exp(-minimize_scalar(mean_nll, bounds=(low, high), method="bounded").x))
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Confidence against accuracy in equal-width bins; empty bins hold NaN.
+
+    Attributes
+    ----------
+    edges : array [bins + 1]
+    confidence, accuracy : array [bins]
+        Mean predicted probability, and the part predicted right.
+    count : int array [bins]
+    """
+
+    edges: Array
+    confidence: Array
+    accuracy: Array
+    count: Array
+
+    @property
+    def expected_error(self) -> float:
+        """Expected calibration error, Σ_b (n_b / N) |accuracy_b − confidence_b|, in [0, 1].
+
+        Naeini et al., AAAI 2015; Guo et al., ICML 2017.
+        """
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float(np.nansum(gaps * self.count) / self.count.sum())
+
+
+def reliability(logits: Array, targets: Array, *, temperature: float = 1.0, bins: int = 15) -> Reliability:
+    """Compare confidence max softmax(z/T) with accuracy; logits [N, C], targets [N].
+
+    Raises
+    ------
+    InputError
+        Where there are no samples.
+    """
+    if len(logits) == 0:
+        raise InputError("a reliability diagram needs samples; there are 0")
+    probabilities = softmax(np.asarray(logits, float) / temperature, axis=1)
+    confidence = probabilities.max(1)
+    right = probabilities.argmax(1) == targets
+    edges = np.linspace(0, 1, bins + 1)
+    index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)  # bins (a, b]
+    count = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return Reliability(
+            edges,
+            np.bincount(index, confidence, bins) / count,
+            np.bincount(index, right, bins) / count,
+            count,
+        )
+
+
+def conformal_threshold(scores: Array, false_alarm_rate: float) -> float:
+    """Threshold above which at most `false_alarm_rate` of new normal samples fall, from held-out ones [n].
+
+    The ⌈(n + 1)(1 − rate)⌉-th smallest held-out score: if new samples are exchangeable with the held-out
+    ones, P(score > threshold) ≤ rate, whatever the score. Vovk et al., "Algorithmic learning in a random
+    world", 2005; Papadopoulos et al., "Inductive confidence machines", ECML 2002.
+
+    Raises
+    ------
+    InputError
+        Where the rate is not in (0, 1), or n is too small for it: 1 / (n + 1) > rate.
+    """
+    if not 0 < false_alarm_rate < 1:
+        raise InputError(f"false_alarm_rate={false_alarm_rate!r}; it must lie between 0 and 1")
+    n = len(scores)
+    # Rounded first: (n + 1)(1 − rate) of 0.05 and 19 is 19.000000000000004 in floating point.
+    rank = int(np.ceil(np.round((n + 1) * (1 - false_alarm_rate), 9)))
+    if rank > n:
+        needed = int(np.ceil(np.round(1 / false_alarm_rate, 9))) - 1
+        raise InputError(
+            f"a false-alarm rate of {false_alarm_rate:g} can be promised from {needed} held-out normal samples on; "
+            f"there are {n}. Pass more samples, or raise false_alarm_rate or validation_fraction"
+        )
+    return float(np.partition(np.asarray(scores, float), rank - 1)[rank - 1])

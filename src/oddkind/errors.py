@@ -1,0 +1,5 @@
+"""The exceptions oddkind raises by itself."""
+
+
+class InputError(ValueError):
+    """Data or a parameter that cannot be used: says what was wrong, where, and what would be right."""

@@ -1,0 +1,40 @@
+"""How good a score is, and how sure we are of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from oddkind.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+def auc(anomalous: Array, scores: Array) -> float:
+    """Area under the ROC curve: the chance that an anomaly scores above a normal sample, ties counting half.
+
+    anomalous bool [N], scores [N].
+
+    Raises
+    ------
+    InputError
+        Where one of the two kinds is missing.
+    """
+    anomalous = np.asarray(anomalous, bool)
+    if anomalous.all() or not anomalous.any():
+        raise InputError(f"AUC needs normal and anomalous samples; all {len(anomalous)} are of one kind")
+    return float(roc_auc_score(anomalous, scores))
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Student's t interval for the mean of independent runs; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    mean, error = np.mean(values), stats.sem(values)
+    half = float(error * stats.t.ppf((1 + level) / 2, len(values) - 1))
+    return float(mean) - half, float(mean) + half

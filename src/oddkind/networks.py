@@ -1,0 +1,132 @@
+"""Networks that return `(logits, features)`: the lecture's CNN, and one small network per kind of input."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from oddkind.errors import InputError
+
+Builder = Callable[[tuple[int, ...], int], nn.Module]
+
+
+class LectureCNN(nn.Module):
+    """The classifier of the KAIST lecture: three 2×2 convolutions of stride 2, then one linear layer.
+
+    [B, C, H, W] → logits [B, n_classes], features [B, 8 · ⌊H/8⌋ · ⌊W/8⌋] (72 for 28 × 28). As in the lecture,
+    rows and columns that no 2×2 patch covers are dropped.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        if len(input_shape) != 3 or min(input_shape[1:]) < 8:
+            raise InputError(f"network 'lecture' reads pictures [N, C, H, W] of at least 8 × 8; got {input_shape}")
+        channels, height, width = input_shape
+        self.feature_extractor = nn.Sequential(
+            nn.Conv2d(channels, 2, kernel_size=2, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(2, 4, kernel_size=2, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(4, 8, kernel_size=2, stride=2),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(8 * (height // 8) * (width // 8), n_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and features."""
+        features = self.feature_extractor(x).flatten(1)
+        return self.classifier(features), features
+
+
+class MLP(nn.Module):
+    """Two hidden layers for vectors: [B, D] → logits [B, n_classes], features [B, 64]."""
+
+    def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        if len(input_shape) != 1:
+            raise InputError(f"network 'mlp' reads vectors [N, D]; got samples of shape {input_shape}")
+        self.feature_extractor = nn.Sequential(nn.Linear(input_shape[0], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
+        self.classifier = nn.Linear(64, n_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and features."""
+        features = self.feature_extractor(x)
+        return self.classifier(features), features
+
+
+class SignalCNN(nn.Module):
+    """Three strided 1-D convolutions averaged over time: [B, C, T] → logits [B, n_classes], features [B, 32]."""
+
+    def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        if len(input_shape) != 2:
+            raise InputError(f"network 'signal' reads signals [N, C, T]; got samples of shape {input_shape}")
+        self.feature_extractor = nn.Sequential(
+            nn.Conv1d(input_shape[0], 16, kernel_size=9, stride=4, padding=4),
+            nn.ReLU(),
+            nn.Conv1d(16, 32, kernel_size=5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv1d(32, 32, kernel_size=5, stride=2, padding=2),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(32, n_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and features."""
+        features = self.feature_extractor(x).mean(-1)
+        return self.classifier(features), features
+
+
+NETWORKS: dict[str, Builder] = {"lecture": LectureCNN, "mlp": MLP, "signal": SignalCNN}
+
+# By the rank of one sample: [D], [C, T], [C, H, W].
+_AUTO = {1: "mlp", 2: "signal", 3: "lecture"}
+
+
+def build(network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+    """Make the network for samples of `input_shape`, its initial weights drawn from `seed` alone.
+
+    Parameters
+    ----------
+    network : str, callable or nn.Module
+        "auto" (by input shape) or a name of `NETWORKS`; a callable `(input_shape, n_classes) → nn.Module`; or
+        a module, which is copied with the weights it has. A module takes [B, *input_shape] and returns
+        `(logits [B, n_classes], features [B, D])`.
+
+    Raises
+    ------
+    InputError
+        Where the name is unknown, or the network does not return what it must.
+    """
+    if isinstance(network, str):
+        name = _AUTO[len(input_shape)] if network == "auto" else network
+        if name not in NETWORKS:
+            raise InputError(f"network={network!r}; known are 'auto', {', '.join(map(repr, NETWORKS))}")
+        network = NETWORKS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = copy.deepcopy(network) if isinstance(network, nn.Module) else network(input_shape, n_classes)
+        _check(module, input_shape, n_classes)
+    return module
+
+
+def _check(module: nn.Module, input_shape: tuple[int, ...], n_classes: int) -> None:
+    """Refuse a network whose answer to two blank samples has the wrong form."""
+    name = type(module).__name__
+    module.eval()
+    try:
+        with torch.no_grad():
+            answer = module(torch.zeros(2, *input_shape, device=next(module.parameters()).device))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"network {name} does not read samples of shape {input_shape}: {error}") from error
+    if not (isinstance(answer, tuple) and len(answer) == 2):
+        raise InputError(f"network {name} returned {type(answer).__name__}; it must return (logits, features)")
+    shapes = [tuple(part.shape) for part in answer]
+    if shapes[0] != (2, n_classes) or len(shapes[1]) != 2 or shapes[1][0] != 2:
+        raise InputError(
+            f"network {name} returned shapes {shapes[0]} and {shapes[1]} for 2 samples; "
+            f"the task needs logits (2, {n_classes}) and features (2, D)"
+        )

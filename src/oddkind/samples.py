@@ -1,0 +1,125 @@
+"""`Samples`, the record every reader returns, and fair ways to hold a part of it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import GroupShuffleSplit
+
+from oddkind.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs with what is known of them.
+
+    Attributes
+    ----------
+    inputs : array [N, ...]
+        Vectors [N, D], signals [N, C, T] or pictures [N, C, H, W]; uint8 or float.
+    labels : array [N] or None
+        Internal labels: kinds of normal, such as digit, machine id or load.
+    anomalous : bool array [N] or None
+        Which samples are known anomalies.
+    groups : array [N] or None
+        What must not be torn apart by a split: the recording, session or tile a sample was cut from.
+    name : str
+        Where the samples came from, for titles and messages.
+    """
+
+    inputs: Array
+    labels: Array | None = None
+    anomalous: Array | None = None
+    groups: Array | None = None
+    name: str = "samples"
+
+    def __post_init__(self) -> None:
+        for field in ("labels", "anomalous", "groups"):
+            values = getattr(self, field)
+            if values is not None and np.shape(values) != (len(self.inputs),):
+                raise InputError(
+                    f"{self.name}: {field} has shape {np.shape(values)}; "
+                    f"{len(self.inputs)} inputs need one value each, ({len(self.inputs)},)"
+                )
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, rows: slice | Array | Sequence[int]) -> Samples:
+        """Return the chosen rows of every field."""
+
+        def take(values: Array | None) -> Array | None:
+            return None if values is None else values[rows]
+
+        return replace(
+            self,
+            inputs=self.inputs[rows],
+            labels=take(self.labels),
+            anomalous=take(self.anomalous),
+            groups=take(self.groups),
+        )
+
+
+def holdout(
+    n_samples: int,
+    fraction: float,
+    random_state: np.random.RandomState,
+    *,
+    labels: Array | None = None,
+    groups: Array | None = None,
+) -> tuple[Array, Array]:
+    """Split row numbers into a part to learn from and a part held out, both sorted.
+
+    Every label keeps its share in both parts (to within one sample) and at least one sample to
+    learn from. With `groups`, whole groups are held out instead: samples of one group never stand
+    on both sides.
+
+    Parameters
+    ----------
+    n_samples : int
+        How many samples there are.
+    fraction : float
+        The part to hold out, in [0, 1). Rounded to whole samples (or groups), at least one when above 0.
+    random_state : RandomState
+        Decides which ones.
+    labels, groups : array [n_samples] or None
+        As in `Samples`.
+
+    Returns
+    -------
+    learn, held_out : int arrays
+        Together every row once.
+
+    Raises
+    ------
+    InputError
+        Where nothing would be left to learn from.
+    """
+    if fraction == 0:
+        return np.arange(n_samples), np.arange(0)
+    if groups is not None:
+        n_groups = len(np.unique(groups))
+        if n_groups < 2:
+            raise InputError("all samples are of one group; holding out whole groups needs at least 2")
+        splitter = GroupShuffleSplit(1, test_size=max(1, round(fraction * n_groups)), random_state=random_state)
+        learn, held_out = next(splitter.split(np.empty(n_samples), groups=groups))
+        return np.sort(learn), np.sort(held_out)
+    shuffled = random_state.permutation(n_samples)
+    kinds = np.zeros(n_samples, int) if labels is None else np.unique(labels, return_inverse=True)[1]
+    _, first = np.unique(kinds[shuffled], return_index=True)
+    candidates = np.delete(shuffled, first)  # each kind's first in the shuffle stays to be learnt from
+    if len(candidates) == 0:
+        raise InputError(
+            f"{n_samples} samples of {len(first)} labels leave none to hold out; give each label 2 or more"
+        )
+    candidates = candidates[np.argsort(kinds[candidates], kind="stable")]
+    n_held = min(len(candidates), max(1, round(fraction * n_samples)))
+    # Every (1/fraction)-th of the candidates in label order: each label in its share, the total exact.
+    held_out = np.sort(candidates[np.arange(n_held) * len(candidates) // n_held])
+    return np.delete(np.arange(n_samples), held_out), held_out

@@ -1,0 +1,267 @@
+"""Anomaly scores: pure functions of what a network said, higher = more anomalous.
+
+The functions work on plain arrays and can be checked by hand. `SCORES` names them and says how each
+reads an `Outputs` record: it is scored view by view, and the views of a sample are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax, logsumexp
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.neighbors import NearestNeighbors
+
+from oddkind.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a network said of N samples, each seen in V views (V = 1 without known transforms).
+
+    Class number l·V + v stands for internal label l under known transform v.
+
+    Attributes
+    ----------
+    logits : array [N, V, C]
+        Before the softmax; no temperature applied.
+    features : array [N, V, D]
+        What the last layer reads.
+    targets : int array [N, V] or None
+        The class each view truly is, where it is known: always the transform, and the internal label
+        if it was given. None when there are internal labels and they were not given.
+    """
+
+    logits: Array
+    features: Array
+    targets: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def __getitem__(self, rows: Any) -> Outputs:
+        """Return the outputs of the chosen samples."""
+        targets = None if self.targets is None else self.targets[rows]
+        return Outputs(self.logits[rows], self.features[rows], targets)
+
+    @property
+    def n_views(self) -> int:
+        """How many views each sample was seen in, V."""
+        return int(self.logits.shape[1])
+
+    def transform_logits(self) -> Array:
+        """Log-odds of the V transforms alone, [N, V, V]: log Σ_l exp z_{l·V+v}, summed over internal labels."""
+        n, v, c = self.logits.shape
+        return logsumexp(self.logits.reshape(n, v, c // v, v), axis=2)
+
+
+def softmax(logits: Array, temperature: float = 1.0) -> Array:
+    """Probabilities over the last axis, softmax(z / T)."""
+    return np.exp(log_softmax(logits / temperature, axis=-1))
+
+
+def msp(logits: Array, temperature: float = 1.0) -> Array:
+    """1 − maximum softmax probability, 1 − max_c softmax(z / T)_c; [..., C] → [...].
+
+    Hendrycks & Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in
+    neural networks", ICLR 2017; temperature as in Liang et al. (ODIN), ICLR 2018.
+    """
+    # As a sum of the other classes: 1 − p would round to 0 for every confident sample and tie them.
+    probabilities = np.sort(softmax(np.asarray(logits, float), temperature), axis=-1)
+    return probabilities[..., :-1].sum(-1)
+
+
+def max_logit(logits: Array) -> Array:
+    """Minus the largest logit, −max_c z_c; [..., C] → [...].
+
+    Hendrycks et al., "Scaling out-of-distribution detection for real-world settings", ICML 2022.
+    """
+    return -np.max(logits, axis=-1)
+
+
+def energy(logits: Array, temperature: float = 1.0) -> Array:
+    """Free energy, −T log Σ_c exp(z_c / T); [..., C] → [...].
+
+    Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020.
+    """
+    return -temperature * logsumexp(np.asarray(logits, float) / temperature, axis=-1)
+
+
+def entropy(logits: Array, temperature: float = 1.0) -> Array:
+    """Entropy of the softmax in nats, −Σ_c p_c log p_c with p = softmax(z / T); [..., C] → [...].
+
+    Shannon 1948; as an anomaly score e.g. Macêdo et al., "Entropic out-of-distribution detection", 2021.
+    """
+    log_p = log_softmax(np.asarray(logits, float) / temperature, axis=-1)
+    return -(np.exp(log_p) * log_p).sum(-1)
+
+
+def target_nll(logits: Array, targets: Array, temperature: float = 1.0) -> Array:
+    """Negative log-likelihood of the known class in nats, −log softmax(z / T)_target; [..., C], [...] → [...].
+
+    For a known label (Giri et al., "Self-supervised classification for detecting anomalous sounds",
+    DCASE 2020) or a known transform (Golan & El-Yaniv, "Deep anomaly detection using geometric
+    transformations", NeurIPS 2018; Bergman & Hoshen, GOAD, ICLR 2020).
+    """
+    log_p = log_softmax(np.asarray(logits, float) / temperature, axis=-1)
+    return -np.take_along_axis(log_p, np.asarray(targets)[..., None], axis=-1)[..., 0]
+
+
+def circular_distance(v_views: int) -> Array:
+    """How far apart turn i and turn j of V equal turns are, [V, V]: min(|i − j|, V − |i − j|)."""
+    apart = np.abs(np.subtract.outer(np.arange(v_views), np.arange(v_views)))
+    return np.minimum(apart, v_views - apart)
+
+
+def rotation_distance(logits: Array) -> Array:
+    """Circular distance from the predicted turn to the true one; logits [N, V, V] → [N, V], in turns.
+
+    View v is the sample turned v times: min(|pred − v|, V − |pred − v|), the score of the KAIST lecture's
+    RotNet exercise (RotNet: Gidaris et al., "Unsupervised representation learning by predicting image
+    rotations", ICLR 2018).
+    """
+    views = logits.shape[1]
+    return circular_distance(views)[logits.argmax(-1), np.arange(views)]
+
+
+def expected_rotation_distance(logits: Array, temperature: float = 1.0) -> Array:
+    """Mean circular distance under the predicted probabilities; logits [N, V, V] → [N, V], in turns.
+
+    Σ_r softmax(z / T)_r · min(|r − v|, V − |r − v|): as `rotation_distance`, but without its ties.
+    """
+    views = logits.shape[1]
+    return (softmax(np.asarray(logits, float), temperature) * circular_distance(views).T).sum(-1)
+
+
+def neighbour_distance(features: Array, reference: Array, *, k: int = 1, metric: str = "cosine") -> Array:
+    """Distance to the k-th nearest normal sample; features [N, D], reference [R, D] → [N].
+
+    "euclidean" is ‖a − b‖; "cosine" is 1 − a·b / (‖a‖ ‖b‖), in [0, 2]. A zero vector is at cosine distance
+    1 from everything but another zero vector. Ramaswamy et al., SIGMOD 2000; on learned features: Sun et al.,
+    "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
+
+    Raises
+    ------
+    InputError
+        Where k is not in 1…R or the metric is unknown.
+    """
+    if metric not in ("cosine", "euclidean"):
+        raise InputError(f"metric={metric!r}; known are 'cosine' and 'euclidean'")
+    if not 1 <= k <= len(reference):
+        raise InputError(f"k={k}; {len(reference)} normal samples allow 1 to {len(reference)}")
+    if metric == "cosine":
+        # On the unit sphere the two metrics agree: ‖a − b‖² = 2 (1 − a·b).
+        features, reference = (_unit(values) for values in (features, reference))
+    finder = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(np.ascontiguousarray(reference))
+    distance = finder.kneighbors(np.ascontiguousarray(features))[0][:, -1]
+    return distance**2 / 2 if metric == "cosine" else distance
+
+
+def _unit(features: Array) -> Array:
+    """Rows scaled to length 1, with one coordinate more that is 1 for a zero row, so that it too has length 1."""
+    features = np.asarray(features, np.float32)
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.hstack([features / np.where(length > 0, length, 1), length == 0], dtype=np.float32)
+
+
+def mahalanobis(features: Array, reference: Array, classes: Array) -> Array:
+    """Squared Mahalanobis distance to the nearest class mean; features [N, D], reference [R, D], classes [R] → [N].
+
+    min_c (f − μ_c)ᵀ Σ⁺ (f − μ_c) with one covariance Σ shared by the classes (pseudo-inverse: features that
+    never vary carry no distance). Lee et al., "A simple unified framework for detecting out-of-distribution
+    samples and adversarial attacks", NeurIPS 2018.
+    """
+    known, index = np.unique(classes, return_inverse=True)
+    reference = np.asarray(reference, float)
+    means = np.stack([reference[index == c].mean(0) for c in range(len(known))])
+    precision = EmpiricalCovariance(assume_centered=True).fit(reference - means[index]).precision_
+    apart = np.asarray(features, float)[:, None] - means
+    return np.einsum("ncd,de,nce->nc", apart, precision, apart, optimize=True).min(1)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A named score.
+
+    Attributes
+    ----------
+    compute : callable (outputs, reference, temperature) → [N]
+        `reference` is the `Outputs` of the normal samples learnt from, or None where `needs_reference` is false.
+    needs_reference, needs_rotations : bool
+        What it cannot do without.
+    formula : str
+        One line for tables.
+    """
+
+    compute: Callable[[Outputs, Outputs | None, float], Array]
+    formula: str
+    needs_reference: bool = False
+    needs_rotations: bool = False
+
+
+def _of_target(outputs: Outputs, _: Outputs | None, temperature: float) -> Array:
+    if outputs.targets is not None:
+        return target_nll(outputs.logits, outputs.targets, temperature).mean(1)
+    if outputs.n_views > 1:  # the label is not known, but the transform is
+        logits = Outputs(outputs.logits / temperature, outputs.features).transform_logits()
+        return target_nll(logits, np.broadcast_to(np.arange(outputs.n_views), logits.shape[:2])).mean(1)
+    raise InputError("score 'target-nll' compares with a known label: pass the labels of the samples too")
+
+
+def _per_kind(
+    distance: Callable[[Array, Array, Array], Array],
+) -> Callable[[Outputs, Outputs | None, float], Array]:
+    """Score every view against the normal samples' same view and, where the label is known, same label."""
+
+    def compute(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
+        if reference is None or reference.targets is None:
+            raise InputError("this score compares with normal samples: pass their Outputs, targets included")
+        result = np.empty(outputs.logits.shape[:2])
+        for view in range(outputs.n_views):
+            features, normal, kinds = (
+                outputs.features[:, view],
+                reference.features[:, view],
+                reference.targets[:, view],
+            )
+            if outputs.targets is None:
+                result[:, view] = distance(features, normal, kinds)
+                continue
+            for kind in np.unique(outputs.targets[:, view]):
+                of, among = outputs.targets[:, view] == kind, kinds == kind
+                result[of, view] = distance(features[of], normal[among], kinds[among])
+        return result.mean(1)
+
+    return compute
+
+
+def neighbours(k: int = 1, metric: str = "cosine") -> Callable[[Outputs, Outputs | None, float], Array]:
+    """Return the score "distance to the k-th nearest neighbour among normal samples", for `Score.compute`."""
+    return _per_kind(lambda features, normal, _: neighbour_distance(features, normal, k=k, metric=metric))
+
+
+SCORES: dict[str, Score] = {
+    "msp": Score(lambda o, _, t: msp(o.logits, t).mean(1), "1 − max softmax(z/T)"),
+    "max-logit": Score(lambda o, _, t: max_logit(o.logits).mean(1), "−max z"),
+    "energy": Score(lambda o, _, t: energy(o.logits, t).mean(1), "−T log Σ exp(z/T)"),
+    "entropy": Score(lambda o, _, t: entropy(o.logits, t).mean(1), "−Σ p log p, p = softmax(z/T)"),
+    "target-nll": Score(_of_target, "−log softmax(z/T) of the known label or transform"),
+    "rotation-distance": Score(
+        lambda o, _, t: rotation_distance(o.transform_logits()).mean(1),
+        "min(|pred − true|, V − |pred − true|)",
+        needs_rotations=True,
+    ),
+    "expected-rotation-distance": Score(
+        lambda o, _, t: expected_rotation_distance(Outputs(o.logits / t, o.features).transform_logits()).mean(1),
+        "Σ p(r) min(|r − true|, V − |r − true|)",
+        needs_rotations=True,
+    ),
+    "cosine-neighbours": Score(neighbours(), "1 − cos(f, nearest normal f)", needs_reference=True),
+    "euclidean-neighbours": Score(neighbours(metric="euclidean"), "‖f − nearest normal f‖", needs_reference=True),
+    "mahalanobis": Score(_per_kind(mahalanobis), "min (f − μ)ᵀ Σ⁺ (f − μ)", needs_reference=True),
+}

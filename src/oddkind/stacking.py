@@ -1,0 +1,114 @@
+"""Many networks of one form as a single function with a model axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from oddkind.networks import MLP, LectureCNN
+
+Parameters = dict[str, Tensor]
+
+
+class Stack:
+    """M networks of the same form, run and differentiated as one.
+
+    Parameters
+    ----------
+    networks : sequence of M modules
+        Their weights are copied in; `unstack` copies them back.
+    device : torch device
+
+    Attributes
+    ----------
+    weights : tensor [M, P]
+        All parameters, a row a model. `parameters` are differentiable views into it, [M, ...] each.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], device: torch.device) -> None:
+        self.networks = [network.to(device).train() for network in networks]
+        rows = [torch.cat([p.detach().flatten() for p in n.parameters()]) for n in self.networks]
+        self.weights = torch.stack(rows)
+        self.parameters: Parameters = {}
+        start = 0
+        for name, parameter in networks[0].named_parameters():
+            part = self.weights[:, start : start + parameter.numel()]
+            self.parameters[name] = part.view(len(networks), *parameter.shape).detach().requires_grad_()
+            start += parameter.numel()
+        self._native = _NATIVE.get(type(networks[0]))
+
+    def arrange(self, x: Tensor) -> Tensor:
+        """Bring inputs [n, ...] into the order in which `logits` reads them, once, before training."""
+        return x if self._native is None else self._native[0](x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Run every model on its own batch: arranged inputs [M, B, ...] → logits [M, C, B]."""
+        if self._native is not None:
+            return self._native[1](self.parameters, x)
+        one = self.networks[0]
+
+        def run(parameters: Parameters, batch: Tensor) -> Tensor:
+            logits: Tensor = functional_call(one, parameters, (batch,))[0]
+            return logits
+
+        if len(self.networks) == 1:  # without vmap, layers with a state (batch norm) work too
+            return run({name: p[0] for name, p in self.parameters.items()}, x[0]).T[None]
+        return vmap(run, randomness="different")(self.parameters, x).transpose(1, 2)
+
+    def unstack(self) -> None:
+        """Copy the weights back into the networks, ready to predict."""
+        for network, row in zip(self.networks, self.weights, strict=True):
+            nn.utils.vector_to_parameters(row, network.parameters())
+            network.eval()
+
+
+def stackable(network: nn.Module) -> bool:
+    """Whether M > 1 of these can be trained as one: layers with a state of their own (batch norm) cannot."""
+    return type(network) in _NATIVE or not any(True for _ in network.buffers())
+
+
+def _arrange_patches(x: Tensor) -> Tensor:
+    """Order pixels so that each 2×2 convolution of `LectureCNN` is one matrix product; [n, C, H, W] → [n, P].
+
+    The slowest axes are what the first layer sums over (channel and its 2×2 patch), then the place in the
+    second layer's patch, then in the third's, then the position: so every layer's output, read in the order
+    it lies in memory, is the next layer's matrix of patches.
+    """
+    n, channels, height, width = x.shape
+    h, w = height // 8, width // 8
+    # [n, C, h, y3, y2, y1, w, x3, x2, x1] → [n, C, y1, x1, y2, x2, y3, x3, h, w]
+    cells = x[:, :, : 8 * h, : 8 * w].reshape(n, channels, h, 2, 2, 2, w, 2, 2, 2)
+    return cells.permute(0, 1, 5, 9, 4, 8, 3, 7, 2, 6).flatten(1).contiguous()
+
+
+def _lecture_logits(parameters: Parameters, x: Tensor) -> Tensor:
+    """`LectureCNN` for every model, [M, B, P] → [M, C, B], the long axis last: so the products run fastest."""
+    models, batch, _ = x.shape
+    w = iter(parameters.values())
+    # [M, pixels, B]; layer: [M, out, in · 4] @ [M, in · 4, places · B]
+    h = x.transpose(1, 2).contiguous()
+    for _ in range(3):
+        weight, bias = next(w).flatten(2), next(w)
+        h = torch.baddbmm(bias[..., None], weight, h.view(models, weight.shape[2], -1)).relu_()
+    weight, bias = next(w), next(w)
+    return torch.baddbmm(bias[..., None], weight, h.view(models, -1, batch))
+
+
+def _mlp_logits(parameters: Parameters, x: Tensor) -> Tensor:
+    """`MLP` for every model, [M, B, D] → [M, C, B]."""
+    w = iter(parameters.values())
+    h = x
+    for _ in range(2):
+        weight, bias = next(w), next(w)
+        h = torch.baddbmm(bias[:, None], h, weight.mT).relu_()
+    weight, bias = next(w), next(w)
+    return torch.baddbmm(bias[..., None], weight, h.mT)
+
+
+_NATIVE: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Parameters, Tensor], Tensor]]] = {
+    LectureCNN: (_arrange_patches, _lecture_logits),
+    MLP: (lambda x: x, _mlp_logits),
+}
