@@ -114,7 +114,14 @@ def train_settings(
     return trained
 
 
-def evaluate(settings: Sequence[Setting], trained: Trained, train: Samples, test: Samples) -> Result:
+def evaluate(
+    settings: Sequence[Setting],
+    trained: Trained,
+    train: Samples,
+    test: Samples,
+    *,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> Result:
     """Score the test part with every setting and every seed of its trained networks.
 
     Raises
@@ -136,6 +143,7 @@ def evaluate(settings: Sequence[Setting], trained: Trained, train: Samples, test
                 temperature = detector.temperature_ if setting.temperature == "fit" else setting.temperature
                 scores = SCORES[setting.score].compute(outputs, reference, temperature)
                 found[setting].append(auc(test.anomalous, scores))
+                on_progress(sum(map(len, found.values())) / (len(settings) * len(detectors)))
     rows = []
     for setting, values in found.items():
         detectors = trained[setting.task, setting.label_smoothing]

@@ -39,15 +39,25 @@ class Stack:
             self.parameters[name] = part.view(len(networks), *parameter.shape).detach().requires_grad_()
             start += parameter.numel()
         self._native = _NATIVE.get(type(networks[0]))
+        self._batch: Tensor | None = None
 
     def arrange(self, x: Tensor) -> Tensor:
         """Bring inputs [n, ...] into the order in which `logits` reads them, once, before training."""
         return x if self._native is None else self._native[0](x)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Run every model on its own batch: arranged inputs [M, B, ...] → logits [M, C, B]."""
+        """Run every model on its own batch: arranged inputs [M, B, ...], uint8 or float32 → logits [M, C, B].
+
+        A batch stays valid for the gradient until the next call.
+        """
         if self._native is not None:
-            return self._native[1](self.parameters, x)
+            x = self._native[1](x)
+        # Memory kept from batch to batch: fresh pages would cost more than the arithmetic.
+        if self._batch is None or self._batch.shape != x.shape:
+            self._batch = torch.empty(x.shape, device=x.device)
+        x = as_float(x, out=self._batch)
+        if self._native is not None:
+            return self._native[2](self.parameters, x)
         one = self.networks[0]
 
         def run(parameters: Parameters, batch: Tensor) -> Tensor:
@@ -63,6 +73,13 @@ class Stack:
         for network, row in zip(self.networks, self.weights, strict=True):
             nn.utils.vector_to_parameters(row, network.parameters())
             network.eval()
+
+
+def as_float(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """What a network reads, in `out` if given: uint8 becomes 0 … 1, floats stay."""
+    out = torch.empty(x.shape, device=x.device) if out is None else out
+    out.copy_(x)
+    return out.mul_(1 / 255) if x.dtype == torch.uint8 else out
 
 
 def stackable(network: nn.Module) -> bool:
@@ -84,31 +101,36 @@ def _arrange_patches(x: Tensor) -> Tensor:
     return cells.permute(0, 1, 5, 9, 4, 8, 3, 7, 2, 6).flatten(1).contiguous()
 
 
-def _lecture_logits(parameters: Parameters, x: Tensor) -> Tensor:
-    """`LectureCNN` for every model, [M, B, P] → [M, C, B], the long axis last: so the products run fastest."""
-    models, batch, _ = x.shape
+def _lecture_logits(parameters: Parameters, h: Tensor) -> Tensor:
+    """`LectureCNN` for every model, [M, P, B] → [M, C, B]; with the long axis last the products run fastest."""
+    models, _, batch = h.shape
     w = iter(parameters.values())
-    # [M, pixels, B]; layer: [M, out, in · 4] @ [M, in · 4, places · B]
-    h = x.transpose(1, 2).contiguous()
-    for _ in range(3):
+    for _ in range(3):  # [M, out, in · 4] @ [M, in · 4, places · B]
         weight, bias = next(w).flatten(2), next(w)
         h = torch.baddbmm(bias[..., None], weight, h.view(models, weight.shape[2], -1)).relu_()
     weight, bias = next(w), next(w)
     return torch.baddbmm(bias[..., None], weight, h.view(models, -1, batch))
 
 
-def _mlp_logits(parameters: Parameters, x: Tensor) -> Tensor:
-    """`MLP` for every model, [M, B, D] → [M, C, B]."""
+def _mlp_logits(parameters: Parameters, h: Tensor) -> Tensor:
+    """`MLP` for every model, [M, D, B] → [M, C, B]."""
     w = iter(parameters.values())
-    h = x
     for _ in range(2):
         weight, bias = next(w), next(w)
-        h = torch.baddbmm(bias[:, None], h, weight.mT).relu_()
+        h = torch.baddbmm(bias[..., None], weight, h).relu_()
     weight, bias = next(w), next(w)
-    return torch.baddbmm(bias[..., None], weight, h.mT)
+    return torch.baddbmm(bias[..., None], weight, h)
 
 
-_NATIVE: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Parameters, Tensor], Tensor]]] = {
-    LectureCNN: (_arrange_patches, _lecture_logits),
-    MLP: (lambda x: x, _mlp_logits),
+def _batch_last(x: Tensor) -> Tensor:
+    return x.transpose(1, 2)
+
+
+# Per network: how inputs [n, ...] are arranged once, how a batch [M, B, ...] is laid out, and the logits of that.
+_NATIVE: dict[
+    type[nn.Module],
+    tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], Callable[[Parameters, Tensor], Tensor]],
+] = {
+    LectureCNN: (_arrange_patches, _batch_last, _lecture_logits),
+    MLP: (lambda x: x, _batch_last, _mlp_logits),
 }
