@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import numbers
 import time
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
@@ -21,14 +23,17 @@ from torch import nn
 from oddkind.calibration import conformal_threshold, fit_temperature
 from oddkind.errors import InputError
 from oddkind.networks import Builder, build
-from oddkind.samples import holdout
-from oddkind.scores import SCORES, Outputs
-from oddkind.stacking import stackable
+from oddkind.samples import Samples, holdout
+from oddkind.scores import SCORES, Outputs, Score, pooled
+from oddkind.stacking import learnt, why_alone
 from oddkind.tasks import Rotations, make_task
-from oddkind.training import predict, train
+from oddkind.training import Job, predict, train
 
 Array = npt.NDArray[Any]
 ScoreFunction = Callable[[Outputs, Outputs | None, float], Array]
+
+# A stack is as large as fits in about this much memory.
+STACK_BYTES = 1 << 29
 
 
 class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -49,6 +54,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     score : str or callable
         A name of `oddkind.scores.SCORES`, or `(outputs, reference outputs, temperature) → [N]`, such as
         `oddkind.scores.neighbours(k=5)`.
+    members : int
+        How many networks to train, at once and each from its own seed, and to score with together.
     epochs, batch_size, learning_rate : training with Adam; a batch is this many samples in all their views.
     label_smoothing : float in [0, 1)
         Part of the target spread over all classes, in training only.
@@ -69,13 +76,15 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     classes_ : array [L]
         The internal labels learnt; absent when the task uses none.
-    task_, network_ : the task and the trained network.
+    task_ : Task
+    networks_ : list of modules
+        The trained networks, one a member.
     temperature_ : float
     offset_ : float
         Samples whose `score_samples` lies below it are called anomalous.
     accuracy_ : float
-        Part of the held-out views the network classifies right.
-    losses_ : array [epochs]
+        Part of the held-out views classified right.
+    losses_ : array [epochs, members]
         Mean training loss.
     training_rows_, validation_rows_ : int arrays
         Which samples were learnt from, and which were held out.
@@ -100,6 +109,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         task: str = "auto",
         network: str | nn.Module | Builder = "auto",
         score: str | ScoreFunction = "cosine-neighbours",
+        members: int = 1,
         epochs: int = 5,
         batch_size: int = 32,
         learning_rate: float = 1e-3,
@@ -114,6 +124,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.task = task
         self.network = network
         self.score = score
+        self.members = members
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -153,11 +164,18 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def outputs(self, X: Array, y: Array | None = None) -> Outputs:
-        """What the network says of samples [N, …]; targets are filled in from the labels [N], where given."""
+        """What the networks say of samples [N, …] together; targets are filled in from the labels [N], if given.
+
+        Of several members the logits are log mean probabilities, and the features stand side by side.
+        """
+        return pooled(self.member_outputs(X, y))
+
+    def member_outputs(self, X: Array, y: Array | None = None) -> list[Outputs]:
+        """What each network says by itself: one `Outputs` a member."""
         check_is_fitted(self)
         inputs = self._validated(X)
         labels = None if y is None or self.task_.labels is None else _validated_labels(y, len(inputs))
-        return predict(self.network_, self.task_, self._tensor(inputs), labels)
+        return self._predict(self._tensor(inputs), labels)
 
     def anomaly_score(self, X: Array, y: Array | None = None) -> Array:
         """Anomaly score [N] of samples [N, …], higher = more anomalous.
@@ -165,8 +183,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         `y` [N]: the internal labels that the samples claim, where known. Scores that can use them do:
         "target-nll" is the claimed label's, neighbours and Mahalanobis compare within the label.
         """
-        outputs = self.outputs(X, y)
-        return _score_function(self.score)[0](outputs, self._reference, self.temperature_)
+        return _score(self.score)(self.member_outputs(X, y), self._reference, self.temperature_)
 
     def score_samples(self, X: Array, y: Array | None = None) -> Array:
         """Minus `anomaly_score`, [N]: lower = more anomalous, as everywhere in scikit-learn."""
@@ -232,59 +249,59 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             scale = learnt.std(axes, keepdims=True)[0]
             self.mean_ = learnt.mean(axes, keepdims=True)[0].astype(np.float32)
             self.scale_ = np.where(scale > 0, scale, 1).astype(np.float32)
-        seeds = random_state.randint(2**31, size=2).tolist()
-        self.network_ = build(self.network, self.input_shape_, self.task_.n_classes, seeds[0])
-        return _Plan(self, self._tensor(inputs), labels, seeds[1])
+        seeds = random_state.randint(2**31, size=(self.members, 2)).tolist()
+        self.networks_ = [
+            build(self.network, self.input_shape_, self.task_.n_classes, for_weights) for for_weights, _ in seeds
+        ]
+        tensor, targets = self._tensor(inputs), self.task_.targets(labels, len(inputs))
+        assert targets is not None  # noqa: S101 - make_task refuses a task with labels where there are none
+        jobs = [
+            Job(
+                network,
+                tensor,
+                self.task_.transform,
+                targets,
+                self.training_rows_,
+                for_order,
+                float(self.label_smoothing),
+                float(self.learning_rate),
+            )
+            for network, (_, for_order) in zip(self.networks_, seeds, strict=True)
+        ]
+        return _Plan(self, tensor, labels, jobs)
 
-    def _finish(self, plan: _Plan, losses: Array, seconds: float) -> None:
-        """Learn from the held-out part what needs the trained network."""
-        self.losses_, self.train_seconds_ = losses, seconds
+    def _predict(self, tensor: torch.Tensor, labels: Array | None) -> list[Outputs]:
+        return [predict(network, self.task_, tensor, labels) for network in self.networks_]
 
-        def part(rows: Array) -> Outputs:
-            labels = None if plan.labels is None else plan.labels[rows]
-            return predict(self.network_, self.task_, plan.inputs[rows], labels)
+    def _finish(self, plan: _Plan) -> None:
+        """Learn from the held-out part what needs the trained networks."""
 
-        held_out = part(self.validation_rows_)
-        assert held_out.targets is not None  # noqa: S101 - labels were given wherever the task has any
+        def part(rows: Array) -> list[Outputs]:
+            return self._predict(plan.tensor[rows], None if plan.labels is None else plan.labels[rows])
+
+        members = part(self.validation_rows_)
+        held_out = pooled(members)
+        assert held_out.targets is not None  # noqa: S101 - as in _plan
         logits, targets = held_out.logits.reshape(-1, self.task_.n_classes), held_out.targets.ravel()
         self.accuracy_ = float((logits.argmax(1) == targets).mean())
-        self.temperature_ = fit_temperature(logits, targets) if self.temperature == "fit" else float(self.temperature)
-        compute, needs_reference = _score_function(self.score)
-        self._reference = part(self.training_rows_) if needs_reference else None
-        # Without their labels: `predict(X)` does not know them either.
-        unlabelled = Outputs(held_out.logits, held_out.features, self.task_.targets(None, len(held_out)))
-        scores = compute(unlabelled, self._reference, self.temperature_)
-        self.offset_ = -conformal_threshold(scores, self.false_alarm_rate)
+        self.temperature_ = float(self.temperature) if self.temperature != "fit" else fit_temperature(logits, targets)
+        score = _score(self.score)
+        self._reference = part(self.training_rows_) if score.needs_reference else None
+        # Without their labels, as `predict(X)` will be asked.
+        unlabelled = [replace(member, targets=self.task_.targets(None, len(member))) for member in members]
+        self.offset_ = -conformal_threshold(
+            score(unlabelled, self._reference, self.temperature_), self.false_alarm_rate
+        )
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """One detector ready to be trained."""
+    """A detector ready to be trained."""
 
     detector: Detector
-    inputs: torch.Tensor
+    tensor: torch.Tensor
     labels: Array | None
-    seed: int
-
-    @property
-    def form(self) -> Hashable:
-        """Plans of one form can be trained in one stack."""
-        detector = self.detector
-        network = detector.network_
-        weights = tuple((name, tuple(p.shape)) for name, p in network.named_parameters())
-        alone = None if stackable(network) else id(detector)
-        rows = len(detector.training_rows_)
-        transform = detector.task_.transform
-        return (
-            type(network),
-            weights,
-            alone,
-            transform,
-            rows,
-            detector.epochs,
-            detector.batch_size,
-            detector.device,
-        )
+    jobs: list[Job]
 
 
 def fit_together(
@@ -293,49 +310,114 @@ def fit_together(
     y: Array | None = None,
     groups: Array | None = None,
     *,
+    checkpoints: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> None:
     """Fit detectors to the same samples; those of one form (network, task, epochs, batch size) in one stack.
 
-    Each detector ends as if it had been fitted alone. `on_progress` is told the finished part, 0 … 1.
+    Each detector ends as if it had been fitted alone. With a folder for `checkpoints` a run that was killed
+    goes on where it was when it is started again. `on_progress` is told the finished part, 0 … 1.
     """
-    stacks: dict[Hashable, list[_Plan]] = {}
-    for detector in detectors:
-        plan = detector._plan(X, y, groups)
-        stacks.setdefault(plan.form, []).append(plan)
+    _fit([detector._plan(X, y, groups) for detector in detectors], checkpoints, on_progress)
+
+
+def fit_fleet(
+    machines: Mapping[str, Samples],
+    detector: Detector,
+    *,
+    checkpoints: Path | None = None,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> dict[str, Detector]:
+    """Fit a clone of `detector` to each machine's samples, many machines in one stack.
+
+    Raises
+    ------
+    InputError
+        Naming the machine whose samples cannot be used.
+    """
+    plans = {}
+    for name, samples in machines.items():
+        try:
+            plans[name] = clone(detector)._plan(samples.inputs, samples.labels, samples.groups)
+        except ValueError as error:
+            raise InputError(f"{name}: {error}") from error
+    _fit(list(plans.values()), checkpoints, on_progress)
+    return {name: plan.detector for name, plan in plans.items()}
+
+
+def _fit(plans: Sequence[_Plan], checkpoints: Path | None, on_progress: Callable[[float], None]) -> None:
+    """Train all jobs of all plans, in stacks of one form, and finish each detector."""
+    if checkpoints is not None and any(plan.detector.random_state is None for plan in plans):
+        raise InputError("random_state=None draws anew at each start; pass a number to go on from checkpoints")
+    jobs = [(plan.detector, job) for plan in plans for job in plan.jobs]
+    stacks: dict[Hashable, list[int]] = {}
+    for number, (detector, job) in enumerate(jobs):
+        stacks.setdefault(_form(detector, job), []).append(number)
+    results: dict[int, tuple[Array, float]] = {}  # by number: losses, seconds
 
     def report(done: int, training: int, part: float) -> None:
-        on_progress((done + part * training) / len(detectors))
+        on_progress((done + part * training) / len(jobs))
 
-    done = 0
-    for plans in stacks.values():
-        first = plans[0].detector
-        start = time.perf_counter()
-        losses = train(
-            [plan.detector.network_ for plan in plans],
-            first.task_.transform,
-            plans[0].inputs,
-            torch.as_tensor(first.task_.targets(plans[0].labels, len(plans[0].inputs))),
-            torch.as_tensor(np.stack([plan.detector.training_rows_ for plan in plans])),
-            seeds=[plan.seed for plan in plans],
-            label_smoothing=[plan.detector.label_smoothing for plan in plans],
-            learning_rate=[plan.detector.learning_rate for plan in plans],
-            epochs=first.epochs,
-            batch_size=first.batch_size,
-            device=_device(first.device),
-            on_progress=functools.partial(report, done, len(plans)),
-        )
-        seconds = (time.perf_counter() - start) / len(plans)
-        for m, plan in enumerate(plans):
-            plan.detector._finish(plan, losses[:, m], seconds)
-        done += len(plans)
+    for together in stacks.values():
+        detector, job = jobs[together[0]]
+        reason = why_alone(job.network, detector.input_shape_) if len(together) > 1 else None
+        if reason is not None:
+            name = type(job.network).__name__
+            warnings.warn(f"{len(together)} networks {name} are trained one after another: {reason}", stacklevel=3)
+        for part in _parts(together, [jobs[number] for number in together], alone=reason is not None):
+            started, done = time.perf_counter(), len(results)
+            losses = train(
+                [jobs[number][1] for number in part],
+                epochs=detector.epochs,
+                batch_size=detector.batch_size,
+                device=_device(detector.device),
+                checkpoints=checkpoints,
+                on_progress=functools.partial(report, done, len(part)),
+            )
+            seconds = (time.perf_counter() - started) / len(part)
+            results |= {number: (losses[:, m], seconds) for m, number in enumerate(part)}
+    start = 0
+    for plan in plans:
+        own = [results[number] for number in range(start, start + len(plan.jobs))]
+        start += len(plan.jobs)
+        plan.detector.losses_ = np.stack([losses for losses, _ in own], 1)
+        plan.detector.train_seconds_ = sum(seconds for _, seconds in own)
+        plan.detector._finish(plan)
 
 
-def _score_function(score: str | ScoreFunction) -> tuple[ScoreFunction, bool]:
-    """Return the function and whether it needs a reference; one that a user brings is given it."""
-    if isinstance(score, str):
-        return SCORES[score].compute, SCORES[score].needs_reference
-    return score, True
+def _form(detector: Detector, job: Job) -> Hashable:
+    """Jobs of one form can be trained in one stack."""
+    weights = tuple((name, tuple(p.shape)) for name, p in learnt(job.network).items())
+    transform = (type(job.transform), job.transform.count)
+    steps = -(-len(job.rows) // detector.batch_size)
+    trained = (steps, detector.epochs, detector.batch_size, detector.device)
+    return type(job.network), weights, transform, detector.input_shape_, job.inputs.dtype, trained
+
+
+def _parts(numbers: list[int], jobs: list[tuple[Detector, Job]], *, alone: bool) -> Iterator[list[int]]:
+    """Cut jobs of one form into stacks that fit in STACK_BYTES, samples that jobs share counted once."""
+    part: list[int] = []
+    sources: set[Hashable] = set()
+    used = 0
+    for number, (detector, job) in zip(numbers, jobs, strict=True):
+        batch = detector.batch_size * job.transform.count * job.inputs[0].numel() * 4
+        weights = sum(parameter.nbytes for parameter in job.network.parameters())
+        # A batch and what is computed from it; weights, two moments and their gradient; rows in two orders.
+        own = 4 * batch + 5 * weights + 16 * len(job.rows)
+        samples = 0 if job.source in sources else job.inputs.nbytes * job.transform.count
+        if part and (alone or used + own + samples > STACK_BYTES):
+            yield part
+            part, sources, used = [], set(), 0
+            samples = job.inputs.nbytes * job.transform.count
+        part.append(number)
+        sources.add(job.source)
+        used += own + samples
+    yield part
+
+
+def _score(score: str | ScoreFunction) -> Score:
+    """The score of that name; one that a user brings is given the reference, and averaged over members."""
+    return SCORES[score] if isinstance(score, str) else Score(score, "", needs_reference=True)
 
 
 def _device(name: str) -> torch.device:
@@ -358,6 +440,7 @@ def _check_parameters(detector: Detector) -> None:
         if isinstance(value, bool) or not isinstance(value, kind) or not accept(value):
             raise InputError(f"{name}={value!r}; it must be {right}")
 
+    number("members", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
     number("epochs", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
     number("batch_size", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
     number("learning_rate", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0")

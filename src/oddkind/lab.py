@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +13,7 @@ from oddkind.errors import InputError
 from oddkind.evaluation import Result, Setting, evaluate, train_settings
 from oddkind.readers import load_mnist
 from oddkind.report import Shown, write_report
+from oddkind.runs import written_whole
 
 EXERCISES = (
     # 1. Classification of internal labels; the score is 1 − maximum softmax probability.
@@ -75,7 +72,7 @@ def run_lab(
     """
     if seeds < 1:
         raise InputError(f"seeds={seeds}; at least 1 run is needed")
-    with written_whole(folder) as unfinished:
+    with written_whole(folder) as (unfinished, checkpoints):
         train, test = load_mnist(normal, anomalous)
         trained = train_settings(
             EXERCISES,
@@ -83,6 +80,7 @@ def run_lab(
             seeds=range(seeds),
             network="lecture",
             epochs=epochs,
+            checkpoints=checkpoints,
             on_progress=lambda done: on_progress("training", done),
         )
         result = evaluate(EXERCISES, trained, train, test, on_progress=lambda done: on_progress("scoring", done))
@@ -104,34 +102,7 @@ def run_lab(
             "anomalous": list(anomalous),
             "epochs": epochs,
             "seeds": list(range(seeds)),
-            "rows": [row.to_json() for row in result.rows],
+            **result.to_json(),
         }
         (unfinished / "results.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return result
-
-
-@contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder inside `folder`; its files move up when the block ends well, else vanish.
-
-    Raises
-    ------
-    InputError
-        At once, where `folder` cannot be made or written.
-    """
-    made = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); name a folder that can") from error
-    try:
-        yield unfinished
-        for file in sorted(unfinished.iterdir()):
-            os.replace(file, folder / file.name)
-    except BaseException:
-        if made:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -17,7 +17,11 @@ MNIST_SHA256 = "39b9b1ffaa0ba4d8995a616551f0966941fe02a3fe79ba4a9db7373db16d53ad
 
 
 def load_mnist(
-    normal: Sequence[int] = (0, 1, 2, 3), anomalous: Sequence[int] = (7, 8, 9), *, file: Path = MNIST_FILE
+    normal: Sequence[int] = (0, 1, 2, 3),
+    anomalous: Sequence[int] = (7, 8, 9),
+    *,
+    flagged: int = 0,
+    file: Path = MNIST_FILE,
 ) -> tuple[Samples, Samples]:
     """MNIST as an anomaly-detection problem: learn some digits, be shown others.
 
@@ -27,13 +31,16 @@ def load_mnist(
         The kinds of normal; the digit is the internal label.
     anomalous : digits, at least one
         Seen in the test alone. Digits of neither kind are left out.
+    flagged : int
+        How many anomalous digits of MNIST's training part, its first ones, to add to `train`, flagged as such:
+        to choose settings by, never to learn from.
     file : path
         The archive shipped with oddkind.
 
     Returns
     -------
     train : Samples
-        The normal digits of MNIST's training part; inputs uint8 [N, 1, 28, 28], 0 (paper) to 255 (ink).
+        The normal digits of MNIST's training part, then the flagged ones; inputs uint8 [N, 1, 28, 28], 0 (paper) to 255 (ink).
     test : Samples
         The normal and the anomalous digits of its test part.
 
@@ -64,9 +71,14 @@ def load_mnist(
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         parts = {part: (archive[f"{part}_images"][:, None], archive[f"{part}_labels"]) for part in ("train", "test")}
 
-    def samples(part: str, wanted: Sequence[int]) -> Samples:
+    def samples(part: str) -> Samples:
         images, labels = parts[part]
-        keep = np.isin(labels, wanted)
+        keep = np.isin(labels, digits)
         return Samples(images[keep], labels[keep].astype(int), np.isin(labels[keep], anomalous), name=f"MNIST {part}")
 
-    return samples("train", normal), samples("test", digits)
+    train = samples("train")
+    odd = np.isin(train.labels, anomalous)
+    if not 0 <= flagged <= odd.sum():
+        raise InputError(f"flagged={flagged}; MNIST's training part has 0 to {odd.sum()} such digits")
+    rows = np.concatenate([np.flatnonzero(~odd), np.flatnonzero(odd)[:flagged]])
+    return train[rows], samples("test")

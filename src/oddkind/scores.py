@@ -6,9 +6,9 @@ reads an `Outputs` record: it is scored view by view, and the views of a sample 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -187,22 +187,50 @@ def mahalanobis(features: Array, reference: Array, classes: Array) -> Array:
 
 @dataclass(frozen=True)
 class Score:
-    """A named score.
+    """A named score, of one network or of several that saw the same samples.
 
     Attributes
     ----------
     compute : callable (outputs, reference, temperature) → [N]
         `reference` is the `Outputs` of the normal samples learnt from, or None where `needs_reference` is false.
-    needs_reference, needs_rotations : bool
-        What it cannot do without.
     formula : str
         One line for tables.
+    pool : "probability", "logit" or "score"
+        What is averaged over several networks before the rest is computed.
+    needs_reference, needs_rotations : bool
+        What it cannot do without.
     """
 
     compute: Callable[[Outputs, Outputs | None, float], Array]
     formula: str
+    pool: Literal["probability", "logit", "score"] = "score"
     needs_reference: bool = False
     needs_rotations: bool = False
+
+    def __call__(self, members: Sequence[Outputs], references: Sequence[Outputs] | None, temperature: float) -> Array:
+        """Anomaly score [N] from the outputs of each network and, where needed, those of its normal samples."""
+        if len(members) == 1:
+            return self.compute(members[0], None if references is None else references[0], temperature)
+        if self.pool == "probability":
+            return self.compute(pooled(members, temperature), None, 1.0)
+        if self.pool == "logit":
+            mean = np.mean([member.logits for member in members], 0)
+            return self.compute(replace(members[0], logits=mean), None, temperature)
+        of = [None] * len(members) if references is None else references
+        return np.mean([self.compute(member, of[m], temperature) for m, member in enumerate(members)], 0)
+
+
+def pooled(members: Sequence[Outputs], temperature: float = 1.0) -> Outputs:
+    """Several networks as one: logits log mean softmax(z/T), features side by side [N, V, M · D].
+
+    Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep ensembles",
+    NeurIPS 2017.
+    """
+    if len(members) == 1:
+        return members[0] if temperature == 1 else replace(members[0], logits=members[0].logits / temperature)
+    log_p = [log_softmax(np.asarray(member.logits, float) / temperature, axis=-1) for member in members]
+    logits = logsumexp(log_p, axis=0) - np.log(len(members))
+    return Outputs(logits, np.concatenate([member.features for member in members], -1), members[0].targets)
 
 
 def _of_target(outputs: Outputs, _: Outputs | None, temperature: float) -> Array:
@@ -246,19 +274,21 @@ def neighbours(k: int = 1, metric: str = "cosine") -> Callable[[Outputs, Outputs
 
 
 SCORES: dict[str, Score] = {
-    "msp": Score(lambda o, _, t: msp(o.logits, t).mean(1), "1 − max softmax(z/T)"),
-    "max-logit": Score(lambda o, _, t: max_logit(o.logits).mean(1), "−max z"),
-    "energy": Score(lambda o, _, t: energy(o.logits, t).mean(1), "−T log Σ exp(z/T)"),
-    "entropy": Score(lambda o, _, t: entropy(o.logits, t).mean(1), "−Σ p log p, p = softmax(z/T)"),
-    "target-nll": Score(_of_target, "−log softmax(z/T) of the known label or transform"),
+    "msp": Score(lambda o, _, t: msp(o.logits, t).mean(1), "1 − max softmax(z/T)", pool="probability"),
+    "max-logit": Score(lambda o, _, t: max_logit(o.logits).mean(1), "−max z", pool="logit"),
+    "energy": Score(lambda o, _, t: energy(o.logits, t).mean(1), "−T log Σ exp(z/T)", pool="logit"),
+    "entropy": Score(lambda o, _, t: entropy(o.logits, t).mean(1), "−Σ p log p, p = softmax(z/T)", pool="probability"),
+    "target-nll": Score(_of_target, "−log softmax(z/T) of the known label or transform", pool="probability"),
     "rotation-distance": Score(
         lambda o, _, t: rotation_distance(o.transform_logits()).mean(1),
         "min(|pred − true|, V − |pred − true|)",
+        pool="probability",
         needs_rotations=True,
     ),
     "expected-rotation-distance": Score(
         lambda o, _, t: expected_rotation_distance(Outputs(o.logits / t, o.features).transform_logits()).mean(1),
         "Σ p(r) min(|r − true|, V − |r − true|)",
+        pool="probability",
         needs_rotations=True,
     ),
     "cosine-neighbours": Score(neighbours(), "1 − cos(f, nearest normal f)", needs_reference=True),

@@ -24,21 +24,24 @@ class Stack:
 
     Attributes
     ----------
+    native : bool
+        Whether the form has a stack of its own here; any other runs through torch.func.vmap.
     weights : tensor [M, P]
-        All parameters, a row a model. `parameters` are differentiable views into it, [M, ...] each.
+        All parameters that learn, a row a model. `parameters` are differentiable views into it, [M, ...] each.
     """
 
     def __init__(self, networks: Sequence[nn.Module], device: torch.device) -> None:
         self.networks = [network.to(device).train() for network in networks]
-        rows = [torch.cat([p.detach().flatten() for p in n.parameters()]) for n in self.networks]
+        rows = [torch.cat([p.detach().flatten() for p in learnt(network).values()]) for network in networks]
         self.weights = torch.stack(rows)
         self.parameters: Parameters = {}
         start = 0
-        for name, parameter in networks[0].named_parameters():
+        for name, parameter in learnt(networks[0]).items():
             part = self.weights[:, start : start + parameter.numel()]
             self.parameters[name] = part.view(len(networks), *parameter.shape).detach().requires_grad_()
             start += parameter.numel()
         self._native = _NATIVE.get(type(networks[0]))
+        self.native = self._native is not None
         self._batch: Tensor | None = None
 
     def arrange(self, x: Tensor) -> Tensor:
@@ -71,8 +74,13 @@ class Stack:
     def unstack(self) -> None:
         """Copy the weights back into the networks, ready to predict."""
         for network, row in zip(self.networks, self.weights, strict=True):
-            nn.utils.vector_to_parameters(row, network.parameters())
+            nn.utils.vector_to_parameters(row, learnt(network).values())
             network.eval()
+
+
+def learnt(network: nn.Module) -> Parameters:
+    """The parameters that training may change, by name."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 def as_float(x: Tensor, out: Tensor | None = None) -> Tensor:
@@ -82,9 +90,21 @@ def as_float(x: Tensor, out: Tensor | None = None) -> Tensor:
     return out.mul_(1 / 255) if x.dtype == torch.uint8 else out
 
 
-def stackable(network: nn.Module) -> bool:
-    """Whether M > 1 of these can be trained as one: layers with a state of their own (batch norm) cannot."""
-    return type(network) in _NATIVE or not any(True for _ in network.buffers())
+def why_alone(network: nn.Module, input_shape: tuple[int, ...]) -> str | None:
+    """Why M > 1 of these cannot be trained as one; None where they can."""
+    if type(network) in _NATIVE:
+        return None
+    if not all(parameter.requires_grad for parameter in network.parameters()):
+        return "some of their parameters are frozen"
+    if any(True for _ in network.buffers()):
+        return "they keep a state besides their weights, such as running means"
+    parameters = {name: torch.stack([p.detach()] * 2) for name, p in network.named_parameters()}
+    blank = torch.zeros(2, 2, *input_shape, device=next(network.parameters()).device)
+    try:
+        vmap(lambda p, x: functional_call(network, p, (x,)), randomness="different")(parameters, blank)
+    except (RuntimeError, ValueError) as error:
+        return f"torch.func.vmap cannot run them ({str(error).splitlines()[0]})"
+    return None
 
 
 def _arrange_patches(x: Tensor) -> Tensor:

@@ -2,111 +2,233 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from oddkind.scores import Outputs
 from oddkind.stacking import Stack, as_float
-from oddkind.tasks import Task
+from oddkind.tasks import Task, Transform
 
 Array = npt.NDArray[Any]
 
 # Views are made and arranged once, before the first epoch, where they fit in this much memory.
 PREPARED_BYTES = 1 << 29
 PREDICT_BATCH = 1024
+# Threads cost more than they bring for the built-in networks on batches of fewer numbers than this.
+SMALL_BATCH = 100_000
+# At most this much work is lost when a run with checkpoints is killed.
+CHECKPOINT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One model to train.
+
+    Attributes
+    ----------
+    network : module
+        Trained in place, from the weights it has.
+    inputs : tensor [N, ...]
+        uint8 or float32; jobs whose tensors share memory share the views made of them.
+    transform : callable [n, ...] → [n, V, ...]
+        Shows samples in V views.
+    targets : int array [N, V]
+        Class of every view.
+    rows : int array [n]
+        Which samples to learn from.
+    seed : int
+        Decides the order of the batches.
+    label_smoothing, learning_rate : float
+        ε of Szegedy et al. (CVPR 2016); Adam's step size.
+    """
+
+    network: nn.Module
+    inputs: Tensor
+    transform: Transform
+    targets: Array
+    rows: Array
+    seed: int
+    label_smoothing: float = 0.0
+    learning_rate: float = 1e-3
+
+    @property
+    def source(self) -> tuple[int, Transform]:
+        """The same for jobs that see the same samples in the same views."""
+        return self.inputs.data_ptr(), self.transform
 
 
 def train(
-    networks: Sequence[nn.Module],
-    transform: Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    targets: Tensor,
-    rows: Tensor,
+    jobs: Sequence[Job],
     *,
-    seeds: Sequence[int],
-    label_smoothing: Sequence[float],
-    learning_rate: Sequence[float],
     epochs: int,
     batch_size: int,
     device: torch.device,
+    checkpoints: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> Array:
-    """Train M networks of one form in place with Adam on cross-entropy, each as if it were alone.
+    """Train M models of one form in place with Adam on cross-entropy, each as if it were alone.
 
-    A batch is `batch_size` samples in all their V views. Temperature plays no part here.
+    A batch is `batch_size` samples in all their V views. Temperature plays no part here. Models may have
+    different samples, but must need the same number of batches for them.
 
     Parameters
     ----------
-    networks : M modules
-        Trained in place.
-    transform : callable [n, ...] → [n, V, ...]
-        Shows samples in V views; the same for all models.
-    inputs : tensor [N, ...]
-        The samples of all models, uint8 or float32.
-    targets : int tensor [N, V]
-        Class of every view.
-    rows : int tensor [M, n]
-        Which samples model m learns from.
-    seeds, label_smoothing, learning_rate : M values
-        Per model: the seed of its batch order, ε of Szegedy et al. (CVPR 2016), Adam's step size.
+    jobs : M jobs
+    checkpoints : folder or None
+        Where to leave the state of the run every few seconds, and to look for it first: a run that was killed
+        goes on where it was and ends with the same bits.
     on_progress : callable
         Told the finished part, 0 … 1, after each batch.
 
     Returns
     -------
     losses : array [epochs, M]
-        Mean training loss.
+        Training loss, mean over the epoch's batches.
     """
-    stack = Stack(networks, device)
-    inputs, targets, rows = (tensor.to(device) for tensor in (inputs, targets, rows))
-    views = targets.shape[1]
-
-    def prepare(x: Tensor) -> Tensor:
-        """[n, ...] → [n, V, ...] in the stack's order."""
-        return stack.arrange(transform(x).flatten(0, 1)).unflatten(0, (-1, views))
-
-    sample_shape = prepare(inputs[:1]).shape[2:]
-    fits = inputs.nbytes * views <= PREPARED_BYTES
-    if fits:
-        inputs = torch.cat([prepare(part) for part in inputs.split(4096)])
-
+    stack = Stack([job.network for job in jobs], device)
+    views = jobs[0].transform.count
+    pool, rows, prepare = _pool(jobs, stack, device)
+    lengths = [len(job.rows) for job in jobs]
+    longest = max(lengths)
+    steps = -(-longest // batch_size)
+    # How much each view counts in the mean over its batch, [M, longest · V].
+    weight = torch.stack([_weights(n, longest, batch_size) for n in lengths]).div(views)
+    weight = weight.repeat_interleave(views, 1).to(device)
     # Label smoothing: the target is (1 - ε) · true class + ε · uniform over the C classes.
-    smoothing = torch.tensor(label_smoothing, device=device).view(-1, 1, 1)  # [M, 1, 1]
-    optimizer = Adam(stack.weights, torch.tensor(learning_rate, device=device).view(-1, 1))
+    smoothing = torch.tensor([job.label_smoothing for job in jobs], device=device).view(-1, 1, 1)  # [M, 1, 1]
+    on_true = 1 - smoothing
+    optimizer = Adam(stack.weights, torch.tensor([job.learning_rate for job in jobs], device=device).view(-1, 1))
     parameters = list(stack.parameters.values())
-    orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    n_models, n = rows.shape
-    steps = -(-n // batch_size)
-    losses = torch.zeros(epochs, n_models, device=device)
-    raw = inputs.new_empty(n_models * batch_size, *inputs.shape[1:])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds[0])  # for layers that draw at random, such as dropout
-        for epoch in range(epochs):
-            order = torch.stack([torch.randperm(n, generator=generator) for generator in orders]).to(device)
-            order = rows.gather(1, order)  # [M, n]
-            for step in range(steps):
-                batch = order[:, step * batch_size : (step + 1) * batch_size]  # [M, B]
-                x = torch.index_select(inputs, 0, batch.flatten(), out=raw[: batch.numel()])  # [M · B, (V,) ...]
-                x = (x if fits else prepare(x)).view(n_models, batch.shape[1] * views, *sample_shape)
-                z = stack.logits(x)  # [M, C, B · V]
+    losses = torch.zeros(epochs, len(jobs), device=device)
+    few = stack.native and device.type == "cpu" and len(jobs) * batch_size * views * pool[0].numel() < SMALL_BATCH
+    with torch.random.fork_rng(devices=[]), _threads(1 if few else torch.get_num_threads()):
+        torch.manual_seed(jobs[0].seed)  # for layers that draw at random, such as dropout
+        state = {"losses": losses, "weights": stack.weights, "mean": optimizer.mean, "square": optimizer.square}
+        state |= {f"buffer {name}": buffer for name, buffer in jobs[0].network.named_buffers()}
+        file = None if checkpoints is None else checkpoints / f"{_fingerprint(jobs, epochs, batch_size)}.safetensors"
+        optimizer.steps = 0 if file is None else _restore(file, state)
+        saved = time.monotonic()
+        for epoch in range(optimizer.steps // steps, epochs):
+            order = [_order(job, epoch, longest) for job in jobs]
+            picked = torch.as_tensor(np.take_along_axis(rows, np.stack(order), 1), device=device)  # [M, longest]
+            classes = [job.targets[job.rows[own]].astype(np.int32) for job, own in zip(jobs, order, strict=True)]
+            true = torch.as_tensor(np.stack(classes), device=device).flatten(1)  # [M, longest · V]
+            for step in range(optimizer.steps % steps, steps):
+                samples = slice(step * batch_size, (step + 1) * batch_size)
+                x = prepare(torch.index_select(pool, 0, picked[:, samples].flatten()))  # [M · B, V, ...]
+                z = stack.logits(x.view(len(jobs), -1, *x.shape[2:]))  # [M, C, B · V]
                 with torch.no_grad():
+                    in_views = slice(samples.start * views, samples.stop * views)
+                    index, share = true[:, None, in_views].long(), weight[:, None, in_views]  # [M, 1, B · V]
                     log_p = z.log_softmax(1)
-                    target = (smoothing / z.shape[1]).expand_as(z).clone()
-                    true = targets[batch].view(n_models, 1, -1)  # [M, 1, B · V]
-                    target.scatter_add_(1, true, (1 - smoothing).expand(true.shape))
-                    losses[epoch] -= (target * log_p).sum((1, 2))
+                    target = (smoothing / z.shape[1]).expand_as(z).scatter_add(1, index, on_true.expand_as(index))
+                    losses[epoch] -= (target * log_p * share).sum((1, 2))
                     # The gradient of cross-entropy, written out: half the work of having it derived.
-                    gradient = log_p.exp_().sub_(target).div_(z.shape[2])
+                    gradient = log_p.exp_().sub_(target).mul_(share)
                 # Models share no parameter, so each gets the gradient of its own loss.
                 optimizer.step(torch.autograd.grad(z, parameters, gradient))
-                on_progress((epoch * steps + step + 1) / (epochs * steps))
+                on_progress(optimizer.steps / (epochs * steps))
+                finished = optimizer.steps == epochs * steps
+                if file is not None and (finished or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                    _save(file, state, optimizer.steps)
+                    saved = time.monotonic()
     stack.unstack()
-    return losses.div_(n * views).cpu().numpy()
+    return losses.div_(steps).cpu().numpy()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _pool(jobs: Sequence[Job], stack: Stack, device: torch.device) -> tuple[Tensor, Array, Callable[[Tensor], Tensor]]:
+    """Put the inputs of all jobs one after another, those that share a tensor once.
+
+    Returns the pool, which of its rows each job learns from [M, longest n], and what makes a batch of it views
+    [n, V, ...] in the stack's order: nothing is left to do where all views fit in memory.
+    """
+
+    def prepare(x: Tensor, transform: Transform = jobs[0].transform) -> Tensor:
+        return stack.arrange(transform(x).flatten(0, 1)).unflatten(0, (len(x), -1))
+
+    sources = {job.source: job for job in jobs}
+    views_bytes = sum(job.inputs.nbytes * job.transform.count for job in sources.values())
+    lazy = len(sources) == 1 and views_bytes > PREPARED_BYTES
+    parts = [
+        part if lazy else prepare(part, job.transform)
+        for job in sources.values()
+        for part in job.inputs.to(device).split(len(job.inputs) if lazy else 4096)
+    ]
+    starts = dict(zip(sources, np.cumsum([0, *(len(job.inputs) for job in sources.values())]), strict=False))
+    longest = max(len(job.rows) for job in jobs)
+    rows = [starts[job.source] + np.pad(job.rows, (0, longest - len(job.rows)), "edge") for job in jobs]
+    pool = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return pool, np.stack(rows).astype(np.int32), prepare if lazy else lambda x: x
+
+
+def _order(job: Job, epoch: int, longest: int) -> Array:
+    """Which of its rows a job learns from in turn, padded; of seed and epoch alone: a resumed run finds it again."""
+    order = np.random.default_rng((job.seed, epoch)).permutation(len(job.rows))
+    return np.pad(order, (0, longest - len(order)), "edge")
+
+
+def _weights(n: int, longest: int, batch_size: int) -> Tensor:
+    """How much each of n samples counts in the mean over its batch, 0 for the padding; [longest]."""
+    place = np.arange(longest)
+    sizes = np.clip(n - place // batch_size * batch_size, 1, batch_size)
+    return torch.tensor(np.where(place < n, 1 / sizes, 0), dtype=torch.float32)
+
+
+def _fingerprint(jobs: Sequence[Job], epochs: int, batch_size: int) -> str:
+    """What decides a run: the same for the same run, another for any other."""
+    digest = hashlib.sha256(repr((epochs, batch_size)).encode())
+    for job in {job.source: job for job in jobs}.values():
+        digest.update(job.inputs.numpy().data)
+    for job in jobs:
+        digest.update(
+            repr((type(job.network), job.transform, job.seed, job.label_smoothing, job.learning_rate)).encode()
+        )
+        digest.update(nn.utils.parameters_to_vector(job.network.parameters()).detach().cpu().numpy().data)
+        digest.update(np.ascontiguousarray(job.targets[job.rows]).data)
+        digest.update(np.ascontiguousarray(job.rows).data)
+    return digest.hexdigest()[:32]
+
+
+def _save(file: Path, state: dict[str, Tensor], steps: int) -> None:
+    """Write a checkpoint, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    save_file(state | {"rng": torch.get_rng_state()}, unfinished, metadata={"steps": str(steps)})
+    os.replace(unfinished, file)
+
+
+def _restore(file: Path, state: dict[str, Tensor]) -> int:
+    """Fill the state from a checkpoint and return how many steps it has done; 0 where there is none."""
+    if not file.exists():
+        return 0
+    with safe_open(file, "pt") as saved:
+        for name, tensor in state.items():
+            tensor.copy_(saved.get_tensor(name))
+        torch.set_rng_state(saved.get_tensor("rng"))
+        return int(saved.metadata()["steps"])
 
 
 class Adam:
@@ -131,8 +253,10 @@ class Adam:
         gradient = torch.cat([part.flatten(1) for part in gradients], 1)
         self.mean.lerp_(gradient, 1 - beta1)
         self.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        scale = (self.square / (1 - beta2**self.steps)).sqrt_().add_(epsilon)
-        self.weights.sub_((self.mean / scale).mul_(self.learning_rate / (1 - beta1**self.steps)))
+        # Both moments start at 0: the paper's corrections, moved to where they are one number a step.
+        square_scale = (1 - beta2**self.steps) ** 0.5
+        rate = self.learning_rate * (square_scale / (1 - beta1**self.steps))
+        self.weights.addcdiv_(self.mean * rate, self.square.sqrt().add_(epsilon * square_scale), value=-1)
 
 
 def predict(network: nn.Module, task: Task, inputs: Tensor, labels: Array | None) -> Outputs:
