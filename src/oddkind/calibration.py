@@ -103,10 +103,15 @@ def conformal_threshold(scores: Array, false_alarm_rate: float) -> float:
     InputError
         Where the rate is not in (0, 1), or n is too small for it: 1 / (n + 1) > rate.
     """
+    rank = conformal_rank(len(scores), false_alarm_rate)
+    return float(np.partition(np.asarray(scores, float), rank - 1)[rank - 1])
+
+
+def conformal_rank(n: int, false_alarm_rate: float) -> int:
+    """Which of n held-out scores, from 1 for the smallest, `conformal_threshold` is; refuses as it does."""
     if not 0 < false_alarm_rate < 1:
         raise InputError(f"false_alarm_rate={false_alarm_rate!r}; it must lie between 0 and 1")
-    n = len(scores)
-    # Rounded first: (n + 1)(1 − rate) of 0.05 and 19 is 19.000000000000004 in floating point.
+    # Rounded first: (9 + 1)(1 − 0.7) is 3.0000000000000004 in floating point, and must be 3.
     rank = int(np.ceil(np.round((n + 1) * (1 - false_alarm_rate), 9)))
     if rank > n:
         needed = int(np.ceil(np.round(1 / false_alarm_rate, 9))) - 1
@@ -114,4 +119,4 @@ def conformal_threshold(scores: Array, false_alarm_rate: float) -> float:
             f"a false-alarm rate of {false_alarm_rate:g} can be promised from {needed} held-out normal samples on; "
             f"there are {n}. Pass more samples, or raise false_alarm_rate or validation_fraction"
         )
-    return float(np.partition(np.asarray(scores, float), rank - 1)[rank - 1])
+    return rank

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from statistics import mean
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +17,6 @@ from oddkind.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from oddkind.evaluation import Result
 
 app = typer.Typer(
     name="oddkind",
@@ -45,12 +46,35 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-def digits(text: str) -> list[int]:
+def listed(text: str, kind: Callable[[str], Any], example: str) -> list[Any]:
     """Read "0,1,2,3"."""
     try:
-        return [int(digit) for digit in text.split(",")]
+        return [kind(part.strip()) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of digits such as 0,1,2,3") from None
+        raise InputError(f"{text!r} is not a list such as {example}") from None
+
+
+@contextmanager
+def progress_bars(*stages: str) -> Iterator[Callable[[str, float], None]]:
+    """Show a bar a stage on standard error while the block runs; yields what to tell (stage, finished part)."""
+    from rich.console import Console
+    from rich.progress import Progress, TimeElapsedColumn
+
+    columns = [*Progress.get_default_columns(), TimeElapsedColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bars = {stage: progress.add_task(stage, total=1.0) for stage in stages}
+        shown = dict.fromkeys(stages, 0.0)
+
+        def tell(stage: str, done: float) -> None:
+            if done - shown[stage] >= 0.002 or done == 1:  # a bar costs more than a training step
+                shown[stage] = done
+                progress.update(bars[stage], completed=done)
+
+        yield tell
+
+
+Out = Annotated[Path, typer.Option(help="Folder for the results; an interrupted run goes on from there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")]
 
 
 @app.command()
@@ -59,49 +83,100 @@ def lab(
     anomalous: Annotated[str, typer.Option(help="Digits to find, never seen in training.")] = "7,8,9",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Independent runs of every exercise.")] = 5,
-    out: Annotated[Path, typer.Option(help="Folder for report.html, PNGs and results.json.")] = Path("runs/lab"),
-    json: Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")] = False,
+    out: Out = Path("runs/lab"),
+    json: Json = False,
 ) -> None:
-    """Run the whole lecture on MNIST: label smoothing, temperature, t-SNE, RotNet."""
-    wanted, odd = digits(normal), digits(anomalous)
-    from rich.console import Console
-    from rich.progress import Progress, TimeElapsedColumn
+    """Run the whole lecture on MNIST: label smoothing, temperature, t-SNE, RotNet; report.html shows it."""
+    digits = {"normal": listed(normal, int, "0,1,2,3"), "anomalous": listed(anomalous, int, "7,8,9")}
+    with progress_bars("training", "scoring", "drawing") as tell:
+        from oddkind.lab import run_lab
 
-    from oddkind.lab import run_lab
-
-    with Progress(
-        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
-    ) as progress:
-        bars = {stage: progress.add_task(stage, total=1.0) for stage in ("training", "scoring", "drawing")}
-        result = run_lab(
-            out,
-            normal=wanted,
-            anomalous=odd,
-            epochs=epochs,
-            seeds=seeds,
-            on_progress=lambda stage, done: progress.update(bars[stage], completed=done),
-        )
+        result = run_lab(out, **digits, epochs=epochs, seeds=seeds, on_progress=tell)
     if json:
         print((out / "results.json").read_text(encoding="utf-8"), end="")
         return
-    console = Console()
-    console.print(results_table(result))
-    console.print(f"{out / 'report.html'} shows it in pictures.", highlight=False, soft_wrap=True)
-
-
-def results_table(result: Result) -> Table:
-    """Lay the lab's rows out: exercise, the lecture's AUC, ours, and whether the lecture's is one of ours."""
     from rich.table import Table
 
     table = Table("exercise", "lecture", "ours (95 %)", "single runs", "lecture within", title="AUC")
     for row in result.rows:
-        lecture, inside, interval = row.setting.lecture_auc, row.lecture_inside, row.auc_ci95
-        half = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.3f}"
+        lecture, inside = row.setting.lecture_auc, row.lecture_inside
         table.add_row(
             row.setting.name,
             "" if lecture is None else f"{lecture:.3f}",
-            f"{row.auc_mean:.3f}{half}",
+            plus_minus(row.auc_mean, row.auc_ci95),
             f"{min(row.auc):.3f} to {max(row.auc):.3f}",
             "" if inside is None else "yes" if inside else "no",
         )
-    return table
+    show(table, f"{out / 'report.html'} shows it in pictures.")
+
+
+@app.command()
+def sweep(
+    grid: Annotated[Path | None, typer.Argument(help="TOML file with the options below as its keys.")] = None,
+    task: Annotated[str | None, typer.Option(help="labels, rotations or labels+rotations.")] = None,
+    label_smoothing: Annotated[str | None, typer.Option(help="Levels, such as 0,0.1,0.2.")] = None,
+    temperature: Annotated[str | None, typer.Option(help="Temperatures, such as 1,3,fit.")] = None,
+    score: Annotated[str | None, typer.Option(help="Scores, such as msp,max-logit.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of every combination.")] = None,
+    normal: Annotated[str | None, typer.Option(help="Digits to learn, such as 0,1,2,3.")] = None,
+    anomalous: Annotated[str | None, typer.Option(help="Digits to find, such as 7,8,9.")] = None,
+    flagged: Annotated[int | None, typer.Option(help="Known anomalies to choose by, from the training part.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
+    out: Out = Path("runs/sweep"),
+    json: Json = False,
+) -> None:
+    """Try every combination of label smoothing, temperature and score on MNIST, over many seeds at once.
+
+    Options win over the file. The last column compares with the first row, seed by seed.
+    """
+    lists = {
+        "label_smoothing": (label_smoothing, float, "0,0.1,0.2"),
+        "temperature": (temperature, lambda part: part if part == "fit" else float(part), "1,3,fit"),
+        "score": (score, str, "msp,max-logit"),
+        "normal": (normal, int, "0,1,2,3"),
+        "anomalous": (anomalous, int, "7,8,9"),
+    }
+    single = {"task": task, "seeds": seeds, "flagged": flagged, "epochs": epochs}
+    changes = {name: value for name, value in single.items() if value is not None}
+    changes |= {name: listed(text, kind, like) for name, (text, kind, like) in lists.items() if text is not None}
+    with progress_bars("training", "scoring") as tell:
+        from oddkind.sweep import read_grid, run_sweep
+
+        result = run_sweep(out, read_grid(grid, changes), on_progress=tell)
+    if json:
+        print((out / "results.json").read_text(encoding="utf-8"), end="")
+        return
+    from rich.table import Table
+
+    table = Table("setting", "AUC (95 %)", "held-out NLL", "ECE", "gain over the first (95 %)")
+    for row in result.rows:
+        held_out = f"{mean(row.nll):.4f}", f"{mean(row.ece):.4f}"
+        gain = plus_minus(*row.gain(result.rows[0]), sign="+") if row is not result.rows[0] else ""
+        table.add_row(row.setting.name, plus_minus(row.auc_mean, row.auc_ci95), *held_out, gain)
+    best = max(result.rows, key=lambda row: row.auc_mean)
+    names = {
+        "nll": "likelihood of held-out normal samples",
+        "ece": "their calibration error",
+        "flagged_auc": "AUC of the flagged anomalies",
+    }
+    choices = [
+        f"Chosen by {names[measure]}: {row.setting.name} (test AUC {row.auc_mean:.3f})"
+        for measure, row in result.chosen_by.items()
+    ]
+    best_line = f"Best on the test part, which a user does not have: {best.setting.name} ({best.auc_mean:.3f})"
+    show(table, *choices, best_line, f"{out} has results.json, heat-map.png and lines.png.")
+
+
+def plus_minus(value: float, interval: tuple[float, float] | None, sign: str = "") -> str:
+    """Lay out a mean with the half width of its interval."""
+    return f"{value:{sign}.3f}" + ("" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.3f}")
+
+
+def show(table: Table, *lines: str) -> None:
+    """Print a table and lines below it."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import nn
 
-from oddkind.calibration import conformal_threshold, fit_temperature
+from oddkind.calibration import conformal_rank, conformal_threshold, fit_temperature
 from oddkind.errors import InputError
 from oddkind.networks import Builder, build
 from oddkind.samples import Samples, holdout
@@ -80,8 +80,9 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     networks_ : list of modules
         The trained networks, one a member.
     temperature_ : float
-    offset_ : float
-        Samples whose `score_samples` lies below it are called anomalous.
+    offset_, labelled_offset_ : float
+        Samples whose `score_samples` lies below it are called anomalous; the second for samples whose labels
+        are passed along.
     accuracy_ : float
         Part of the held-out views classified right.
     losses_ : array [epochs, members]
@@ -191,7 +192,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def decision_function(self, X: Array, y: Array | None = None) -> Array:
         """`score_samples − offset_`, [N]: negative for anomalies."""
-        return self.score_samples(X, y) - self.offset_
+        return self.score_samples(X, y) - (self.offset_ if y is None else self.labelled_offset_)
 
     def predict(self, X: Array, y: Array | None = None) -> Array:
         """+1 for normal samples, −1 for anomalies, [N]."""
@@ -199,13 +200,14 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _validated(self, X: Array, reset: bool = False) -> Array:
         """Check samples and return them as uint8 or float32; with `reset`, learn their form."""
-        if np.ndim(X) > 4:
-            raise InputError(f"X has {np.ndim(X)} axes; pass [N, D], [N, C, T] or [N, C, H, W]")
         X = validate_data(self, X, reset=reset, dtype=None, allow_nd=True, ensure_min_samples=2 if reset else 1)
+        if X.ndim > 4:
+            raise InputError(f"X has {X.ndim} axes; pass [N, D], [N, C, T] or [N, C, H, W]")
         if X.size == 0:
             raise InputError(f"X has shape {X.shape}; every axis needs at least 1")
         if X.dtype != np.uint8:
-            X = X.astype(np.float32)
+            with np.errstate(over="ignore"):  # refused below
+                X = X.astype(np.float32)
             if not np.isfinite(X).all():
                 raise InputError("X holds values beyond the range of float32, ±3.4e38")
         if reset:
@@ -232,6 +234,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             check_consistent_length(inputs, groups)
         random_state = check_random_state(self.random_state)
         self.task_ = make_task(self.task, self.input_shape_, labels, random_state)
+        self.__dict__.pop("classes_", None)
         if self.task_.labels is not None:
             self.classes_ = self.task_.labels
         if (
@@ -243,6 +246,11 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.training_rows_, self.validation_rows_ = holdout(
             len(inputs), self.validation_fraction, random_state, labels=labels, groups=groups
         )
+        conformal_rank(len(self.validation_rows_), self.false_alarm_rate)  # refuse now, not after training
+        if labels is not None and self.task_.labels is not None:
+            lost = np.setdiff1d(labels, labels[self.training_rows_]).tolist()
+            if lost:
+                raise InputError(f"every group of label {lost[0]!r} was held out; give each label more groups")
         if self.scaled_:
             axes = (0, *range(2, inputs.ndim))  # all but the feature or channel
             learnt = inputs[self.training_rows_].astype(float)
@@ -270,6 +278,10 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ]
         return _Plan(self, tensor, labels, jobs)
 
+    @property
+    def _needs_labels(self) -> bool:
+        return self.score == "target-nll" and self.task_.transform.count == 1
+
     def _predict(self, tensor: torch.Tensor, labels: Array | None) -> list[Outputs]:
         return [predict(network, self.task_, tensor, labels) for network in self.networks_]
 
@@ -287,11 +299,15 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.temperature_ = float(self.temperature) if self.temperature != "fit" else fit_temperature(logits, targets)
         score = _score(self.score)
         self._reference = part(self.training_rows_) if score.needs_reference else None
-        # Without their labels, as `predict(X)` will be asked.
-        unlabelled = [replace(member, targets=self.task_.targets(None, len(member))) for member in members]
-        self.offset_ = -conformal_threshold(
-            score(unlabelled, self._reference, self.temperature_), self.false_alarm_rate
-        )
+
+        def offset(known: Array | None) -> float:
+            seen = [replace(member, targets=self.task_.targets(known, len(member))) for member in members]
+            return -conformal_threshold(score(seen, self._reference, self.temperature_), self.false_alarm_rate)
+
+        # A threshold holds for scores made as it was: with the labels, or without.
+        labels = None if plan.labels is None else plan.labels[self.validation_rows_]
+        self.labelled_offset_ = offset(labels)
+        self.offset_ = self.labelled_offset_ if self._needs_labels else offset(None)
 
 
 @dataclass(frozen=True)
@@ -451,7 +467,9 @@ def _check_parameters(detector: Detector) -> None:
         number("temperature", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0, or 'fit'")
     if isinstance(detector.score, str) and detector.score not in SCORES:
         raise InputError(f"score={detector.score!r}; known are {', '.join(map(repr, SCORES))}")
+    if not isinstance(detector.score, str) and not callable(detector.score):
+        raise InputError(f"score={detector.score!r}; pass a name of oddkind.SCORES or a function")
     try:
-        _device(detector.device)
-    except (RuntimeError, TypeError) as error:
+        torch.empty(0, device=_device(detector.device))
+    except (RuntimeError, TypeError, AssertionError) as error:
         raise InputError(f"device={detector.device!r}; it must be 'auto', 'cpu', 'cuda' or 'cuda:0'") from error

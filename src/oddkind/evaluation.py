@@ -71,7 +71,7 @@ class Row:
         return None if lecture is None else min(self.auc) <= lecture <= max(self.auc)
 
     def gain(self, other: Row) -> tuple[float, tuple[float, float] | None]:
-        """Mean of this AUC minus another's, seed by seed, and its 95 % interval: far narrower than two unpaired ones."""
+        """Mean of this AUC minus another's, seed by seed, and its 95 % interval; None for one seed."""
         differences = np.subtract(self.auc, other.auc)
         return float(differences.mean()), mean_interval(differences.tolist())
 

@@ -106,6 +106,8 @@ def build(network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_cl
         if name not in NETWORKS:
             raise InputError(f"network={network!r}; known are 'auto', {', '.join(map(repr, NETWORKS))}")
         network = NETWORKS[name]
+    if not callable(network):
+        raise InputError(f"network={network!r}; pass a name, a torch module or a callable that builds one")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = copy.deepcopy(network) if isinstance(network, nn.Module) else network(input_shape, n_classes)
@@ -116,13 +118,17 @@ def build(network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_cl
 def _check(module: nn.Module, input_shape: tuple[int, ...], n_classes: int) -> None:
     """Refuse a network whose answer to two blank samples has the wrong form."""
     name = type(module).__name__
+    if not isinstance(module, nn.Module):
+        raise InputError(f"the network's builder returned {name}; it must return a torch module")
+    if next(module.parameters(), None) is None:
+        raise InputError(f"network {name} has no parameters to train")
     module.eval()
     try:
         with torch.no_grad():
             answer = module(torch.zeros(2, *input_shape, device=next(module.parameters()).device))
     except (RuntimeError, ValueError, TypeError) as error:
         raise InputError(f"network {name} does not read samples of shape {input_shape}: {error}") from error
-    if not (isinstance(answer, tuple) and len(answer) == 2):
+    if not (isinstance(answer, tuple) and len(answer) == 2 and all(isinstance(part, Tensor) for part in answer)):
         raise InputError(f"network {name} returned {type(answer).__name__}; it must return (logits, features)")
     shapes = [tuple(part.shape) for part in answer]
     if shapes[0] != (2, n_classes) or len(shapes[1]) != 2 or shapes[1][0] != 2:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from oddkind.errors import InputError
-from oddkind.samples import Samples
+from oddkind.samples import Array, Samples
 
 MNIST_FILE = Path(__file__).parent / "data" / "mnist.npz"
 MNIST_SHA256 = "39b9b1ffaa0ba4d8995a616551f0966941fe02a3fe79ba4a9db7373db16d53ad"
@@ -32,7 +32,7 @@ def load_mnist(
     anomalous : digits, at least one
         Seen in the test alone. Digits of neither kind are left out.
     flagged : int
-        How many anomalous digits of MNIST's training part, its first ones, to add to `train`, flagged as such:
+        How many anomalous digits of MNIST's training part, the first ones, to add to `train`, flagged as such:
         to choose settings by, never to learn from.
     file : path
         The archive shipped with oddkind.
@@ -40,7 +40,8 @@ def load_mnist(
     Returns
     -------
     train : Samples
-        The normal digits of MNIST's training part, then the flagged ones; inputs uint8 [N, 1, 28, 28], 0 (paper) to 255 (ink).
+        The normal digits of MNIST's training part, then the flagged ones; inputs uint8 [N, 1, 28, 28], 0 (paper)
+        to 255 (ink).
     test : Samples
         The normal and the anomalous digits of its test part.
 
@@ -71,14 +72,15 @@ def load_mnist(
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         parts = {part: (archive[f"{part}_images"][:, None], archive[f"{part}_labels"]) for part in ("train", "test")}
 
-    def samples(part: str) -> Samples:
+    def samples(part: str, *kinds: Array) -> Samples:
         images, labels = parts[part]
-        keep = np.isin(labels, digits)
-        return Samples(images[keep], labels[keep].astype(int), np.isin(labels[keep], anomalous), name=f"MNIST {part}")
+        rows = np.concatenate(kinds)
+        return Samples(images[rows], labels[rows].astype(int), np.isin(labels[rows], anomalous), name=f"MNIST {part}")
 
-    train = samples("train")
-    odd = np.isin(train.labels, anomalous)
-    if not 0 <= flagged <= odd.sum():
-        raise InputError(f"flagged={flagged}; MNIST's training part has 0 to {odd.sum()} such digits")
-    rows = np.concatenate([np.flatnonzero(~odd), np.flatnonzero(odd)[:flagged]])
-    return train[rows], samples("test")
+    def of(part: str, wanted: Sequence[int]) -> Array:
+        return np.flatnonzero(np.isin(parts[part][1], wanted))
+
+    odd = of("train", anomalous)
+    if not 0 <= flagged <= len(odd):
+        raise InputError(f"flagged={flagged}; MNIST's training part has 0 to {len(odd)} such digits")
+    return samples("train", of("train", normal), odd[:flagged]), samples("test", of("test", digits))

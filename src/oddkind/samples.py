@@ -107,19 +107,23 @@ def holdout(
         n_groups = len(np.unique(groups))
         if n_groups < 2:
             raise InputError("all samples are of one group; holding out whole groups needs at least 2")
-        splitter = GroupShuffleSplit(1, test_size=max(1, round(fraction * n_groups)), random_state=random_state)
+        n_held = min(n_groups - 1, max(1, round(fraction * n_groups)))
+        splitter = GroupShuffleSplit(1, test_size=n_held, random_state=random_state)
         learn, held_out = next(splitter.split(np.empty(n_samples), groups=groups))
         return np.sort(learn), np.sort(held_out)
-    shuffled = random_state.permutation(n_samples)
     kinds = np.zeros(n_samples, int) if labels is None else np.unique(labels, return_inverse=True)[1]
-    _, first = np.unique(kinds[shuffled], return_index=True)
-    candidates = np.delete(shuffled, first)  # each kind's first in the shuffle stays to be learnt from
-    if len(candidates) == 0:
+    counts = np.bincount(kinds)
+    if (counts == 1).all():
         raise InputError(
-            f"{n_samples} samples of {len(first)} labels leave none to hold out; give each label 2 or more"
+            f"{n_samples} samples of {len(counts)} labels leave none to hold out; give each label 2 or more"
         )
-    candidates = candidates[np.argsort(kinds[candidates], kind="stable")]
-    n_held = min(len(candidates), max(1, round(fraction * n_samples)))
-    # Every (1/fraction)-th of the candidates in label order: each label in its share, the total exact.
-    held_out = np.sort(candidates[np.arange(n_held) * len(candidates) // n_held])
+    # Each label's share rounded down, then one more for those that lost most, while the whole falls short.
+    share = fraction * counts
+    held = np.floor(share).astype(int)
+    wanted = max(1, round(fraction * n_samples))
+    for kind in np.argsort(held - share, kind="stable"):
+        if held.sum() < wanted and held[kind] < min(np.ceil(share[kind]), counts[kind] - 1):
+            held[kind] += 1
+    shuffled = random_state.permutation(n_samples)
+    held_out = np.sort(np.concatenate([shuffled[kinds[shuffled] == kind][:n] for kind, n in enumerate(held)]))
     return np.delete(np.arange(n_samples), held_out), held_out

@@ -262,6 +262,8 @@ def _per_kind(
                 continue
             for kind in np.unique(outputs.targets[:, view]):
                 of, among = outputs.targets[:, view] == kind, kinds == kind
+                if not among.any():
+                    raise InputError(f"there is no normal sample of label {kind // outputs.n_views} to compare with")
                 result[of, view] = distance(features[of], normal[among], kinds[among])
         return result.mean(1)
 

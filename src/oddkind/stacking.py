@@ -98,6 +98,8 @@ def why_alone(network: nn.Module, input_shape: tuple[int, ...]) -> str | None:
         return "some of their parameters are frozen"
     if any(True for _ in network.buffers()):
         return "they keep a state besides their weights, such as running means"
+    if any(isinstance(module, nn.modules.dropout._DropoutNd) for module in network.modules()):
+        return "their dropout would draw otherwise than alone"
     parameters = {name: torch.stack([p.detach()] * 2) for name, p in network.named_parameters()}
     blank = torch.zeros(2, 2, *input_shape, device=next(network.parameters()).device)
     try:

@@ -138,9 +138,8 @@ class Task:
         index = np.searchsorted(self.labels, labels).clip(max=len(self.labels) - 1)
         unseen = np.flatnonzero(self.labels[index] != labels)
         if len(unseen):
-            raise InputError(
-                f"label {labels[unseen[0]]!r} of sample {unseen[0]} was not learnt; known are {self.labels.tolist()}"
-            )
+            label = labels.tolist()[unseen[0]]
+            raise InputError(f"label {label!r} of sample {unseen[0]} was not learnt; known are {self.labels.tolist()}")
         return np.asarray(index[:, None] * self.transform.count + views)
 
 
@@ -176,7 +175,7 @@ def make_task(
     kinds = np.unique(labels)
     if len(kinds) < 2 and not rest:
         raise InputError(
-            f"all {len(labels)} labels are {kinds[0]!r}; telling kinds apart needs at least 2. "
+            f"all {len(labels)} labels are {kinds.tolist()[0]!r}; telling kinds apart needs at least 2. "
             "Without labels the task makes its own: pass none"
         )
     return Task(kinds, TRANSFORMS[rest](input_shape, random_state) if rest else Identity())

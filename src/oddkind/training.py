@@ -139,7 +139,7 @@ def train(
                     # The gradient of cross-entropy, written out: half the work of having it derived.
                     gradient = log_p.exp_().sub_(target).mul_(share)
                 # Models share no parameter, so each gets the gradient of its own loss.
-                optimizer.step(torch.autograd.grad(z, parameters, gradient))
+                optimizer.step(torch.autograd.grad(z, parameters, gradient, materialize_grads=True))
                 on_progress(optimizer.steps / (epochs * steps))
                 finished = optimizer.steps == epochs * steps
                 if file is not None and (finished or time.monotonic() - saved > CHECKPOINT_SECONDS):

@@ -1,0 +1,188 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import log_softmax, softmax
+from sklearn.calibration import calibration_curve
+
+from oddkind import InputError
+from oddkind.calibration import conformal_threshold, fit_temperature, reliability
+
+
+def drawn_from_softmax(draw, n, *, temperature=1.0, classes=4, spread=2.0):
+    """Logits whose labels truly follow softmax(z / temperature)."""
+    z = draw.normal(size=(n, classes)) * spread
+    p = softmax(z / temperature, axis=1)
+    return z, (draw.random((n, 1)) > p.cumsum(1)[:, :-1]).sum(1)
+
+
+def mean_nll(z, targets, temperature):
+    return -log_softmax(z / temperature, axis=1)[np.arange(len(z)), targets].mean()
+
+
+# --- Temperature -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_fit_temperature_finds_the_one_the_labels_were_drawn_with(draw, temperature):
+    z, targets = drawn_from_softmax(draw, 40_000, temperature=temperature, spread=2 * temperature)
+    assert_allclose(fit_temperature(z, targets), temperature, rtol=0.03)
+
+
+@given(st.integers(0, 99), st.floats(0.3, 5))
+def test_fit_temperature_minimises_the_nll(seed, temperature):
+    z, targets = drawn_from_softmax(np.random.default_rng(seed), 200, temperature=temperature)
+    best = mean_nll(z, targets, fit_temperature(z, targets))
+    assert best <= min(mean_nll(z, targets, t) for t in np.geomspace(0.05, 20, 200)) + 1e-9
+
+
+@given(st.integers(0, 99), st.floats(0.3, 3))
+def test_scaling_the_logits_scales_the_temperature(seed, factor):
+    z, targets = drawn_from_softmax(np.random.default_rng(seed), 500)
+    assert_allclose(fit_temperature(factor * z, targets), factor * fit_temperature(z, targets), rtol=1e-3)
+
+
+def test_a_network_that_is_always_right_gets_the_lower_bound_and_one_that_guesses_the_upper(draw):
+    z, _ = drawn_from_softmax(draw, 500)
+    assert_allclose(fit_temperature(z, z.argmax(1)), 0.05, rtol=1e-3)
+    assert_allclose(fit_temperature(z, z.argmin(1)), 20, rtol=1e-3)
+    assert_allclose(fit_temperature(z, z.argmin(1), bounds=(0.5, 4)), 4, rtol=1e-3)
+
+
+def test_fit_temperature_does_not_overflow_on_large_logits(draw):
+    z, targets = drawn_from_softmax(draw, 500)
+    assert np.isfinite(fit_temperature(1e4 * z.astype(np.float32), targets))
+
+
+def test_fit_temperature_refuses_nothing():
+    with pytest.raises(InputError, match="needs held-out samples; there are 0"):
+        fit_temperature(np.empty((0, 3)), np.empty(0, int))
+
+
+# --- Reliability -----------------------------------------------------------------------------------------
+
+
+def logits_of(*confidence):
+    """Two-class logits that predict class 0 with these probabilities."""
+    p = np.array(confidence)
+    return np.log(np.stack([p, 1 - p], 1))
+
+
+def test_reliability_by_hand():
+    # (0.5, 0.75]: 0.6 right, 0.7 wrong; (0.75, 1]: 0.9 right, 0.8 right, 0.9 wrong.
+    found = reliability(logits_of(0.6, 0.7, 0.9, 0.8, 0.9), np.array([0, 1, 0, 0, 1]), bins=4)
+    assert_allclose(found.edges, [0, 0.25, 0.5, 0.75, 1])
+    assert found.count.tolist() == [0, 0, 2, 3]
+    assert_allclose(found.confidence, [np.nan, np.nan, 0.65, 2.6 / 3])
+    assert_allclose(found.accuracy, [np.nan, np.nan, 0.5, 2 / 3])
+    assert_allclose(found.expected_error, 2 / 5 * 0.15 + 3 / 5 * 0.2)
+
+
+@given(st.integers(0, 999), st.integers(1, 20), st.floats(0.3, 5))
+def test_reliability_agrees_with_scikit_learn(seed, bins, temperature):
+    z, targets = drawn_from_softmax(np.random.default_rng(seed), 300)
+    p = softmax(z / temperature, axis=1)
+    accuracy, confidence = calibration_curve(p.argmax(1) == targets, p.max(1), n_bins=bins)
+    found = reliability(z, targets, temperature=temperature, bins=bins)
+    filled = found.count > 0
+    assert found.count.sum() == 300
+    assert_array_equal(filled, ~np.isnan(found.accuracy))
+    assert_allclose(found.accuracy[filled], accuracy)
+    assert_allclose(found.confidence[filled], confidence)
+    assert 0 <= found.expected_error <= 1
+
+
+def test_calibration_error_is_small_at_the_true_temperature_alone(draw):
+    z, targets = drawn_from_softmax(draw, 60_000, temperature=2.0)
+    assert reliability(z, targets, temperature=2.0).expected_error < 0.01
+    assert reliability(z, targets, temperature=1.0).expected_error > 0.1  # too sure
+    assert reliability(z, targets, temperature=5.0).expected_error > 0.1  # not sure enough
+    assert reliability(z, targets, temperature=fit_temperature(z, targets)).expected_error < 0.01
+
+
+def test_bins_include_their_upper_edge():
+    assert reliability(np.zeros((1, 2)), np.array([0]), bins=4).count.tolist() == [0, 1, 0, 0]
+
+
+def test_certainty_falls_in_the_last_bin():
+    found = reliability(np.array([[1e3, 0.0]]), np.array([0]), bins=5)
+    assert found.count.tolist() == [0, 0, 0, 0, 1]
+    assert found.expected_error == 0
+
+
+def test_reliability_refuses_nothing():
+    with pytest.raises(InputError, match="needs samples; there are 0"):
+        reliability(np.empty((0, 3)), np.empty(0, int))
+
+
+# --- Conformal threshold ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "rank"),
+    [
+        (19, 0.05, 19),
+        (20, 0.05, 20),
+        (39, 0.05, 38),
+        (99, 0.05, 95),
+        (100, 0.05, 96),
+        (9, 0.1, 9),
+        (3, 0.5, 2),
+        (1, 0.5, 1),
+        (9, 0.7, 3),  # 10 · (1 − 0.7) is 3.0000000000000004 in floating point
+    ],
+)
+def test_conformal_threshold_is_the_order_statistic_of_the_formula(draw, n, rate, rank):
+    assert conformal_threshold(draw.permutation(n) + 1, rate) == rank
+
+
+@given(st.integers(1, 300), st.floats(1e-3, 0.999))
+def test_conformal_threshold_keeps_its_promise_and_is_the_lowest_that_does(n, rate):
+    assume((n + 1) * rate >= 1 + 1e-6)
+    rank = conformal_threshold(np.arange(1, n + 1), rate)
+    false_alarms = 1 - rank / (n + 1)  # a new sample's rank among n + 1 is uniform
+    assert false_alarms <= rate + 1e-9
+    assert false_alarms > rate - 1 / (n + 1) - 1e-9
+
+
+@pytest.mark.parametrize(("n", "rate"), [(19, 0.05), (50, 0.1), (99, 0.2)])
+def test_conformal_threshold_covers_new_normal_samples(draw, n, rate):
+    repetitions, new = 4000, 200
+    held_out = draw.gamma(2.0, size=(repetitions, n))
+    thresholds = np.array([conformal_threshold(scores, rate) for scores in held_out])
+    alarms = (draw.gamma(2.0, size=(repetitions, new)) > thresholds[:, None]).mean(1)
+    error = 4 * alarms.std() / np.sqrt(repetitions)
+    assert alarms.mean() <= rate + error
+    assert alarms.mean() >= rate - 1 / (n + 1) - error
+
+
+@given(st.integers(0, 99), st.floats(0.05, 0.95), st.floats(0.05, 0.95))
+def test_a_higher_rate_never_raises_the_threshold(seed, one, other):
+    scores = np.random.default_rng(seed).normal(size=40)
+    low, high = sorted([one, other])
+    assert conformal_threshold(scores, high) <= conformal_threshold(scores, low)
+
+
+@given(st.floats(0.002, 0.9))
+def test_the_refusal_names_the_number_from_which_it_works(rate):
+    with pytest.raises(InputError, match="can be promised from") as refusal:
+        conformal_threshold(np.empty(0), rate)
+    needed = int(str(refusal.value).split("from ")[1].split()[0])
+    conformal_threshold(np.arange(needed), rate)
+    with pytest.raises(InputError, match=rf"from {needed} held-out normal samples on; there are {needed - 1}\b"):
+        conformal_threshold(np.arange(needed - 1), rate)
+
+
+def test_nineteen_samples_are_just_enough_for_five_percent():
+    assert conformal_threshold(np.arange(19), 0.05) == 18
+    with pytest.raises(
+        InputError, match=r"rate of 0.05 can be promised from 19 held-out normal samples on; there are 18"
+    ):
+        conformal_threshold(np.arange(18), 0.05)
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, np.nan])
+def test_conformal_threshold_refuses_a_rate_that_is_none(rate):
+    with pytest.raises(InputError, match=r"false_alarm_rate=.*between 0 and 1"):
+        conformal_threshold(np.arange(99), rate)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from oddkind import InputError
+from oddkind.metrics import auc, mean_interval
+
+few_values = st.lists(st.integers(0, 4), min_size=1, max_size=30)  # so that many tie
+runs = st.lists(st.floats(-10, 10), min_size=2, max_size=12).filter(lambda values: np.std(values) > 1e-6)
+
+
+@given(few_values, few_values)
+def test_auc_is_the_chance_that_an_anomaly_scores_higher_ties_counting_half(normal, odd):
+    anomalous = np.repeat([False, True], [len(normal), len(odd)])
+    wins = stats.mannwhitneyu(odd, normal).statistic if len(set(normal + odd)) > 1 else len(odd) * len(normal) / 2
+    assert_allclose(auc(anomalous, np.array(normal + odd)), wins / (len(odd) * len(normal)))
+
+
+@given(few_values, few_values)
+def test_auc_of_the_opposite_score_is_the_opposite(normal, odd):
+    anomalous, scores = np.repeat([0, 1], [len(normal), len(odd)]), np.array(normal + odd)
+    assert_allclose(auc(anomalous, -scores), 1 - auc(anomalous, scores))
+    assert_allclose(auc(anomalous, np.exp(scores)), auc(anomalous, scores))
+
+
+def test_auc_by_hand():
+    assert auc([0, 0, 1, 1], [1, 2, 3, 4]) == 1
+    assert auc([0, 0, 1, 1], [1, 3, 2, 4]) == 0.75
+    assert auc([0, 1], [1, 1]) == 0.5
+
+
+@pytest.mark.parametrize("anomalous", [[0, 0, 0], [1, 1, 1], []])
+def test_auc_refuses_samples_of_one_kind(anomalous):
+    with pytest.raises(InputError, match=rf"normal and anomalous samples; all {len(anomalous)} are of one kind"):
+        auc(np.array(anomalous), np.arange(len(anomalous)))
+
+
+@given(runs, st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_mean_interval_is_scipys(values, level):
+    expected = stats.t.interval(level, len(values) - 1, np.mean(values), stats.sem(values))
+    assert_allclose(mean_interval(values, level), expected)
+
+
+def test_mean_interval_defaults_to_95_percent():
+    assert_allclose(mean_interval([0.0, 1.0]), (0.5 - 0.5 * 12.7062047, 0.5 + 0.5 * 12.7062047))
+
+
+def test_mean_interval_covers_the_mean_as_often_as_it_says(draw):
+    intervals = [mean_interval(values) for values in draw.normal(3.0, 2.0, size=(2000, 5))]
+    covered = np.mean([low <= 3.0 <= high for low, high in intervals])
+    assert abs(covered - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 2000)
+
+
+@pytest.mark.parametrize("values", [[], [0.9]])
+def test_one_run_has_no_interval(values):
+    assert mean_interval(values) is None

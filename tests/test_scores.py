@@ -1,0 +1,401 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+from scipy.spatial.distance import cdist
+from scipy.special import softmax as reference_softmax
+from sklearn.covariance import EmpiricalCovariance
+
+from oddkind import SCORES, InputError, Outputs
+from oddkind import scores as functions
+
+N, LABELS, VIEWS, D = 23, 3, 4, 5
+USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "expected-rotation-distance"}
+USES_REFERENCE = {"cosine-neighbours", "euclidean-neighbours", "mahalanobis"}
+USES_ROTATIONS = {"rotation-distance", "expected-rotation-distance"}
+
+temperatures = st.floats(0.1, 10)
+some_logits = arrays(float, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=6), elements=st.floats(-20, 20))
+
+
+def outputs_of(draw, n, *, views=VIEWS, known=True):
+    targets = draw.integers(LABELS, size=(n, 1)) * views + np.arange(views)
+    logits = draw.normal(size=(n, views, LABELS * views)) * 3
+    return Outputs(logits, draw.normal(size=(n, views, D)), targets if known else None)
+
+
+# --- Each function against a reference -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_scores_of_logits_agree_with_their_references(draw, temperature):
+    z = draw.normal(size=(N, VIEWS, 7)) * 5
+    p = reference_softmax(z / temperature, axis=-1)
+    torch_energy = -temperature * torch.logsumexp(torch.from_numpy(z) / temperature, -1)
+    assert_allclose(functions.softmax(z, temperature), p)
+    assert_allclose(functions.msp(z, temperature), 1 - p.max(-1), atol=1e-12)
+    assert_allclose(functions.energy(z, temperature), torch_energy)
+    assert_allclose(functions.entropy(z, temperature), stats.entropy(p, axis=-1), atol=1e-12)
+    assert_array_equal(functions.max_logit(z), -z.max(-1))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_target_nll_is_torchs_cross_entropy(draw, temperature):
+    z, targets = draw.normal(size=(N, VIEWS, 7)) * 5, draw.integers(7, size=(N, VIEWS))
+    expected = torch.nn.functional.cross_entropy(
+        torch.from_numpy(z / temperature).flatten(0, 1), torch.from_numpy(targets).flatten(), reduction="none"
+    )
+    assert_allclose(functions.target_nll(z, targets, temperature).ravel(), expected)
+
+
+@pytest.mark.parametrize("gap", [40.0, 300.0])
+def test_confident_samples_do_not_tie(gap):
+    z = np.array([[gap, 0.0], [gap + 1, 0.0]])
+    assert_allclose(functions.msp(z), np.exp(-z[:, 0]), rtol=1e-12)
+    assert_allclose(functions.target_nll(z, [1, 1]), z[:, 0])
+
+
+def test_float32_logits_score_as_float64(draw):
+    z = draw.normal(size=(N, 7)).astype(np.float32) * 20
+    for function in (functions.msp, functions.energy, functions.entropy):
+        assert_array_equal(function(z), function(z.astype(float)))
+
+
+def one_view_predicts(turn, views=4):
+    """Logits [1, V, V] by which every view looks turned `turn` times."""
+    return 9.0 * np.tile(np.eye(views)[turn], (1, views, 1))
+
+
+def test_rotation_distance_of_the_lectures_examples():
+    predicted_0 = functions.rotation_distance(one_view_predicts(0))[0]
+    assert predicted_0[1] == 1
+    assert predicted_0[3] == 1
+    assert predicted_0.tolist() == [0, 1, 2, 1]
+    assert functions.rotation_distance(one_view_predicts(3))[0].tolist() == [1, 2, 1, 0]
+
+
+def test_circular_distance_takes_the_shorter_way():
+    assert functions.circular_distance(4).tolist() == [[0, 1, 2, 1], [1, 0, 1, 2], [2, 1, 0, 1], [1, 2, 1, 0]]
+    assert functions.circular_distance(5)[0].tolist() == [0, 1, 2, 2, 1]
+
+
+def test_expected_rotation_distance_is_the_mean_under_the_probabilities(draw):
+    z, temperature = draw.normal(size=(N, 4, 4)) * 2, 2.0
+    p = reference_softmax(z / temperature, axis=-1)
+    expected = [
+        [sum(p[n, v, r] * min(abs(r - v), 4 - abs(r - v)) for r in range(4)) for v in range(4)] for n in range(N)
+    ]
+    assert_allclose(functions.expected_rotation_distance(z, temperature), expected)
+
+
+def test_expected_rotation_distance_of_a_sure_network_is_the_rotation_distance(draw):
+    z = draw.normal(size=(N, 4, 4))
+    assert_allclose(functions.expected_rotation_distance(z, 1e-4), functions.rotation_distance(z), atol=1e-3)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_neighbour_distance_is_the_kth_smallest_of_cdist(draw, metric, k):
+    features, reference = draw.normal(size=(N, D)), draw.normal(size=(40, D))
+    expected = np.sort(cdist(features, reference, metric), axis=1)[:, k - 1]
+    assert_allclose(functions.neighbour_distance(features, reference, k=k, metric=metric), expected, atol=1e-6)
+
+
+def test_a_zero_vector_is_at_cosine_distance_1_from_all_but_another(draw):
+    zero, some = np.zeros((1, D)), draw.normal(size=(6, D))
+    assert_allclose(functions.neighbour_distance(zero, some), 1, atol=1e-6)
+    assert_allclose(functions.neighbour_distance(some, zero), 1, atol=1e-6)
+    assert_allclose(functions.neighbour_distance(zero, np.vstack([some, zero])), 0, atol=1e-6)
+
+
+def test_cosine_distance_sees_direction_alone(draw):
+    reference = draw.normal(size=(1, D))
+    features = reference * np.array([[1e-3], [2.0], [-5.0]])
+    assert_allclose(functions.neighbour_distance(features, reference), [0, 0, 2], atol=1e-6)
+
+
+def test_mahalanobis_of_one_class_is_scikit_learns(draw):
+    reference, features = draw.normal(size=(60, D)) @ draw.normal(size=(D, D)), draw.normal(size=(N, D)) * 3
+    expected = EmpiricalCovariance().fit(reference).mahalanobis(features)
+    assert_allclose(functions.mahalanobis(features, reference, np.zeros(60)), expected)
+
+
+def test_mahalanobis_is_the_nearest_class_mean_under_the_shared_covariance(draw):
+    classes = np.repeat(["a", "b", "c"], 30)
+    means = {kind: draw.normal(size=D) * 5 for kind in "abc"}
+    reference = draw.normal(size=(90, D)) + np.array([means[kind] for kind in classes])
+    features = draw.normal(size=(N, D)) * 5
+    centres = np.array([reference[classes == kind].mean(0) for kind in "abc"])
+    within = np.cov((reference - np.repeat(centres, 30, axis=0)).T, ddof=0)
+    expected = cdist(features, centres, "mahalanobis", VI=np.linalg.inv(within)).min(1) ** 2
+    assert_allclose(functions.mahalanobis(features, reference, classes), expected)
+
+
+def test_mahalanobis_ignores_features_that_never_vary(draw):
+    reference, features = draw.normal(size=(60, D)), draw.normal(size=(N, D))
+    with_constant = [
+        np.hstack([part, np.full((len(part), 1), value)]) for part, value in ((features, 9), (reference, 2))
+    ]
+    assert_allclose(
+        functions.mahalanobis(*with_constant, np.zeros(60)), functions.mahalanobis(features, reference, np.zeros(60))
+    )
+
+
+# --- Laws ------------------------------------------------------------------------------------------------
+
+
+@given(some_logits, temperatures)
+def test_bounds_of_msp_and_entropy(z, temperature):
+    classes = z.shape[1]
+    msp, entropy = functions.msp(z, temperature), functions.entropy(z, temperature)
+    assert (msp >= 0).all()
+    assert (msp <= 1 - 1 / classes + 1e-12).all()
+    assert (entropy >= -1e-12).all()
+    assert (entropy <= math.log(classes) + 1e-12).all()
+    assert_allclose(functions.msp(np.zeros((1, classes)), temperature), 1 - 1 / classes)
+
+
+@given(some_logits, temperatures, st.floats(-50, 50))
+def test_adding_a_constant_to_the_logits_moves_only_max_logit_and_energy(z, temperature, constant):
+    targets = np.zeros(len(z), int)
+    assert_allclose(functions.msp(z + constant, temperature), functions.msp(z, temperature), atol=1e-9)
+    assert_allclose(functions.entropy(z + constant, temperature), functions.entropy(z, temperature), atol=1e-9)
+    assert_allclose(
+        functions.target_nll(z + constant, targets, temperature),
+        functions.target_nll(z, targets, temperature),
+        atol=1e-9,
+    )
+    assert_allclose(functions.max_logit(z + constant), functions.max_logit(z) - constant, atol=1e-9)
+    assert_allclose(functions.energy(z + constant, temperature), functions.energy(z, temperature) - constant, atol=1e-9)
+
+
+@given(some_logits, temperatures, st.floats(1, 5))
+def test_a_higher_temperature_never_lowers_msp_or_entropy(z, temperature, factor):
+    for function in (functions.msp, functions.entropy):
+        assert (function(z, temperature * factor) >= function(z, temperature) - 1e-12).all()
+
+
+@given(arrays(float, (8, 2), elements=st.floats(-20, 20)), st.floats(0.5, 10))
+def test_temperature_cannot_reorder_msp_of_two_classes(z, temperature):
+    order = np.argsort(-np.abs(z[:, 0] - z[:, 1]))
+    assert (np.diff(functions.msp(z, temperature)[order]) >= -1e-15).all()
+
+
+def test_temperature_can_reorder_msp_of_three_classes():
+    z = np.array([[3.0, 2.5, -9.0], [3.0, 1.5, 1.5]])
+    assert np.argmax(functions.msp(z, 1.0)) != np.argmax(functions.msp(z, 20.0))
+
+
+@given(some_logits, st.floats(1e-3, 10))
+def test_energy_tends_to_max_logit_as_temperature_falls(z, temperature):
+    gap = functions.max_logit(z) - functions.energy(z, temperature)
+    assert (gap >= -1e-9).all()
+    assert (gap <= temperature * math.log(z.shape[1]) + 1e-9).all()
+
+
+@given(st.floats(0.1, 10), st.integers(1, 20))
+def test_neighbour_distance_grows_with_k_and_euclidean_with_scale(scale, k):
+    draw = np.random.default_rng(k)
+    features, reference = draw.normal(size=(N, D)), draw.normal(size=(21, D))
+    for metric in ("cosine", "euclidean"):
+        near, far = (functions.neighbour_distance(features, reference, k=i, metric=metric) for i in (k, k + 1))
+        assert (far >= near).all()
+    scaled = functions.neighbour_distance(scale * features, scale * reference, k=k, metric="euclidean")
+    assert_allclose(
+        scaled, scale * functions.neighbour_distance(features, reference, k=k, metric="euclidean"), rtol=1e-5
+    )
+
+
+@given(st.integers(0, 99))
+def test_mahalanobis_does_not_depend_on_the_features_units(seed):
+    draw = np.random.default_rng(seed)
+    features, reference, classes = draw.normal(size=(N, D)), draw.normal(size=(60, D)), np.arange(60) % 3
+    mix = draw.normal(size=(D, D)) + 4 * np.eye(D)
+    assert_allclose(
+        functions.mahalanobis(features @ mix, reference @ mix, classes),
+        functions.mahalanobis(features, reference, classes),
+        rtol=1e-6,
+    )
+
+
+# --- One suite for every entry of the table ---------------------------------------------------------------
+
+
+def cannot(name, views, known):
+    return views == 1 and (name in USES_ROTATIONS or (name == "target-nll" and not known))
+
+
+CASES = [
+    pytest.param(name, views, known, id=f"{name}-{views}-{'known' if known else 'unknown'}")
+    for name in SCORES
+    for views in (1, VIEWS)
+    for known in (True, False)
+    if not cannot(name, views, known)
+]
+
+
+@pytest.fixture
+def compute(draw):
+    reference = outputs_of(draw, 60)
+    one_view = outputs_of(draw, 60, views=1)
+
+    def run(name, outputs, temperature=1.0):
+        return SCORES[name].compute(outputs, reference if outputs.n_views > 1 else one_view, temperature)
+
+    return run
+
+
+def test_the_table_says_what_each_score_needs():
+    assert {name for name, score in SCORES.items() if score.needs_reference} == USES_REFERENCE
+    assert {name for name, score in SCORES.items() if score.needs_rotations} == USES_ROTATIONS
+    assert all(score.formula for score in SCORES.values())
+
+
+@pytest.mark.parametrize(("name", "views", "known"), CASES)
+def test_a_samples_score_does_not_depend_on_its_batch(compute, draw, name, views, known):
+    outputs = outputs_of(draw, N, views=views, known=known)
+    scores, order = compute(name, outputs), draw.permutation(N)
+    assert scores.shape == (N,)
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) > 1
+    assert_allclose(compute(name, outputs[order]), scores[order], atol=1e-6)
+    assert_allclose(compute(name, outputs[:1]), scores[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "views", "known"), CASES)
+def test_temperature_matters_where_the_formula_has_one(compute, draw, name, views, known):
+    outputs = outputs_of(draw, N, views=views, known=known)
+    same = np.allclose(compute(name, outputs, 1.0), compute(name, outputs, 3.0))
+    assert same == (name not in USES_TEMPERATURE)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+@pytest.mark.parametrize("name", SCORES)
+def test_what_the_network_cannot_place_scores_higher(draw, name, known):
+    views, label = np.arange(VIEWS), draw.integers(2, size=40)
+    directions = np.eye(3, D)
+    reference = Outputs(
+        9.0 * np.eye(2 * VIEWS)[label[:, None] * VIEWS + views],
+        np.tile((directions[label] + 0.05 * draw.normal(size=(40, D)))[:, None], (1, VIEWS, 1)),
+        label[:, None] * VIEWS + views,
+    )
+    normal = reference[:1]
+    odd = Outputs(np.zeros_like(normal.logits), np.tile(directions[2], (1, VIEWS, 1)), normal.targets)
+    both = [Outputs(o.logits, o.features + 1e-3, o.targets if known else None) for o in (normal, odd)]
+    low, high = (SCORES[name].compute(outputs, reference, 1.0)[0] for outputs in both)
+    assert low < high
+
+
+@pytest.mark.parametrize("name", sorted(set(SCORES) - USES_ROTATIONS))
+def test_the_views_of_a_sample_are_averaged(draw, name):
+    outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+
+    def view(of, v):
+        return Outputs(of.logits[:, v : v + 1], of.features[:, v : v + 1], of.targets[:, v : v + 1])
+
+    per_view = [SCORES[name].compute(view(outputs, v), view(reference, v), 2.0) for v in range(VIEWS)]
+    assert_allclose(SCORES[name].compute(outputs, reference, 2.0), np.mean(per_view, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 4])
+def test_neighbours_compare_with_the_same_view_and_the_known_label(draw, metric, k):
+    outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+
+    def by_hand(known):
+        return [
+            np.mean(
+                [
+                    np.sort(
+                        cdist(
+                            outputs.features[n, v][None],
+                            reference.features[
+                                ~np.bool_(known) | (reference.targets[:, v] == outputs.targets[n, v]), v
+                            ],
+                            metric,
+                        )[0]
+                    )[k - 1]
+                    for v in range(VIEWS)
+                ]
+            )
+            for n in range(N)
+        ]
+
+    compute = functions.neighbours(k, metric)
+    unlabelled = Outputs(outputs.logits, outputs.features)
+    assert_allclose(compute(outputs, reference, 1.0), by_hand(known=True), atol=1e-6)
+    assert_allclose(compute(unlabelled, reference, 1.0), by_hand(known=False), atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_target_nll_sums_over_the_labels_when_only_the_transform_is_known(draw, temperature):
+    outputs = outputs_of(draw, N, known=False)
+    p = reference_softmax(outputs.logits / temperature, axis=-1)
+    expected = [
+        np.mean([-np.log(sum(p[n, v, label * VIEWS + v] for label in range(LABELS))) for v in range(VIEWS)])
+        for n in range(N)
+    ]
+    assert_allclose(SCORES["target-nll"].compute(outputs, None, temperature), expected)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_rotation_scores_sum_over_the_labels(draw, temperature):
+    outputs = outputs_of(draw, N)
+    p = reference_softmax(outputs.logits / temperature, axis=-1).reshape(N, VIEWS, LABELS, VIEWS).sum(2)
+    turns, apart = np.arange(4), functions.circular_distance(4)
+    assert_allclose(reference_softmax(outputs.transform_logits(), axis=-1).sum(-1), 1)
+    assert_allclose(
+        SCORES["expected-rotation-distance"].compute(outputs, None, temperature), (p * apart).sum(-1).mean(1)
+    )
+    if temperature == 1:
+        expected = apart[p.argmax(-1), turns].mean(1)
+        assert_array_equal(SCORES["rotation-distance"].compute(outputs, None, temperature), expected)
+
+
+def test_outputs_select_rows_of_every_field(draw):
+    outputs = outputs_of(draw, N)
+    part = outputs[[3, 1]]
+    assert (len(outputs), len(part), part.n_views) == (N, 2, VIEWS)
+    for field in ("logits", "features", "targets"):
+        assert_array_equal(getattr(part, field), getattr(outputs, field)[[3, 1]])
+    assert outputs_of(draw, N, known=False)[:2].targets is None
+
+
+# --- Refusals --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [0, -1, 7])
+def test_neighbour_distance_refuses_more_neighbours_than_there_are(k):
+    with pytest.raises(InputError, match=rf"k={k}; 6 normal samples allow 1 to 6"):
+        functions.neighbour_distance(np.ones((2, 3)), np.ones((6, 3)), k=k)
+
+
+def test_neighbour_distance_refuses_an_unknown_metric():
+    with pytest.raises(InputError, match="metric='manhattan'; known are 'cosine' and 'euclidean'"):
+        functions.neighbour_distance(np.ones((2, 3)), np.ones((6, 3)), metric="manhattan")
+
+
+def test_target_nll_refuses_samples_without_labels(draw):
+    with pytest.raises(InputError, match="pass the labels"):
+        SCORES["target-nll"].compute(outputs_of(draw, 3, views=1, known=False), None, 1.0)
+
+
+@pytest.mark.parametrize("name", sorted(USES_REFERENCE))
+def test_scores_that_compare_refuse_to_do_so_with_nothing(draw, name):
+    for reference in (None, outputs_of(draw, 3, known=False)):
+        with pytest.raises(InputError, match="pass their Outputs, targets included"):
+            SCORES[name].compute(outputs_of(draw, 3), reference, 1.0)
+
+
+@pytest.mark.parametrize("name", sorted(USES_REFERENCE))
+def test_scores_that_compare_refuse_a_label_without_normal_samples(draw, name):
+    outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+    without_label_0 = reference[reference.targets[:, 0] != 0]
+    with pytest.raises(InputError, match="label"):
+        SCORES[name].compute(outputs, without_label_0, 1.0)

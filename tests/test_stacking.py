@@ -1,0 +1,132 @@
+import pytest
+import torch
+from torch import nn
+
+from oddkind.networks import MLP, LectureCNN, SignalCNN
+from oddkind.stacking import Stack, stackable
+
+CPU = torch.device("cpu")
+
+
+class Own(nn.Module):
+    """A user's network, which only vmap can stack."""
+
+    def __init__(self, input_shape, n_classes):
+        super().__init__()
+        self.inner, self.classifier = nn.Linear(input_shape[0], 6), nn.Linear(6, n_classes)
+
+    def forward(self, x):
+        features = torch.tanh(self.inner(x))
+        return self.classifier(features), features
+
+
+CASES = [
+    (LectureCNN, (1, 28, 28)),
+    (LectureCNN, (3, 30, 45)),
+    (LectureCNN, (2, 8, 9)),
+    (LectureCNN, (1, 15, 31)),
+    (MLP, (5,)),
+    (SignalCNN, (2, 50)),
+    (Own, (5,)),
+]
+forms = pytest.mark.parametrize(("kind", "shape"), CASES, ids=[f"{kind.__name__}{shape}" for kind, shape in CASES])
+models = pytest.mark.parametrize("n_models", [1, 3])
+
+
+@pytest.fixture
+def stack_of(request):
+    """M networks that differ, and a batch for each, [M, 6, *shape]."""
+    torch.manual_seed(0)
+
+    def make(kind, shape, n_models):
+        return [kind(shape, 4) for _ in range(n_models)], torch.randn(n_models, 6, *shape)
+
+    return make
+
+
+def arranged(stack, x):
+    """[M, B, ...] in the stack's order."""
+    return stack.arrange(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+@models
+@forms
+def test_a_stack_says_what_each_network_says_of_its_own_batch(stack_of, kind, shape, n_models):
+    networks, x = stack_of(kind, shape, n_models)
+    stack = Stack(networks, CPU)
+    logits = stack.logits(arranged(stack, x))
+    assert logits.shape == (n_models, 4, 6)
+    for m, network in enumerate(networks):
+        torch.testing.assert_close(logits[m].T, network(x[m])[0])
+
+
+@forms
+def test_bytes_are_read_as_0_to_1(stack_of, kind, shape):
+    networks, x = stack_of(kind, shape, 2)
+    x = (40 * x + 100).clamp(0, 255).to(torch.uint8)
+    stack = Stack(networks, CPU)
+    logits = stack.logits(arranged(stack, x))
+    for m, network in enumerate(networks):
+        torch.testing.assert_close(logits[m].T, network(x[m] / 255)[0])
+
+
+@models
+@forms
+def test_gradients_are_each_networks_own(stack_of, kind, shape, n_models):
+    networks, x = stack_of(kind, shape, n_models)
+    stack = Stack(networks, CPU)
+    weight = torch.randn(n_models, 4, 6)
+    gradients = torch.autograd.grad((stack.logits(arranged(stack, x)) * weight).sum(), list(stack.parameters.values()))
+    for m, network in enumerate(networks):
+        own = torch.autograd.grad((network(x[m])[0].T * weight[m]).sum(), list(network.parameters()))
+        for found, expected in zip(gradients, own, strict=True):
+            torch.testing.assert_close(found[m], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 30, 45), (2, 8, 9)])
+def test_arranging_pictures_only_reorders_the_pixels_that_patches_cover(shape):
+    channels, height, width = shape
+    x = torch.arange(2 * channels * height * width).view(2, *shape)
+    found = Stack([LectureCNN(shape, 4)], CPU).arrange(x)
+    covered = x[:, :, : height // 8 * 8, : width // 8 * 8].flatten(1)
+    assert torch.equal(found.sort(1).values, covered.sort(1).values)
+    assert found.is_contiguous()
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(MLP, (5,)), (SignalCNN, (2, 50)), (Own, (5,))])
+def test_other_inputs_stay_as_they_are(kind, shape):
+    x = torch.randn(3, *shape)
+    assert torch.equal(Stack([kind(shape, 4)], CPU).arrange(x), x)
+
+
+@forms
+def test_parameters_are_views_of_the_weights_and_unstack_copies_them_back(stack_of, kind, shape):
+    networks, x = stack_of(kind, shape, 3)
+    stack = Stack(networks, CPU)
+    with torch.no_grad():
+        stack.weights.mul_(torch.tensor([[1.0], [2.0], [-3.0]]))
+    expected = stack.logits(arranged(stack, x)).detach()
+    for name, parameter in networks[1].named_parameters():
+        torch.testing.assert_close(stack.parameters[name][1], 2 * parameter)
+    stack.unstack()
+    for m, network in enumerate(networks):
+        assert not network.training
+        torch.testing.assert_close(network(x[m])[0].T, expected[m])
+
+
+def test_networks_do_not_share_memory_once_unstacked():
+    networks = [MLP((5,), 3) for _ in range(2)]
+    stack = Stack(networks, CPU)
+    stack.unstack()
+    before = [p.detach().clone() for p in networks[1].parameters()]
+    with torch.no_grad():
+        for parameter in networks[0].parameters():
+            parameter.zero_()
+    assert all(torch.equal(p, q) for p, q in zip(networks[1].parameters(), before, strict=True))
+
+
+def test_what_can_be_stacked():
+    assert all(stackable(kind(shape, 4)) for kind, shape in CASES)
+    assert not stackable(nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)))
+    # Its draws would depend on its place in the stack.
+    assert not stackable(nn.Sequential(nn.Linear(5, 3), nn.Dropout()))

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from oddkind import InputError
+from oddkind.tasks import TASKS, Affine, Identity, Reversals, Rotations, Task, make_task
+
+SHAPES = {"affine": (5,), "reversals": (2, 9), "rotations": (1, 6, 6)}
+
+
+def task(name, shape=(5,), labels=None, seed=0):
+    return make_task(name, shape, labels, np.random.RandomState(seed))
+
+
+def test_rotations_turn_counter_clockwise():
+    views = Rotations()(torch.tensor([[[[1, 2], [3, 4]]]]))
+    assert views[0, :, 0].tolist() == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
+
+
+@given(st.integers(1, 3), st.integers(1, 7))
+def test_turning_view_v_once_more_gives_view_v_plus_1_and_four_turns_change_nothing(channels, size):
+    x = torch.arange(2 * channels * size * size).view(2, channels, size, size)
+    views = Rotations()(x)
+    assert views.shape == (2, 4, channels, size, size)
+    assert torch.equal(views[:, 0], x)
+    for v in range(4):
+        assert torch.equal(torch.rot90(views[:, v], 1, (-2, -1)), views[:, (v + 1) % 4])
+
+
+def test_reversals_play_backwards():
+    assert Reversals()(torch.tensor([[[1, 2, 3], [4, 5, 6]]])).tolist() == [
+        [[[1, 2, 3], [4, 5, 6]], [[3, 2, 1], [6, 5, 4]]]
+    ]
+
+
+def test_affine_views_are_matrix_products(draw):
+    matrices, x = draw.normal(size=(3, 5, 5)).astype(np.float32), draw.normal(size=(7, 5)).astype(np.float32)
+    views = Affine(matrices)(torch.from_numpy(x))
+    for v in range(3):
+        assert_allclose(views[:, v], x @ matrices[v], rtol=1e-4, atol=1e-5)
+
+
+def test_identity_is_one_view():
+    x = torch.arange(6).view(2, 3)
+    assert torch.equal(Identity()(x), x[:, None])
+
+
+def test_the_seed_decides_the_affine_maps():
+    first, again, other = (task("affine", seed=seed).transform.matrices for seed in (0, 0, 1))
+    assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.shape == (8, 5, 5)
+
+
+@given(st.integers(1, 5), st.sampled_from(sorted(SHAPES)))
+def test_class_l_v_plus_v_is_label_l_under_transform_v(n_labels, transform):
+    labels = np.arange(n_labels).repeat(2)
+    made = task(f"labels+{transform}", SHAPES[transform], labels)
+    views = made.transform.count
+    targets = made.targets(labels, len(labels))
+    assert made.n_classes == n_labels * views
+    assert targets.tolist() == [[label * views + v for v in range(views)] for label in labels]
+
+
+def test_targets_by_hand():
+    made = task("labels+rotations", (1, 6, 6), np.array(["b", "a"]))
+    assert made.targets(np.array(["b", "a"]), 2).tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
+    assert made.targets(None, 2) is None
+    assert task("rotations", (1, 6, 6)).targets(None, 2).tolist() == [[0, 1, 2, 3]] * 2
+    assert task("labels", labels=np.array([7, 3, 5])).targets(np.array([5, 3, 7]), 3).tolist() == [[1], [0], [2]]
+
+
+def test_a_task_without_labels_ignores_them():
+    made = task("rotations", (1, 6, 6), np.array([1, 2]))
+    assert made.labels is None
+    assert made.n_classes == 4
+    assert made.targets(np.array([1, 2]), 2).tolist() == [[0, 1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_named_task_can_be_made_and_its_views_have_its_targets(name):
+    shape = next((SHAPES[part] for part in name.split("+") if part in SHAPES), (5,))
+    labels = np.array([0, 1, 0]) if "labels" in name else None
+    made = task(name, shape, labels)
+    views, targets = made.transform(torch.zeros(3, *shape)), made.targets(labels, 3)
+    assert views.shape == (3, made.transform.count, *shape)
+    assert targets.shape == (3, made.transform.count)
+    assert len(np.unique(targets)) == made.n_classes
+
+
+def test_auto_goes_by_labels_then_by_shape():
+    assert isinstance(task("auto", (1, 6, 6), np.array([0, 1])).transform, Identity)
+    for name, kind in (("rotations", Rotations), ("reversals", Reversals), ("affine", Affine)):
+        assert isinstance(task("auto", SHAPES[name]).transform, kind)
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "message"),
+    [
+        ([0, 1], [1, 9], r"label 9 of sample 1 was not learnt; known are \[0, 1\]"),
+        ([0, 2], [1, 2], r"label 1 of sample 0 was not learnt; known are \[0, 2\]"),
+        ([0, 2], [-1], r"label -1 of sample 0 was not learnt"),
+        (["a", "b"], ["a", "aa"], r"label 'aa' of sample 1 was not learnt; known are \['a', 'b'\]"),
+        (["a", "b"], [1], r"label 1 of sample 0 was not learnt"),
+    ],
+)
+def test_labels_that_were_not_learnt_are_refused(known, given, message):
+    with pytest.raises(InputError, match=message):
+        Task(np.array(known), Identity()).targets(np.array(given), len(given))
+
+
+def test_one_label_is_refused_unless_transforms_make_more_classes():
+    with pytest.raises(InputError, match=r"all 3 labels are 7; .*at least 2"):
+        task("labels", labels=np.array([7, 7, 7]))
+    assert task("labels+affine", labels=np.array([7, 7, 7])).n_classes == 8
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("labels")])
+def test_a_task_of_labels_needs_labels(name):
+    with pytest.raises(InputError, match="classifies internal labels; pass them"):
+        task(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("rotations", (1, 6, 7), r"turns square pictures \[N, C, S, S\]; got samples of shape \(1, 6, 7\)"),
+        ("rotations", (6, 6), "turns square pictures"),
+        ("auto", (1, 6, 7), "turns square pictures"),
+        ("reversals", (5,), r"plays signals \[N, C, T\] backwards; got samples of shape \(5,\)"),
+        ("affine", (2, 9), r"maps vectors \[N, D\]; got samples of shape \(2, 9\)"),
+    ],
+)
+def test_samples_a_transform_cannot_turn_are_refused(name, shape, message):
+    with pytest.raises(InputError, match=message):
+        task(name, shape)
+
+
+@pytest.mark.parametrize("name", ["jigsaw", "labels+", "labels+labels", "rotations+labels", "", None, 3])
+def test_unknown_tasks_are_refused(name):
+    with pytest.raises(InputError, match=r"task=.*; known are 'auto', 'labels', 'rotations'"):
+        task(name, labels=np.array([0, 1]))
