@@ -152,13 +152,20 @@ def sweep(
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(box=SIMPLE, pad_edge=False)
-    for header in ("setting", "AUC (95 %)", "NLL", "ECE", "gain (95 %)"):
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    for header in ("label\nsmoothing", "T", "score", "AUC (95 %)", "NLL", "ECE", "gain (95 %)"):
         table.add_column(header, no_wrap=True)
     for row in result.rows:
-        held_out = f"{mean(row.nll):.4f}", f"{mean(row.ece):.4f}"
-        gain = plus_minus(*row.gain(result.rows[0]), sign="+") if row is not result.rows[0] else ""
-        table.add_row(row.setting.name, plus_minus(row.auc_mean, row.auc_ci95), *held_out, gain)
+        setting, first = row.setting, result.rows[0]
+        table.add_row(
+            f"{setting.label_smoothing:g}",
+            "fit" if setting.temperature == "fit" else f"{setting.temperature:g}",
+            setting.score,
+            plus_minus(row.auc_mean, row.auc_ci95),
+            f"{mean(row.nll):.3f}",
+            f"{mean(row.ece):.3f}",
+            "" if row is first else plus_minus(*row.gain(first), sign="+"),
+        )
     best = max(result.rows, key=lambda row: row.auc_mean)
     names = {
         "nll": "likelihood of held-out normal samples",

@@ -32,7 +32,7 @@ from oddkind.training import Job, predict, train
 Array = npt.NDArray[Any]
 ScoreFunction = Callable[[Outputs, Outputs | None, float], Array]
 
-# A stack is as large as fits in about this much memory.
+# A stack is as large as fits in about this much memory; on a GPU, in half of what is free.
 STACK_BYTES = 1 << 29
 
 
@@ -411,17 +411,19 @@ def _form(detector: Detector, job: Job) -> Hashable:
 
 
 def _parts(numbers: list[int], jobs: list[tuple[Detector, Job]], *, alone: bool) -> Iterator[list[int]]:
-    """Cut jobs of one form into stacks that fit in STACK_BYTES, samples that jobs share counted once."""
+    """Cut jobs of one form into stacks that fit in memory, samples that jobs share counted once."""
     part: list[int] = []
     sources: set[Hashable] = set()
     used = 0
+    device = _device(jobs[0][0].device)
+    budget = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else STACK_BYTES
     for number, (detector, job) in zip(numbers, jobs, strict=True):
         batch = detector.batch_size * job.transform.count * job.inputs[0].numel() * 4
         weights = sum(parameter.nbytes for parameter in job.network.parameters())
         # A batch and what is computed from it; weights, two moments and their gradient; rows in two orders.
         own = 4 * batch + 5 * weights + 16 * len(job.rows)
         samples = 0 if job.source in sources else job.inputs.nbytes * job.transform.count
-        if part and (alone or used + own + samples > STACK_BYTES):
+        if part and (alone or used + own + samples > budget):
             yield part
             part, sources, used = [], set(), 0
             samples = job.inputs.nbytes * job.transform.count
