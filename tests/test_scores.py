@@ -16,7 +16,7 @@ from oddkind import SCORES, InputError, Outputs
 from oddkind import scores as functions
 
 N, LABELS, VIEWS, D = 23, 3, 4, 5
-USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "expected-rotation-distance"}
+USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "rotation-distance", "expected-rotation-distance"}
 USES_REFERENCE = {"cosine-neighbours", "euclidean-neighbours", "mahalanobis"}
 USES_ROTATIONS = {"rotation-distance", "expected-rotation-distance"}
 

@@ -1,23 +1,14 @@
+import re
+
 import pytest
 import torch
+from problems import Own, frozen, with_batch_norm, with_dropout
 from torch import nn
 
 from oddkind.networks import MLP, LectureCNN, SignalCNN
-from oddkind.stacking import Stack, stackable
+from oddkind.stacking import Stack, why_alone
 
 CPU = torch.device("cpu")
-
-
-class Own(nn.Module):
-    """A user's network, which only vmap can stack."""
-
-    def __init__(self, input_shape, n_classes):
-        super().__init__()
-        self.inner, self.classifier = nn.Linear(input_shape[0], 6), nn.Linear(6, n_classes)
-
-    def forward(self, x):
-        features = torch.tanh(self.inner(x))
-        return self.classifier(features), features
 
 
 CASES = [
@@ -125,8 +116,49 @@ def test_networks_do_not_share_memory_once_unstacked():
     assert all(torch.equal(p, q) for p, q in zip(networks[1].parameters(), before, strict=True))
 
 
-def test_what_can_be_stacked():
-    assert all(stackable(kind(shape, 4)) for kind, shape in CASES)
-    assert not stackable(nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)))
-    # Its draws would depend on its place in the stack.
-    assert not stackable(nn.Sequential(nn.Linear(5, 3), nn.Dropout()))
+class Functional(Own):
+    """Draws at random without a module that says so."""
+
+    def forward(self, x):
+        features = nn.functional.dropout(self.inner(x), training=self.training)
+        return self.classifier(features), features
+
+
+class Branching(Own):
+    """Goes by what it reads, which torch.func cannot follow."""
+
+    def forward(self, x):
+        features = self.inner(x) if x.sum() > 0 else -self.inner(x)
+        return self.classifier(features), features
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES)
+def test_what_can_be_stacked(kind, shape):
+    assert why_alone(kind(shape, 4), shape) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (with_batch_norm, "keep a state besides their weights, such as running means"),
+        (with_dropout, "their dropout would draw otherwise than alone"),
+        (frozen, "some of their parameters are frozen"),
+        (Branching, "torch.func.vmap cannot run them .*control flow"),
+        (Functional, "random"),
+    ],
+)
+def test_what_cannot_be_stacked_says_why(kind, message):
+    network = kind((5,), 4)
+    network.eval()  # as it comes from `build`
+    assert re.search(message, why_alone(network, (5,)) or "")
+
+
+@pytest.mark.parametrize("kind", [LectureCNN, MLP])
+def test_frozen_built_in_networks_are_not_stacked_or_still_right(kind):
+    shape = dict(CASES[::-1])[kind]
+    network = kind(shape, 4)
+    network.feature_extractor[0].requires_grad_(False)
+    x = torch.randn(1, 6, *shape)
+    stack = Stack([network], CPU)
+    torch.testing.assert_close(stack.logits(arranged(stack, x))[0].T, network(x[0])[0])
+    assert why_alone(network, shape) == "some of their parameters are frozen"

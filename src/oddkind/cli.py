@@ -81,8 +81,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print results.json instead o
 def lab(
     normal: Annotated[str, typer.Option(help="Digits to learn, at least two.")] = "0,1,2,3",
     anomalous: Annotated[str, typer.Option(help="Digits to find, never seen in training.")] = "7,8,9",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 5,
-    seeds: Annotated[int, typer.Option(min=1, help="Independent runs of every exercise.")] = 5,
+    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Independent runs of every exercise.")] = 5,
     out: Out = Path("runs/lab"),
     json: Json = False,
 ) -> None:

@@ -222,7 +222,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _tensor(self, inputs: Array) -> torch.Tensor:
         """Samples for `train` and `predict`: floats standardised, uint8 as they are."""
         if not self.scaled_:
-            return torch.from_numpy(inputs)
+            return torch.from_numpy(np.require(inputs, requirements=["C", "W"]))
         return torch.from_numpy(((inputs - self.mean_) / self.scale_).astype(np.float32, copy=False))
 
     def _plan(self, X: Array, y: Array | None, groups: Array | None) -> _Plan:
@@ -334,6 +334,8 @@ def fit_together(
     Each detector ends as if it had been fitted alone. With a folder for `checkpoints` a run that was killed
     goes on where it was when it is started again. `on_progress` is told the finished part, 0 … 1.
     """
+    if getattr(X, "dtype", None) == np.uint8:
+        X = np.require(X, requirements=["C", "W"])
     _fit([detector._plan(X, y, groups) for detector in detectors], checkpoints, on_progress)
 
 
@@ -407,7 +409,7 @@ def _form(detector: Detector, job: Job) -> Hashable:
     transform = (type(job.transform), job.transform.count)
     steps = -(-len(job.rows) // detector.batch_size)
     trained = (steps, detector.epochs, detector.batch_size, detector.device)
-    return type(job.network), weights, transform, detector.input_shape_, job.inputs.dtype, trained
+    return type(job.network), repr(job.network), weights, transform, detector.input_shape_, job.inputs.dtype, trained
 
 
 def _parts(numbers: list[int], jobs: list[tuple[Detector, Job]], *, alone: bool) -> Iterator[list[int]]:

@@ -198,7 +198,7 @@ def evaluate(
     normal, flagged = train[~flags], train[flags]
     found: dict[Setting, list[dict[str, float]]] = {setting: [] for setting in settings}
     for (task, smoothing), detectors in trained.items():
-        own = [setting for setting in settings if (setting.task, setting.label_smoothing) == (task, smoothing)]
+        own = [setting for setting in found if (setting.task, setting.label_smoothing) == (task, smoothing)]
         needs_reference = any(SCORES[setting.score].needs_reference for setting in own)
         for detector in detectors:
             outputs = detector.outputs(test.inputs)

@@ -164,7 +164,8 @@ def write_report(
         f"{paired(result, 'label-smoothing-0.2', 'label-smoothing-0.1')} {_ahead(result)}</p>",
         "<h3>Temperature</h3>",
         "<p>Temperature T divides the logits of a network that is already trained, before the softmax. That moves "
-        "the scores, but the AUC depends on their order alone. Changing T from 1 to 3 (smoothing 0.1) changes it by "
+        "the scores, but the AUC depends on their order alone, which T cannot change with two classes and changes "
+        "a little with more. Changing T from 1 to 3 (smoothing 0.1) changes it by "
         f"{paired(result, 'temperature-3', 'label-smoothing-0.1')} From 1 to the fitted T (no smoothing): "
         f"{paired(result, 'temperature-fitted', 'initial')} {moved_text(initial, anomalous)}</p>",
         picture("temperatures", "One trained network (no smoothing) at four temperatures."),

@@ -282,7 +282,7 @@ SCORES: dict[str, Score] = {
     "entropy": Score(lambda o, _, t: entropy(o.logits, t).mean(1), "−Σ p log p, p = softmax(z/T)", pool="probability"),
     "target-nll": Score(_of_target, "−log softmax(z/T) of the known label or transform", pool="probability"),
     "rotation-distance": Score(
-        lambda o, _, t: rotation_distance(o.transform_logits()).mean(1),
+        lambda o, _, t: rotation_distance(Outputs(o.logits / t, o.features).transform_logits()).mean(1),
         "min(|pred − true|, V − |pred − true|)",
         pool="probability",
         needs_rotations=True,

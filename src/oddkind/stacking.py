@@ -40,7 +40,8 @@ class Stack:
             part = self.weights[:, start : start + parameter.numel()]
             self.parameters[name] = part.view(len(networks), *parameter.shape).detach().requires_grad_()
             start += parameter.numel()
-        self._native = _NATIVE.get(type(networks[0]))
+        whole = all(p.requires_grad for p in networks[0].parameters())
+        self._native = _NATIVE.get(type(networks[0])) if whole else None
         self.native = self._native is not None
         self._batch: Tensor | None = None
 
@@ -92,18 +93,19 @@ def as_float(x: Tensor, out: Tensor | None = None) -> Tensor:
 
 def why_alone(network: nn.Module, input_shape: tuple[int, ...]) -> str | None:
     """Why M > 1 of these cannot be trained as one; None where they can."""
-    if type(network) in _NATIVE:
-        return None
     if not all(parameter.requires_grad for parameter in network.parameters()):
         return "some of their parameters are frozen"
+    if type(network) in _NATIVE:
+        return None
     if any(True for _ in network.buffers()):
         return "they keep a state besides their weights, such as running means"
     if any(isinstance(module, nn.modules.dropout._DropoutNd) for module in network.modules()):
         return "their dropout would draw otherwise than alone"
     parameters = {name: torch.stack([p.detach()] * 2) for name, p in network.named_parameters()}
     blank = torch.zeros(2, 2, *input_shape, device=next(network.parameters()).device)
+    network.train()
     try:
-        vmap(lambda p, x: functional_call(network, p, (x,)), randomness="different")(parameters, blank)
+        vmap(lambda p, x: functional_call(network, p, (x,)), randomness="error")(parameters, blank)
     except (RuntimeError, ValueError) as error:
         return f"torch.func.vmap cannot run them ({str(error).splitlines()[0]})"
     return None

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from oddkind.errors import InputError
 from oddkind.evaluation import Result, Setting, evaluate, train_settings
@@ -19,7 +19,7 @@ from oddkind.runs import written_whole
 from oddkind.scores import SCORES
 
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
-Temperature = Annotated[float, Field(gt=0)] | Literal["fit"]
+Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["fit"]
 
 
 class Grid(BaseModel):
@@ -37,12 +37,22 @@ class Grid(BaseModel):
     flagged: Annotated[int, Field(ge=0)] = 0
     epochs: Annotated[int, Field(ge=1)] = 5
 
+    @field_validator("label_smoothing", "temperature", "score")
+    @classmethod
+    def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"{value!r} is given twice")
+        return values
+
     @field_validator("score")
     @classmethod
-    def _known(cls, score: tuple[str, ...]) -> tuple[str, ...]:
+    def _known(cls, score: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for name in score:
             if name not in SCORES:
                 raise ValueError(f"unknown score {name!r}; known are {', '.join(SCORES)}")
+            if info.data.get("task") == "labels" and (SCORES[name].needs_rotations or name == "target-nll"):
+                raise ValueError(f"score {name!r} needs a task with rotations")
         return score
 
     @property

@@ -65,9 +65,9 @@ class Job:
     learning_rate: float = 1e-3
 
     @property
-    def source(self) -> tuple[int, Transform]:
+    def source(self) -> tuple[Any, ...]:
         """The same for jobs that see the same samples in the same views."""
-        return self.inputs.data_ptr(), self.transform
+        return self.inputs.data_ptr(), self.inputs.shape, self.inputs.stride(), self.transform
 
 
 def train(
@@ -201,12 +201,11 @@ def _fingerprint(jobs: Sequence[Job], epochs: int, batch_size: int) -> str:
     """What decides a run: the same for the same run, another for any other."""
     digest = hashlib.sha256(repr((epochs, batch_size)).encode())
     for job in {job.source: job for job in jobs}.values():
-        digest.update(job.inputs.numpy().data)
+        digest.update(job.inputs.contiguous().numpy().data)
     for job in jobs:
-        digest.update(
-            repr((type(job.network), job.transform, job.seed, job.label_smoothing, job.learning_rate)).encode()
-        )
-        digest.update(nn.utils.parameters_to_vector(job.network.parameters()).detach().cpu().numpy().data)
+        digest.update(repr((job.network, job.transform, job.seed, job.label_smoothing, job.learning_rate)).encode())
+        for tensor in (*job.network.parameters(), *job.network.buffers()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
         digest.update(np.ascontiguousarray(job.targets[job.rows]).data)
         digest.update(np.ascontiguousarray(job.rows).data)
     return digest.hexdigest()[:32]

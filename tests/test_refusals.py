@@ -1,0 +1,177 @@
+"""What the detector refuses, and how it says so."""
+
+import numpy as np
+import pytest
+import torch
+from problems import kinds, pictures, quick
+from torch import nn
+
+import oddkind.detector
+from oddkind import Detector, InputError
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return quick().fit(*kinds())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"epochs": 0}, "epochs=0; it must be a whole number of at least 1"),
+        ({"epochs": 1.5}, r"epochs=1\.5; it must be a whole number"),
+        ({"epochs": True}, "epochs=True; it must be a whole number"),
+        ({"epochs": "5"}, "epochs='5'; it must be a whole number"),
+        ({"batch_size": 0}, "batch_size=0; it must be a whole number of at least 1"),
+        ({"learning_rate": 0}, "learning_rate=0; it must be a number above 0"),
+        ({"learning_rate": np.nan}, "learning_rate=nan; it must be"),
+        ({"learning_rate": np.inf}, "learning_rate=inf; it must be"),
+        ({"label_smoothing": 1}, "label_smoothing=1; it must be a number from 0 to below 1"),
+        ({"label_smoothing": -0.1}, r"label_smoothing=-0\.1; it must be"),
+        ({"validation_fraction": 0}, "validation_fraction=0; it must be a number between 0 and 1"),
+        ({"validation_fraction": 1.0}, r"validation_fraction=1\.0; it must be"),
+        ({"false_alarm_rate": 0}, "false_alarm_rate=0; it must be a number between 0 and 1"),
+        ({"false_alarm_rate": 1}, "false_alarm_rate=1; it must be"),
+        ({"temperature": 0}, "temperature=0; it must be a number above 0, or 'fit'"),
+        ({"temperature": "warm"}, "temperature='warm'; it must be a number above 0, or 'fit'"),
+        ({"temperature": None}, "temperature=None; it must be"),
+        ({"score": "odin"}, "score='odin'; known are 'msp', 'max-logit'"),
+        ({"score": 5}, "score=5; "),
+        ({"score": None}, "score=None; "),
+        ({"task": "jigsaw"}, "task='jigsaw'; known are 'auto', 'labels'"),
+        ({"task": "rotations"}, "turns square pictures"),
+        ({"network": "resnet"}, "network='resnet'; known are 'auto'"),
+        ({"network": "lecture"}, "network 'lecture' reads pictures"),
+        ({"network": nn.Linear(4, 3)}, r"must return \(logits, features\)"),
+        ({"device": "abacus"}, "device='abacus'; it must be"),
+        ({"device": None}, "device=None; it must be"),
+        ({"score": "rotation-distance"}, "score='rotation-distance' needs a task with rotations; task='auto' has none"),
+        ({"score": "expected-rotation-distance"}, "needs a task with rotations"),
+    ],
+    ids=repr,
+)
+def test_parameters_out_of_range_are_refused(parameters, message):
+    with pytest.raises(InputError, match=message):
+        quick(**parameters).fit(*kinds(60))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="device='cuda'"):
+        quick(device="cuda").fit(*kinds(60))
+
+
+def test_the_random_state_is_checked():
+    with pytest.raises(ValueError, match="cannot be used to seed"):
+        quick(random_state="today").fit(*kinds(60))
+
+
+def spoilt(value):
+    inputs = kinds(60)[0]
+    inputs[3, 1] = value
+    return inputs
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (spoilt(np.nan), "contains NaN"),
+        (spoilt(np.inf), "contains infinity"),
+        (spoilt(1e300), r"beyond the range of float32, ±3\.4e38"),
+        (np.empty((0, 4)), "0 sample"),
+        (np.empty((60, 0)), "0 feature"),
+        (np.empty((60, 1, 0, 8), np.uint8), r"X has shape \(60, 1, 0, 8\); every axis needs at least 1"),
+        (np.ones((1, 4)), "1 sample"),
+        (np.ones(60), "Expected 2D array"),
+        (np.float64(3), "Expected 2D array"),
+        (np.ones((60, 1, 2, 3, 4)), r"X has 5 axes; pass \[N, D\], \[N, C, T\] or \[N, C, H, W\]"),
+        ([["a", "b"]] * 60, "could not convert string"),
+        (np.full((60, 1, 8, 8), np.nan), "contains NaN"),
+        (np.ones((60, 1, 7, 7), np.uint8), "at least 8 × 8"),
+        (np.ones((60, 1, 8, 9), np.uint8), "turns square pictures"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else f"{np.shape(given)}",
+)
+def test_samples_that_cannot_be_learnt_are_refused(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        quick().fit(inputs)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros(59, int), "59 labels for 60 samples; pass one label a sample"),
+        (np.zeros(61, int), "61 labels for 60 samples"),
+        (np.array([], int), "0 labels for 60 samples"),
+        (np.zeros(60, int), "all 60 labels are 0; telling kinds apart needs at least 2"),
+        (np.full(60, "fan"), "all 60 labels are 'fan'"),
+        (np.arange(60), "60 samples of 60 labels leave none to hold out"),
+        (np.zeros((60, 2), int), "should be a 1d array"),
+        (np.linspace(0, 1, 60), "Unknown label type: continuous"),
+        (np.where(np.arange(60) > 3, 1.0, np.nan), "NaN"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else f"{np.shape(given)}",
+)
+@pytest.mark.filterwarnings("ignore:The number of unique classes", "ignore:invalid value encountered in cast")
+def test_labels_that_cannot_be_learnt_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        quick().fit(kinds(60)[0], labels)
+
+
+def test_a_task_of_labels_without_labels_is_refused():
+    with pytest.raises(InputError, match="task 'labels' classifies internal labels; pass them as the second argument"):
+        quick(task="labels").fit(kinds(60)[0])
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.zeros(59), "inconsistent numbers of samples"),
+        (np.zeros(60), "all samples are of one group"),
+        (kinds(60)[1], "label"),  # a group a label: whichever is held out is a label never learnt
+    ],
+    ids=["length", "one", "a label each"],
+)
+def test_groups_that_cannot_be_held_out_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        quick().fit(*kinds(60), groups=groups)
+
+
+@pytest.mark.parametrize("method", ["anomaly_score", "score_samples", "decision_function", "predict", "outputs"])
+def test_new_samples_of_another_form_are_refused(fitted, method):
+    ask = getattr(fitted, method)
+    for inputs, message in (
+        (np.ones((5, 3)), "X has 3 features, but Detector is expecting 4 features"),
+        (np.ones((5, 4, 2)), r"samples have shape \(4, 2\); the detector learnt \(4,\)"),
+        (np.ones(4), "Expected 2D array"),
+        (np.empty((0, 4)), "0 sample"),
+        (np.full((5, 4), np.nan), "contains NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask(inputs)
+    for labels, message in (
+        (np.zeros(4, int), "4 labels for 5 samples"),
+        (np.full(5, 7), "label 7 of sample 0 was not learnt"),
+        (np.full(5, "a"), "label 'a' of sample 0 was not learnt"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ask(np.ones((5, 4)), labels)
+
+
+def test_a_detector_that_learnt_bytes_refuses_floats():
+    inputs, labels = pictures()
+    detector = quick().fit(inputs, labels)
+    with pytest.raises(InputError, match="samples are floats; the detector learnt uint8, 0 to 255"):
+        detector.predict(inputs / 255)
+
+
+def test_too_few_samples_for_the_rate_are_refused_before_training(monkeypatch):
+    monkeypatch.setattr(oddkind.detector, "train", lambda *_, **__: pytest.fail("trained for nothing"))
+    with pytest.raises(
+        InputError, match=r"rate of 0\.05 can be promised from 19 held-out normal samples on; there are 6"
+    ):
+        Detector(random_state=0).fit(*kinds(60))
+
+
+def test_refusals_are_value_errors():
+    assert issubclass(InputError, ValueError)
