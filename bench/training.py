@@ -17,6 +17,8 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,8 @@ import torch.nn.functional as F  # noqa: N812 - the lecture's name
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from oddkind import Detector, fit_fleet, fit_together, load_mnist
+from oddkind import Detector, figures, fit_fleet, fit_together, load_mnist
+from oddkind.lab import run_lab
 from oddkind.metrics import auc
 from oddkind.networks import LectureCNN
 
@@ -139,6 +142,23 @@ def fleet(device: str, machines: int, *, together: bool = True) -> list[float]:
     return [Detector(**like.get_params()).fit(own.inputs, own.labels).accuracy_ for own in samples.values()]
 
 
+def lab(seeds: int) -> float:
+    """Seconds that `oddkind lab` takes for so many seeds, t-SNE not counted."""
+    embed, drawing = figures.embed, []
+
+    def timed(*args: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        points = embed(*args, **options)
+        drawing.append(time.perf_counter() - start)
+        return points
+
+    figures.embed = timed
+    start = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        run_lab(Path(folder), seeds=seeds)
+    return time.perf_counter() - start - sum(drawing)
+
+
 def contest(name: str, device: str) -> list[float]:
     """Run the contestant of that name: its results, one a model."""
     kind, _, size = name.partition(":")
@@ -154,6 +174,9 @@ def measure_here(name: str, device: str) -> None:
     if device != "cpu":
         torch.zeros(1, device=device)  # the device's start-up is not the contestant's
     start = time.perf_counter()
+    if name.startswith("lab:"):
+        print(json.dumps({"seconds": lab(int(name[4:]))}))
+        return
     values = contest(name, device)
     seconds = time.perf_counter() - start
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
@@ -222,7 +245,7 @@ def main() -> None:
 
     sizes = sorted({1, 64, *map(int, options.stacks.split(","))})
     names = ["lecture", "in-memory", *["processes"] * (options.device == "cpu"), *(f"ours:{size}" for size in sizes)]
-    names += [f"fleet:{options.fleet}", "alone:20"]
+    names += [f"fleet:{options.fleet}", "alone:20", *["lab:16"] * (options.device == "cpu")]
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for repeat in range(options.repeats):
         for name in names:
@@ -233,6 +256,7 @@ def main() -> None:
     lecture_seconds = middle["lecture"]["seconds"]
     print("| | seconds a model | × faster than the lecture's | peak memory, MB | mean AUC (machines: accuracy) |")
     print("| --- | --- | --- | --- | --- |")
+    lab_seconds = middle.pop("lab:16", {}).get("seconds")
     for name, values in middle.items():
         ratio = "" if name.startswith(("fleet", "alone")) else f"{lecture_seconds / values['seconds']:.1f}"
         cells = title(name), f"{values['seconds']:.3g}", ratio, f"{values['memory_mb']:.0f}", f"{values['mean']:.3f}"
@@ -242,11 +266,15 @@ def main() -> None:
         f"\nFloor: {floor_seconds(rate):.3f} s a model, its arithmetic at the {2 * rate / 1e9:.0f} GFLOP/s of a large"
     )
     print(f"matrix product on this processor ({torch.get_num_threads()} threads).")
+    if lab_seconds is not None:
+        print(f"`oddkind lab --seeds 16`, everything but t-SNE: {lab_seconds:.0f} s,")
+        print(f"as long as {lab_seconds / lecture_seconds:.1f} runs of the lecture's code.")
     facts = {
         "bench": "training",
         "device": torch.cuda.get_device_name(options.device) if options.device != "cpu" else "cpu",
         "one_vs_lecture": lecture_seconds / middle["ours:1"]["seconds"],
         "stacked_vs_lecture": lecture_seconds / middle["ours:64"]["seconds"],
+        "lab16_in_lecture_runs": lab_seconds and lab_seconds / lecture_seconds,
         "floor_seconds": floor_seconds(rate),
         **{
             key: {name: of.get(key) for name, of in middle.items()}

@@ -20,7 +20,7 @@ from oddkind import InputError, fit_fleet, fit_together, training
 from oddkind.detector import Detector
 from oddkind.networks import build
 from oddkind.samples import Samples
-from oddkind.tasks import Identity
+from oddkind.tasks import Affine, Identity
 from oddkind.training import Job, train
 
 N, EPOCHS, BATCH = 40, 3, 8
@@ -94,7 +94,18 @@ def test_interrupted_at_random_steps_it_ends_with_the_same_bits(tmp_path, networ
 def test_a_run_that_ended_is_not_done_again(tmp_path):
     first, again = Interruption(), Interruption()
     assert run(jobs_of(), tmp_path, first) == run(jobs_of(), tmp_path, again)
-    assert (first.steps, again.steps) == (STEPS, 0)
+    assert (first.steps, again.steps) == (STEPS, 1)  # told at once that all is done
+
+
+@pytest.mark.parametrize("kept", [0, 5, 300, -1])
+def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path, kept):
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs_of(), tmp_path, Interruption(7))
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:kept])
+    counted = Interruption()
+    assert run(jobs_of(), tmp_path, counted) == run(jobs_of(), None)
+    assert counted.steps == STEPS
 
 
 def edited(**changes):
@@ -120,6 +131,21 @@ def test_another_runs_checkpoint_is_never_used(tmp_path, change):
         run(jobs, tmp_path, Interruption(7))
     other, counted = OTHERS[change](jobs), Interruption()
     assert run(other, tmp_path, counted) == run(other, None)
+    assert counted.steps == STEPS
+
+
+def test_nor_that_of_a_run_with_one_number_of_its_views_changed(tmp_path):
+    maps = np.random.default_rng(0).normal(size=(8, 12, 12)).astype(np.float32)
+    others = maps.copy()
+    others[4, 6, 6] += 1e-6
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(N, 12, generator=draw)
+    network = build("mlp", (12,), 8, 0)
+    jobs = [[Job(network, inputs, Affine(m), np.tile(np.arange(8), (N, 1)), np.arange(N), 0)] for m in (maps, others)]
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs[0], tmp_path, Interruption(7))
+    counted = Interruption()
+    assert run(jobs[1], tmp_path, counted) == run(jobs[1], None)
     assert counted.steps == STEPS
 
 

@@ -53,3 +53,9 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path, below):
         with written_whole(folder):
             pytest.fail("began all the same")
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_folder_made_for_a_run_that_fails_at_once_goes_again(tmp_path):
+    with pytest.raises(InputError), written_whole(tmp_path / "runs" / "lab"):
+        raise InputError("nothing to do")
+    assert not (tmp_path / "runs" / "lab").exists()

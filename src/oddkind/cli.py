@@ -95,12 +95,7 @@ def lab(
     if json:
         print((out / "results.json").read_text(encoding="utf-8"), end="")
         return
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(title="AUC", box=SIMPLE, pad_edge=False)
-    for header in ("exercise", "lecture", "ours (95 %)", "single runs", "lecture's within"):
-        table.add_column(header, no_wrap=True)
+    table = table_of("exercise", "lecture\nAUC", "ours (95 %)", "single runs", "lecture\nwithin")
     for row in result.rows:
         lecture, inside = row.setting.lecture_auc, row.lecture_inside
         table.add_row(
@@ -149,12 +144,7 @@ def sweep(
     if json:
         print((out / "results.json").read_text(encoding="utf-8"), end="")
         return
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    for header in ("label\nsmoothing", "T", "score", "AUC (95 %)", "NLL", "ECE", "gain (95 %)"):
-        table.add_column(header, no_wrap=True)
+    table = table_of("label\nsmoothing", "T", "score", "AUC (95 %)", "NLL", "ECE", "gain (95 %)")
     for row in result.rows:
         setting, first = row.setting, result.rows[0]
         table.add_row(
@@ -183,6 +173,17 @@ def sweep(
 def plus_minus(value: float, interval: tuple[float, float] | None, sign: str = "") -> str:
     """Lay out a mean with the half width of its interval."""
     return f"{value:{sign}.3f}" + ("" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.3f}")
+
+
+def table_of(*headers: str) -> Table:
+    """Start a table that fits in 80 columns."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    for header in headers:
+        table.add_column(header, no_wrap=True)
+    return table
 
 
 def show(table: Table, *lines: str) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from oddkind.errors import InputError
@@ -24,6 +24,7 @@ def written_whole(folder: Path) -> Iterator[tuple[Path, Path]]:
     InputError
         At once, where `folder` cannot be made or written.
     """
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
@@ -37,3 +38,6 @@ def written_whole(folder: Path) -> Iterator[tuple[Path, Path]]:
         shutil.rmtree(checkpoints, ignore_errors=True)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if new:
+            with suppress(OSError):  # made for nothing, it goes too; with something in it, it stays
+                folder.rmdir()

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax, logsumexp
 from sklearn.covariance import EmpiricalCovariance
-from sklearn.neighbors import NearestNeighbors
 
 from oddkind.errors import InputError
 
@@ -157,17 +157,20 @@ def neighbour_distance(features: Array, reference: Array, *, k: int = 1, metric:
         raise InputError(f"k={k}; {len(reference)} normal samples allow 1 to {len(reference)}")
     if metric == "cosine":
         # On the unit sphere the two metrics agree: ‖a − b‖² = 2 (1 − a·b).
-        features, reference = (_unit(values) for values in (features, reference))
-    finder = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(np.ascontiguousarray(reference))
-    distance = finder.kneighbors(np.ascontiguousarray(features))[0][:, -1]
+        features, reference = _unit(features), _unit(reference)
+    # faiss finds the neighbour by ‖a‖² + ‖b‖² − 2a·b in single precision; its distance is then measured as it is.
+    middle = reference.mean(0)
+    index = faiss.IndexFlatL2(reference.shape[1])
+    index.add((reference - middle).astype(np.float32))
+    nearest = index.search((features - middle).astype(np.float32), k)[1][:, -1]
+    distance = np.linalg.norm(np.subtract(features, reference[nearest], dtype=float), axis=1)
     return distance**2 / 2 if metric == "cosine" else distance
 
 
 def _unit(features: Array) -> Array:
     """Rows scaled to length 1, with one coordinate more that is 1 for a zero row, so that it too has length 1."""
-    features = np.asarray(features, np.float32)
     length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.hstack([features / np.where(length > 0, length, 1), length == 0], dtype=np.float32)
+    return np.hstack([features / np.where(length > 0, length, 1), length == 0])
 
 
 def mahalanobis(features: Array, reference: Array, classes: Array) -> Array:
