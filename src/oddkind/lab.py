@@ -28,14 +28,13 @@ EXERCISES = (
     Setting("rotnet-expected-distance", task="rotations", score="expected-rotation-distance"),
     Setting("rotnet-likelihood", task="rotations", score="target-nll"),
     Setting("rotnet-neighbours", task="rotations", score="cosine-neighbours"),
-    # Beyond the lecture: other scores of the same initial network, and both tasks at once.
+    # Beyond the lecture: other scores of the same initial network.
     Setting("initial-max-logit", score="max-logit"),
     Setting("initial-energy", score="energy"),
     Setting("initial-entropy", score="entropy"),
     Setting("initial-cosine-neighbours", score="cosine-neighbours"),
     Setting("initial-euclidean-neighbours", score="euclidean-neighbours"),
     Setting("initial-mahalanobis", score="mahalanobis"),
-    Setting("labels+rotations-neighbours", task="labels+rotations", score="cosine-neighbours"),
 )
 
 # The exercises whose network the page shows.
