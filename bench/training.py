@@ -28,6 +28,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from oddkind import Detector, figures, fit_fleet, fit_together, load_mnist
+from oddkind.evaluation import LECTURE
 from oddkind.lab import run_lab
 from oddkind.metrics import auc
 from oddkind.networks import LectureCNN
@@ -35,6 +36,7 @@ from oddkind.networks import LectureCNN
 EPOCHS, BATCH = 5, 32
 NORMAL, ANOMALOUS = [0, 1, 2, 3], [7, 8, 9]
 TRAIN, TEST = load_mnist(NORMAL, ANOMALOUS)
+LIKE: dict[str, Any] = {"task": "labels", "score": "msp", "epochs": EPOCHS, **LECTURE}
 # A Detector holds a tenth out for its threshold; the others learn from as many as it does.
 LEARNT = len(TRAIN) - round(0.1 * len(TRAIN))
 
@@ -125,8 +127,7 @@ def ours(device: str, models: int) -> list[float]:
     """M detectors in one stack: 4 levels of label smoothing, the rest seeds."""
     levels = (0.0, 0.1, 0.2, 0.3)
     detectors = [
-        Detector(score="msp", network="lecture", label_smoothing=levels[m % 4], random_state=m // 4, device=device)
-        for m in range(models)
+        Detector(**LIKE, label_smoothing=levels[m % 4], random_state=m // 4, device=device) for m in range(models)
     ]
     fit_together(detectors, TRAIN.inputs, TRAIN.labels)
     return [auc(TEST.anomalous, detector.anomaly_score(TEST.inputs)) for detector in detectors]
@@ -136,7 +137,7 @@ def fleet(device: str, machines: int, *, together: bool = True) -> list[float]:
     """A detector a machine, 500 digits each; together, or one after another. Gives the held-out accuracies."""
     draw = np.random.default_rng(0)
     samples = {f"{m}": TRAIN[draw.choice(len(TRAIN), 500, replace=False)] for m in range(machines)}
-    like = Detector(score="msp", network="lecture", random_state=0, device=device)
+    like = Detector(**LIKE, label_smoothing=0.0, random_state=0, device=device)
     if together:
         return [detector.accuracy_ for detector in fit_fleet(samples, like).values()]
     return [Detector(**like.get_params()).fit(own.inputs, own.labels).accuracy_ for own in samples.values()]

@@ -7,7 +7,14 @@ from scipy.special import log_softmax, softmax
 from sklearn.calibration import calibration_curve
 
 from oddkind import InputError
-from oddkind.calibration import conformal_threshold, fit_temperature, reliability
+from oddkind.calibration import (
+    combined,
+    combined_among_others,
+    conformal_threshold,
+    fit_temperature,
+    reliability,
+    surprise,
+)
 
 
 def drawn_from_softmax(draw, n, *, temperature=1.0, classes=4, spread=2.0):
@@ -114,6 +121,63 @@ def test_certainty_falls_in_the_last_bin():
 def test_reliability_refuses_nothing():
     with pytest.raises(InputError, match="needs samples; there are 0"):
         reliability(np.empty((0, 3)), np.empty(0, int))
+
+
+# --- Combining scores -------------------------------------------------------------------------------------
+
+
+def test_surprise_is_minus_log_of_the_part_at_or_above():
+    normal = np.arange(1.0, 20.0)  # 19: the lowest is reached by all
+    assert_allclose(surprise([0.0, 1.0, 2.0, 10.0], normal), -np.log([1, 1, 19 / 20, 11 / 20]))
+    assert_allclose(surprise([1.5], normal), -np.log(19 / 20) / 2)  # a straight line between
+
+
+def test_surprise_of_an_exponential_tail_goes_on_as_it_does(draw):
+    normal = draw.exponential(2.0, size=100_000)
+    assert_allclose(surprise(np.array([1.0, 5.0, 10.0, 40.0]), normal), np.array([0.5, 2.5, 5.0, 20.0]), rtol=0.03)
+
+
+@given(st.integers(0, 99), st.integers(1, 60), st.booleans())
+def test_surprise_never_falls_and_is_never_negative(seed, n, ties):
+    draw = np.random.default_rng(seed)
+    normal = draw.integers(4, size=n) if ties else draw.normal(size=n)
+    found = surprise(np.sort(np.append(draw.normal(size=50) * 5, normal)), normal)
+    assert (found >= 0).all()
+    assert (np.diff(found) >= 0).all()
+
+
+@given(st.integers(0, 99), st.floats(1e-3, 1e3), st.floats(-9, 9))
+def test_surprise_does_not_depend_on_the_scores_unit(seed, scale, shift):
+    draw = np.random.default_rng(seed)
+    normal, scores = draw.normal(size=60), draw.normal(size=30) * 3
+    assert_allclose(surprise(scale * scores + shift, scale * normal + shift), surprise(scores, normal), rtol=1e-6)
+
+
+def test_surprise_of_scores_that_never_vary():
+    assert_allclose(surprise([1.0, 2.0, 3.0], np.full(9, 2.0)), [0, 0, np.log(10)])
+
+
+def test_combined_sums_the_surprises_and_leaves_a_single_score_as_it_is(draw):
+    normal, scores = draw.normal(size=(50, 3)), draw.normal(size=(20, 3))
+    expected = sum(surprise(scores[:, p], normal[:, p]) for p in range(3))
+    assert_allclose(combined(scores, normal), expected)
+    assert_array_equal(combined(scores[:, :1], normal[:, :1]), scores[:, 0])
+    among = combined_among_others(normal)
+    assert_allclose(among[7], combined(normal[7:8], np.delete(normal, 7, 0))[0])
+    assert_array_equal(combined_among_others(normal[:, :1]), normal[:, 0])
+    many = draw.normal(size=(401, 2))  # the first of 200 parts has three
+    assert_allclose(combined_among_others(many)[:3], combined(many[:3], many[3:]))
+    assert combined_among_others(many[:1]).tolist() == [0]
+
+
+@pytest.mark.parametrize("n", [40, 200])
+def test_false_alarms_of_combined_scores_stay_within_the_promise(draw, n):
+    alarms = []
+    for _ in range(300):
+        normal, new = (draw.normal(size=(size, 2)) @ [[1, 0.8], [0, 0.6]] for size in (n, 200))
+        threshold = conformal_threshold(combined_among_others(normal), 0.1)
+        alarms.append((combined(new, normal) > threshold).mean())
+    assert np.mean(alarms) <= 0.1 + 3 * np.std(alarms) / np.sqrt(300)
 
 
 # --- Conformal threshold ---------------------------------------------------------------------------------

@@ -191,10 +191,10 @@ def test_detectors_and_fleets_go_on_where_they_were(tmp_path):
     inputs, labels = pictures()
 
     def fit(folder, on_progress=None):
-        pair = [quick(random_state=seed, epochs=2 + seed, members=2) for seed in range(2)]
+        pair = [quick(random_state=seed, epochs=2 + seed, batch_size=32, members=2) for seed in range(2)]
         fit_together(pair, inputs, labels, checkpoints=folder, on_progress=on_progress or Interruption())
         machines = {"a": Samples(inputs[:120], labels[:120]), "b": Samples(inputs[100:], labels[100:])}
-        return [*pair, *fit_fleet(machines, quick(), checkpoints=folder).values()]
+        return [*pair, *fit_fleet(machines, quick(batch_size=32), checkpoints=folder).values()]
 
     for after in (3, 11, 9):
         with pytest.raises(KeyboardInterrupt):

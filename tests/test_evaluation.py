@@ -8,6 +8,7 @@ from scipy import stats
 from scipy.special import log_softmax
 
 from oddkind import SCORES, InputError
+from oddkind.calibration import combined
 from oddkind.evaluation import Result, Row, Setting, evaluate, train_settings
 from oddkind.metrics import auc
 from oddkind.samples import Samples
@@ -85,6 +86,7 @@ SETTINGS = (
     Setting("warm", label_smoothing=0.2, temperature=3.0),
     Setting("fitted", temperature="fit", score="entropy"),
     Setting("neighbours", score="cosine-neighbours"),
+    Setting("combined", score="combined"),
     Setting("affine", task="affine", score="target-nll"),
 )
 
@@ -107,7 +109,7 @@ def data(flagged=0):
 def evaluated():
     train, test = data(flagged=30)
     told = []
-    trained = train_settings(SETTINGS, train, seeds=[4, 7], epochs=2, on_progress=told.append)
+    trained = train_settings(SETTINGS, train, seeds=[4, 7], epochs=2, network="mlp", on_progress=told.append)
     return train, test, trained, evaluate(SETTINGS, trained, train, test, on_progress=told.append), told
 
 
@@ -128,8 +130,17 @@ def test_every_number_by_hand(evaluated):
             learnt, held_out = normal[detector.training_rows_], normal[detector.validation_rows_]
             reference = detector.outputs(learnt.inputs, learnt.labels)
 
-            def score(inputs, setting=setting, detector=detector, reference=reference, temperature=temperature):
-                return SCORES[setting.score].compute(detector.outputs(inputs), reference, temperature)
+            def score(
+                inputs,
+                setting=setting,
+                detector=detector,
+                held_out=held_out,
+                reference=reference,
+                temperature=temperature,
+            ):
+                columns = SCORES[setting.score].columns
+                of = columns([detector.outputs(inputs)], [reference], temperature)
+                return combined(of, columns([detector.outputs(held_out.inputs)], [reference], temperature))
 
             found, outputs = result[setting.name], detector.outputs(held_out.inputs, held_out.labels)
             log_p = log_softmax(outputs.logits / temperature, axis=-1)
@@ -144,7 +155,7 @@ def test_every_number_by_hand(evaluated):
 def test_flagged_anomalies_are_never_learnt_from(evaluated):
     train, _, trained, result, _ = evaluated
     assert len(train) == 430
-    without = train_settings(SETTINGS, data()[0], seeds=[4, 7], epochs=2)
+    without = train_settings(SETTINGS, data()[0], seeds=[4, 7], epochs=2, network="mlp")
     for key, group in trained.items():
         for found, expected in zip(group, without[key], strict=True):
             assert_array_equal(weights(found.networks_[0]), weights(expected.networks_[0]))
@@ -165,7 +176,7 @@ def test_progress_of_both_parts_ends_at_1(evaluated):
 def test_a_setting_named_twice_has_one_value_a_seed():
     train, test = data()
     twice = (Setting("a"), Setting("a"))
-    result = evaluate(twice, train_settings(twice, train, seeds=[0], epochs=1), train, test)
+    result = evaluate(twice, train_settings(twice, train, seeds=[0], epochs=1, network="mlp"), train, test)
     assert [len(found.auc) for found in result.rows] == [1] * len(result.rows)
 
 

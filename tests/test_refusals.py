@@ -21,7 +21,12 @@ def fitted():
         ({"epochs": 0}, "epochs=0; it must be a whole number of at least 1"),
         ({"epochs": 1.5}, r"epochs=1\.5; it must be a whole number"),
         ({"epochs": True}, "epochs=True; it must be a whole number"),
-        ({"epochs": "5"}, "epochs='5'; it must be a whole number"),
+        ({"epochs": "5"}, "epochs='5'; it must be a whole number of at least 1, or 'auto'"),
+        ({"shift": -1}, "shift=-1; it must be a whole number of at least 0, or 'auto'"),
+        ({"shift": 1.5}, r"shift=1\.5; it must be"),
+        ({"shift": None}, "shift=None; it must be"),
+        ({"schedule": "cosine"}, "schedule='cosine'; known are 'constant', 'one-cycle'"),
+        ({"schedule": None}, "schedule=None; known are"),
         ({"batch_size": 0}, "batch_size=0; it must be a whole number of at least 1"),
         ({"learning_rate": 0}, "learning_rate=0; it must be a number above 0"),
         ({"learning_rate": np.nan}, "learning_rate=nan; it must be"),
@@ -35,7 +40,7 @@ def fitted():
         ({"temperature": 0}, "temperature=0; it must be a number above 0, or 'fit'"),
         ({"temperature": "warm"}, "temperature='warm'; it must be a number above 0, or 'fit'"),
         ({"temperature": None}, "temperature=None; it must be"),
-        ({"score": "odin"}, "score='odin'; known are 'msp', 'max-logit'"),
+        ({"score": "odin"}, "score='odin'; known are 'auto', 'msp', 'max-logit'"),
         ({"score": 5}, "score=5; "),
         ({"score": None}, "score=None; "),
         ({"task": "jigsaw"}, "task='jigsaw'; known are 'auto', 'labels'"),
@@ -115,7 +120,7 @@ def test_samples_that_cannot_be_learnt_are_refused(inputs, message):
 @pytest.mark.filterwarnings("ignore:The number of unique classes", "ignore:invalid value encountered in cast")
 def test_labels_that_cannot_be_learnt_are_refused(labels, message):
     with pytest.raises(ValueError, match=message):
-        quick().fit(kinds(60)[0], labels)
+        quick(task="labels").fit(kinds(60)[0], labels)
 
 
 def test_a_task_of_labels_without_labels_is_refused():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from oddkind import SCORES, InputError, Outputs
 from oddkind import scores as functions
 
 N, LABELS, VIEWS, D = 23, 3, 4, 5
-USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "rotation-distance", "expected-rotation-distance"}
-USES_REFERENCE = {"cosine-neighbours", "euclidean-neighbours", "mahalanobis"}
 USES_ROTATIONS = {"rotation-distance", "expected-rotation-distance"}
+USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "likelihood", *USES_ROTATIONS}
+USES_REFERENCE = {"likelihood", "cosine-neighbours", "euclidean-neighbours", "joint-neighbours", "mahalanobis"}
+COMBINED = {"combined"}
+SINGLE = [name for name in SCORES if name not in COMBINED]
 
 temperatures = st.floats(0.1, 10)
 some_logits = arrays(float, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=6), elements=st.floats(-20, 20))
@@ -27,7 +30,7 @@ some_logits = arrays(float, array_shapes(min_dims=2, max_dims=2, min_side=2, max
 def outputs_of(draw, n, *, views=VIEWS, known=True):
     targets = draw.integers(LABELS, size=(n, 1)) * views + np.arange(views)
     logits = draw.normal(size=(n, views, LABELS * views)) * 3
-    return Outputs(logits, draw.normal(size=(n, views, D)), targets if known else None)
+    return Outputs(logits, draw.normal(size=(n, views, D)), targets if known else None, draw.normal(size=(n, D)))
 
 
 # --- Each function against a reference -------------------------------------------------------------------
@@ -233,7 +236,7 @@ def cannot(name, views, known):
 
 CASES = [
     pytest.param(name, views, known, id=f"{name}-{views}-{'known' if known else 'unknown'}")
-    for name in SCORES
+    for name in SINGLE
     for views in (1, VIEWS)
     for known in (True, False)
     if not cannot(name, views, known)
@@ -252,7 +255,9 @@ def compute(draw):
 
 
 def test_the_table_says_what_each_score_needs():
-    assert {name for name, score in SCORES.items() if score.needs_reference} == USES_REFERENCE
+    assert {name for name, score in SCORES.items() if score.needs_reference} == USES_REFERENCE | COMBINED
+    assert {name for name, score in SCORES.items() if score.parts} == COMBINED
+    assert all(part in SINGLE for name in COMBINED for part in SCORES[name].parts)
     assert {name for name, score in SCORES.items() if score.needs_rotations} == USES_ROTATIONS
     assert all(score.formula for score in SCORES.values())
 
@@ -276,23 +281,25 @@ def test_temperature_matters_where_the_formula_has_one(compute, draw, name, view
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_what_the_network_cannot_place_scores_higher(draw, name, known):
     views, label = np.arange(VIEWS), draw.integers(2, size=40)
     directions = np.eye(3, D)
+    inputs = directions[label] + 0.05 * draw.normal(size=(40, D))
     reference = Outputs(
         9.0 * np.eye(2 * VIEWS)[label[:, None] * VIEWS + views],
-        np.tile((directions[label] + 0.05 * draw.normal(size=(40, D)))[:, None], (1, VIEWS, 1)),
+        np.tile(inputs[:, None], (1, VIEWS, 1)),
         label[:, None] * VIEWS + views,
+        inputs,
     )
     normal = reference[:1]
-    odd = Outputs(np.zeros_like(normal.logits), np.tile(directions[2], (1, VIEWS, 1)), normal.targets)
-    both = [Outputs(o.logits, o.features + 1e-3, o.targets if known else None) for o in (normal, odd)]
+    odd = Outputs(np.zeros_like(normal.logits), np.tile(directions[2], (1, VIEWS, 1)), normal.targets, directions[2:])
+    both = [Outputs(o.logits, o.features + 1e-3, o.targets if known else None, o.inputs + 1e-3) for o in (normal, odd)]
     low, high = (SCORES[name].compute(outputs, reference, 1.0)[0] for outputs in both)
     assert low < high
 
 
-@pytest.mark.parametrize("name", sorted(set(SCORES) - USES_ROTATIONS))
+@pytest.mark.parametrize("name", sorted({*SINGLE} - USES_ROTATIONS - {"likelihood", "joint-neighbours"}))
 def test_the_views_of_a_sample_are_averaged(draw, name):
     outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
 
@@ -362,9 +369,67 @@ def test_outputs_select_rows_of_every_field(draw):
     outputs = outputs_of(draw, N)
     part = outputs[[3, 1]]
     assert (len(outputs), len(part), part.n_views) == (N, 2, VIEWS)
-    for field in ("logits", "features", "targets"):
+    for field in ("logits", "features", "targets", "inputs"):
         assert_array_equal(getattr(part, field), getattr(outputs, field)[[3, 1]])
     assert outputs_of(draw, N, known=False)[:2].targets is None
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_likelihood_is_that_of_one_label_in_all_views_beside_its_normal_samples(draw, temperature):
+    outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+
+    def nll(of, label):
+        classes = np.tile(label * VIEWS + np.arange(VIEWS), (len(of), 1))
+        return functions.target_nll(of.logits, classes, temperature).mean(1)
+
+    own = reference.targets[:, 0] // VIEWS
+    expected = np.stack(
+        [stats.zmap(nll(outputs, label), nll(reference, label)[own == label]) for label in range(LABELS)], 1
+    )
+    score = SCORES["likelihood"].compute
+    assert_allclose(score(outputs, reference, temperature), expected[np.arange(N), outputs.targets[:, 0] // VIEWS])
+    assert_allclose(score(replace(outputs, targets=None), reference, temperature), expected.min(1))
+
+
+def test_a_label_that_is_hard_for_normal_samples_too_is_held_to_less(draw):
+    label = np.repeat([0, 1], 50)
+    # Label 1 is half as likely as not, even for its own: label 0 never errs.
+    sure = np.where(label == 0, 9.0, draw.normal(0, 1, size=100))
+    logits = np.where(np.arange(2) == label[:, None], sure[:, None], 0)[:, None]
+    reference = Outputs(logits + 0.01 * draw.normal(size=logits.shape), logits, label[:, None])
+    torn, odd = np.array([[[0.0, 0.0]]]), np.array([[[7.0, 0.0]]])
+    assert functions.label_nll(torn)[0].min() > functions.label_nll(odd)[0].min()
+    low, high = (SCORES["likelihood"].compute(Outputs(z, z), reference, 1.0)[0] for z in (torn, odd))
+    assert low < high
+
+
+def test_joint_neighbours_see_inputs_and_features_scaled_alike(draw):
+    outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+
+    def view(v, of=outputs):
+        return np.hstack([of.inputs / spread(reference.inputs), of.features[:, v] / features])
+
+    def spread(x):
+        return np.sqrt(np.trace(np.cov(x.T, ddof=0)))
+
+    features = np.mean([spread(reference.features[:, v]) for v in range(VIEWS)])
+    expected = np.mean([cdist(view(v), view(v, reference)).min(1) for v in range(VIEWS)], 0)
+    score = SCORES["joint-neighbours"].compute
+    unlabelled = replace(outputs, targets=None)
+    assert_allclose(score(unlabelled, reference, 1.0), expected, atol=1e-6)
+    # Whatever units inputs and features are in, both count the same.
+    scaled = [replace(of, inputs=of.inputs * 99, features=of.features / 99) for of in (unlabelled, reference)]
+    assert_allclose(score(*scaled, 1.0), expected, atol=1e-6)
+    assert (score(outputs, reference, 1.0) >= expected - 1e-6).all()
+
+
+@pytest.mark.parametrize("name", sorted(COMBINED))
+def test_a_combination_has_its_parts_for_columns(draw, name):
+    members, references = ([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
+    columns = SCORES[name].columns(members, references, 2.0)
+    for column, part in zip(columns.T, SCORES[name].parts, strict=True):
+        assert_array_equal(column, SCORES[part](members, references, 2.0))
+    assert_array_equal(SCORES["msp"].columns(members, None, 2.0)[:, 0], SCORES["msp"](members, None, 2.0))
 
 
 # --- Refusals --------------------------------------------------------------------------------------------
@@ -399,3 +464,16 @@ def test_scores_that_compare_refuse_a_label_without_normal_samples(draw, name):
     without_label_0 = reference[reference.targets[:, 0] != 0]
     with pytest.raises(InputError, match="label"):
         SCORES[name].compute(outputs, without_label_0, 1.0)
+
+
+def test_joint_neighbours_refuse_outputs_without_inputs(draw):
+    full, bare = outputs_of(draw, 3), replace(outputs_of(draw, 3), inputs=None)
+    for outputs, reference in ((bare, full), (full, bare)):
+        with pytest.raises(InputError, match="with inputs"):
+            SCORES["joint-neighbours"].compute(outputs, reference, 1.0)
+
+
+@pytest.mark.parametrize("name", sorted(COMBINED))
+def test_a_combination_is_not_computed_alone(draw, name):
+    with pytest.raises(InputError, match="`columns` gives its parts"):
+        SCORES[name].compute(outputs_of(draw, 3), outputs_of(draw, 3), 1.0)

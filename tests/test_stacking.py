@@ -5,7 +5,7 @@ import torch
 from problems import Own, frozen, with_batch_norm, with_dropout
 from torch import nn
 
-from oddkind.networks import MLP, LectureCNN, SignalCNN
+from oddkind.networks import MLP, LectureCNN, PictureCNN, SignalCNN
 from oddkind.stacking import Stack, why_alone
 
 CPU = torch.device("cpu")
@@ -16,6 +16,8 @@ CASES = [
     (LectureCNN, (3, 30, 45)),
     (LectureCNN, (2, 8, 9)),
     (LectureCNN, (1, 15, 31)),
+    (PictureCNN, (1, 28, 28)),
+    (PictureCNN, (3, 40, 21)),
     (MLP, (5,)),
     (SignalCNN, (2, 50)),
     (Own, (5,)),
@@ -134,7 +136,7 @@ class Branching(Own):
 
 @pytest.mark.parametrize(("kind", "shape"), CASES)
 def test_what_can_be_stacked(kind, shape):
-    assert why_alone(kind(shape, 4), shape) is None
+    assert why_alone(kind(shape, 4), shape, CPU) is None
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_what_can_be_stacked(kind, shape):
 def test_what_cannot_be_stacked_says_why(kind, message):
     network = kind((5,), 4)
     network.eval()  # as it comes from `build`
-    assert re.search(message, why_alone(network, (5,)) or "")
+    assert re.search(message, why_alone(network, (5,), CPU) or "")
 
 
 @pytest.mark.parametrize("kind", [LectureCNN, MLP])
@@ -161,4 +163,4 @@ def test_frozen_built_in_networks_are_not_stacked_or_still_right(kind):
     x = torch.randn(1, 6, *shape)
     stack = Stack([network], CPU)
     torch.testing.assert_close(stack.logits(arranged(stack, x))[0].T, network(x[0])[0])
-    assert why_alone(network, shape) == "some of their parameters are frozen"
+    assert why_alone(network, shape, CPU) == "some of their parameters are frozen"

@@ -91,10 +91,16 @@ def test_every_named_task_can_be_made_and_its_views_have_its_targets(name):
     assert len(np.unique(targets)) == made.n_classes
 
 
-def test_auto_goes_by_labels_then_by_shape():
-    assert isinstance(task("auto", (1, 6, 6), np.array([0, 1])).transform, Identity)
+def test_auto_is_the_transforms_of_the_shape_together_with_the_labels_if_any():
     for name, kind in (("rotations", Rotations), ("reversals", Reversals), ("affine", Affine)):
-        assert isinstance(task("auto", SHAPES[name]).transform, kind)
+        alone, both = task("auto", SHAPES[name]), task("auto", SHAPES[name], np.array([7, 3]))
+        assert isinstance(alone.transform, kind)
+        assert isinstance(both.transform, kind)
+        assert alone.labels is None
+        assert both.labels.tolist() == [3, 7]
+    oblong = task("auto", (1, 6, 7), np.array([0, 1]))
+    assert isinstance(oblong.transform, Identity)
+    assert oblong.n_classes == 2
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ from oddkind import training
 from oddkind.networks import NETWORKS, build
 from oddkind.stacking import as_float
 from oddkind.tasks import Affine, Identity, Reversals, Rotations, Task
-from oddkind.training import Adam, Job, predict, train
+from oddkind.training import SCHEDULES, Adam, Job, predict, train
 
 CPU, N = torch.device("cpu"), 50
-SHAPES = {"lecture": (1, 16, 16), "mlp": (5,), "signal": (2, 40)}
+SHAPES = {"lecture": (1, 16, 16), "picture": (1, 16, 16), "mlp": (5,), "signal": (2, 40)}
 TRANSFORMS = {
     "lecture": Rotations(),
+    "picture": Rotations(),
     "mlp": Affine(np.random.default_rng(0).normal(size=(3, 5, 5)).astype(np.float32)),
     "signal": Reversals(),
 }
@@ -47,12 +48,12 @@ def run(*jobs, epochs=2, batch_size=16, **more):
     return [one.network for one in jobs], losses
 
 
-def plain_loop(one, *, epochs, batch_size):
+def plain_loop(one, *, epochs, batch_size, schedule="constant"):
     """The same training as anyone would write it: network, losses."""
     network = copy.deepcopy(one.network).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=one.learning_rate)
     criterion = nn.CrossEntropyLoss(label_smoothing=one.label_smoothing)
-    losses = []
+    losses, done = [], 0
     for epoch in range(epochs):
         order = np.random.default_rng((one.seed, epoch)).permutation(len(one.rows))
         batches = torch.from_numpy(one.rows[order]).split(batch_size)
@@ -63,7 +64,9 @@ def plain_loop(one, *, epochs, batch_size):
             loss = criterion(network(x)[0], torch.from_numpy(one.targets[batch].ravel()))
             optimizer.zero_grad()
             loss.backward()
+            optimizer.param_groups[0]["lr"] = one.learning_rate * SCHEDULES[schedule](done / (epochs * len(batches)))
             optimizer.step()
+            done += 1
             total += loss.item() / len(batches)
         losses.append(total)
     return network.eval(), losses
@@ -204,6 +207,72 @@ def test_views_made_batch_by_batch_train_the_same(monkeypatch, network):
     assert_allclose(found_losses, losses, rtol=1e-6)
     for one, other in zip(found, prepared, strict=True):
         assert_allclose(weights(one), weights(other), atol=1e-6)
+
+
+# --- Shifts and schedules -----------------------------------------------------------------------------------
+
+
+def test_shifted_moves_samples_and_repeats_the_border():
+    x = torch.arange(12).view(1, 1, 3, 4)
+    down = training.shifted(x, torch.tensor([[1, 0]]))
+    left = training.shifted(x, torch.tensor([[0, -2]]))
+    assert down[0, 0].tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]]
+    assert left[0, 0].tolist() == [[2, 3, 3, 3], [6, 7, 7, 7], [10, 11, 11, 11]]
+    wave = torch.arange(5).view(1, 1, 5)
+    assert training.shifted(wave, torch.tensor([[2]]))[0, 0].tolist() == [0, 0, 0, 1, 2]
+    vector = torch.rand(3, 5)
+    assert training.shifted(vector, torch.zeros(3, 0, dtype=torch.int64)) is vector
+
+
+def test_each_sample_and_channel_is_moved_as_told():
+    x = torch.randint(256, (9, 3, 8, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    moves = np.random.default_rng(0).integers(-3, 4, (9, 2))
+    found = training.shifted(x, torch.from_numpy(moves)).numpy()
+    for one, (down, right), expected in zip(found, moves, x.numpy(), strict=True):
+        padded = np.pad(expected, ((0, 0), (3, 3), (3, 3)), "edge")
+        assert_array_equal(one, padded[:, 3 - down : 11 - down, 3 - right : 13 - right])
+
+
+@pytest.mark.parametrize("network", ["picture", "lecture", "signal"])
+def test_training_with_shifts_learns_from_moved_views_anew_each_epoch(monkeypatch, network):
+    shown = []
+
+    def spy(x, moves):
+        shown.append(moves.numpy())
+        return training_shifted(x, moves)
+
+    training_shifted = training.shifted
+    monkeypatch.setattr(training, "shifted", spy)
+    one = job(network, transform=TRANSFORMS[network], shift=2)
+    (found,), _ = run(one, epochs=2)
+    assert not np.allclose(weights(found), weights(run(replace(one, shift=0), epochs=2)[0][0]))
+    first, second = (np.concatenate(part) for part in (shown[:4], shown[4:8]))
+    assert first.shape == (N * one.transform.count, one.inputs.ndim - 2)
+    assert set(np.unique(first)) == {-2, -1, 0, 1, 2}
+    assert not np.array_equal(first, second)
+    assert_array_equal(weights(found), weights(run(one, epochs=2)[0][0]))
+
+
+@pytest.mark.parametrize("network", ["picture", "lecture"])
+def test_models_shifted_at_once_are_those_shifted_alone(network):
+    jobs = [job(network, transform=Rotations(), seed=seed, shift=shift) for seed, shift in enumerate((2, 0, 1))]
+    together, _ = run(*jobs)
+    for found, one in zip(together, jobs, strict=True):
+        assert_allclose(weights(found), weights(run(one)[0][0]), atol=1e-4)
+
+
+def test_the_schedule_of_one_cycle_warms_up_and_falls_to_0():
+    one_cycle = SCHEDULES["one-cycle"]
+    assert [one_cycle(done) for done in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert {SCHEDULES["constant"](done) for done in (0, 0.5, 1)} == {1.0}
+
+
+def test_one_network_with_a_schedule_is_a_plain_torch_loop():
+    one = job()
+    (found,), found_losses = run(one, epochs=3, schedule="one-cycle")
+    expected, losses = plain_loop(one, epochs=3, batch_size=16, schedule="one-cycle")
+    assert_allclose(weights(found), weights(expected), atol=1e-5)
+    assert_allclose(found_losses[:, 0], losses, rtol=1e-5)
 
 
 # --- Draws, progress, what is left alone --------------------------------------------------------------------

@@ -91,6 +91,48 @@ def reliability(logits: Array, targets: Array, *, temperature: float = 1.0, bins
         )
 
 
+def surprise(scores: Array, normal: Array) -> Array:
+    """How rare such scores [N] are among normal ones [n], −log p, ≥ 0.
+
+    p is the part of the normal scores at or above, (#{≥ s} + 1) / (n + 1), and −log p a straight line between them;
+    above their 90 % quantile it goes on as an exponential tail with their mean excess, so that far anomalies stay
+    apart.
+    """
+    n = len(normal)
+    if n == 0:
+        return np.zeros(len(scores))
+    known = np.unique(np.asarray(normal, float))
+    above = n - np.searchsorted(np.sort(normal), known, side="left")
+    usual = -np.log((above + 1) / (n + 1))
+    start = np.quantile(normal, 0.9, method="lower")
+    excess = np.asarray(normal)[normal > start] - start
+    if len(excess) == 0:  # no spread above: what was seen is all there is to go by
+        return np.interp(scores, known, usual, right=np.log(n + 1))
+    tail = np.interp(start, known, usual) + (scores - start) / excess.mean()
+    return np.where(scores > start, tail, np.interp(scores, known, usual))
+
+
+def combined(scores: Array, normal: Array) -> Array:
+    """Make one score [N] of P scores [N, P], each by its surprise among normal ones [n, P]; one stays as it is.
+
+    Fisher's method: Σ_p −log p_p ("Statistical methods for research workers", 1925).
+    """
+    if scores.shape[1] == 1:
+        return scores[:, 0]
+    return np.sum([surprise(own, among) for own, among in zip(scores.T, normal.T, strict=True)], axis=0)
+
+
+def combined_among_others(normal: Array) -> Array:
+    """`combined` of each normal sample [n, P] among the others, as a new one would be among all of them; [n].
+
+    Of more than 200, each is compared with those outside its 200th part.
+    """
+    if normal.shape[1] == 1:
+        return normal[:, 0]
+    parts = np.array_split(np.arange(len(normal)), min(len(normal), 200))
+    return np.concatenate([combined(normal[part], np.delete(normal, part, 0)) for part in parts])
+
+
 def conformal_threshold(scores: Array, false_alarm_rate: float) -> float:
     """Threshold above which at most `false_alarm_rate` of new normal samples fall, from held-out ones [n].
 

@@ -20,14 +20,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import nn
 
-from oddkind.calibration import conformal_rank, conformal_threshold, fit_temperature
+from oddkind.calibration import combined, combined_among_others, conformal_rank, conformal_threshold, fit_temperature
 from oddkind.errors import InputError
 from oddkind.networks import Builder, build
 from oddkind.samples import Samples, holdout
 from oddkind.scores import SCORES, Outputs, Score, pooled
 from oddkind.stacking import learnt, why_alone
 from oddkind.tasks import Rotations, make_task
-from oddkind.training import Job, predict, train
+from oddkind.training import SCHEDULES, Job, predict, train
 
 Array = npt.NDArray[Any]
 ScoreFunction = Callable[[Outputs, Outputs | None, float], Array]
@@ -47,16 +47,25 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     task : str
         What to classify. "labels": the internal labels passed to `fit`; "rotations" (square pictures),
         "reversals" (signals), "affine" (vectors): known transforms; "labels+rotations" and so on: both at
-        once, L · V classes; "auto": the labels if there are any, else the transforms that suit the shape.
+        once, L · V classes; "auto": the transforms that suit the shape (pictures that are not square: none),
+        together with the labels if there are any.
     network : str, callable or torch module
-        "lecture", "mlp", "signal", "auto" (by shape); `(input_shape, n_classes) → nn.Module`; or a module
+        "lecture", "picture", "mlp", "signal", "auto" (by shape); `(input_shape, n_classes) → nn.Module`; or a module
         (a copy is trained, from the weights it has). A module returns `(logits [B, C], features [B, D])`.
     score : str or callable
-        A name of `oddkind.scores.SCORES`, or `(outputs, reference outputs, temperature) → [N]`, such as
+        "auto" ("combined" for pictures, "joint-neighbours" for vectors and signals); a name of
+        `oddkind.scores.SCORES`; or `(outputs, reference outputs, temperature) → [N]`, such as
         `oddkind.scores.neighbours(k=5)`.
     members : int
         How many networks to train, at once and each from its own seed, and to score with together.
-    epochs, batch_size, learning_rate : training with Adam; a batch is this many samples in all their views.
+    epochs : int or "auto"
+        Passes over the samples; "auto": as many as make 900 steps, but at least 3 and at most 100.
+    batch_size, learning_rate : training with Adam; a batch is this many samples in all their views.
+    schedule : str
+        How the learning rate moves: "one-cycle" (warms up, then falls to 0) or "constant".
+    shift : int or "auto"
+        In training, pictures and signals are moved by up to so many points along each axis, anew each epoch;
+        "auto": a fourteenth of the shortest axis.
     label_smoothing : float in [0, 1)
         Part of the target spread over all classes, in training only.
     temperature : float > 0 or "fit"
@@ -87,6 +96,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Part of the held-out views classified right.
     losses_ : array [epochs, members]
         Mean training loss.
+    epochs_ : int
+        How many passes were made.
     training_rows_, validation_rows_ : int arrays
         Which samples were learnt from, and which were held out.
     train_seconds_ : float
@@ -109,12 +120,14 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         task: str = "auto",
         network: str | nn.Module | Builder = "auto",
-        score: str | ScoreFunction = "cosine-neighbours",
+        score: str | ScoreFunction = "auto",
         members: int = 1,
-        epochs: int = 5,
-        batch_size: int = 32,
-        learning_rate: float = 1e-3,
-        label_smoothing: float = 0.0,
+        epochs: int | Literal["auto"] = "auto",
+        batch_size: int = 64,
+        learning_rate: float = 2e-3,
+        schedule: str = "one-cycle",
+        shift: int | Literal["auto"] = "auto",
+        label_smoothing: float = 0.1,
         temperature: float | Literal["fit"] = 1.0,
         validation_fraction: float = 0.1,
         false_alarm_rate: float = 0.05,
@@ -129,6 +142,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.shift = shift
         self.label_smoothing = label_smoothing
         self.temperature = temperature
         self.validation_fraction = validation_fraction
@@ -184,7 +199,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         `y` [N]: the internal labels that the samples claim, where known. Scores that can use them do:
         "target-nll" is the claimed label's, neighbours and Mahalanobis compare within the label.
         """
-        return _score(self.score)(self.member_outputs(X, y), self._reference, self.temperature_)
+        return self._scored(self.member_outputs(X, y), known=y is not None)
 
     def score_samples(self, X: Array, y: Array | None = None) -> Array:
         """Minus `anomaly_score`, [N]: lower = more anomalous, as everywhere in scikit-learn."""
@@ -237,11 +252,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.pop("classes_", None)
         if self.task_.labels is not None:
             self.classes_ = self.task_.labels
-        if (
-            isinstance(self.score, str)
-            and SCORES[self.score].needs_rotations
-            and not isinstance(self.task_.transform, Rotations)
-        ):
+        if self._score.needs_rotations and not isinstance(self.task_.transform, Rotations):
             raise InputError(f"score={self.score!r} needs a task with rotations; task={self.task!r} has none here")
         self.training_rows_, self.validation_rows_ = holdout(
             len(inputs), self.validation_fraction, random_state, labels=labels, groups=groups
@@ -257,6 +268,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             scale = learnt.std(axes, keepdims=True)[0]
             self.mean_ = learnt.mean(axes, keepdims=True)[0].astype(np.float32)
             self.scale_ = np.where(scale > 0, scale, 1).astype(np.float32)
+        self.epochs_ = int(self.epochs) if self.epochs != "auto" else self._enough_epochs()
+        shift = int(self.shift) if self.shift != "auto" else min(self.input_shape_[1:], default=0) // 14
         seeds = random_state.randint(2**31, size=(self.members, 2)).tolist()
         self.networks_ = [
             build(self.network, self.input_shape_, self.task_.n_classes, for_weights) for for_weights, _ in seeds
@@ -273,10 +286,28 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 for_order,
                 float(self.label_smoothing),
                 float(self.learning_rate),
+                shift,
             )
             for network, (_, for_order) in zip(self.networks_, seeds, strict=True)
         ]
         return _Plan(self, tensor, labels, jobs)
+
+    @property
+    def _score(self) -> Score:
+        """The score of that name; one that a user brings is given the reference, and averaged over members."""
+        if self.score == "auto":
+            return SCORES["combined" if len(self.input_shape_) == 3 else "joint-neighbours"]
+        return SCORES[self.score] if isinstance(self.score, str) else Score(self.score, "", needs_reference=True)
+
+    def _columns(self, members: list[Outputs]) -> Array:
+        return self._score.columns(members, self._reference, self.temperature_)
+
+    def _scored(self, members: list[Outputs], known: bool) -> Array:
+        return combined(self._columns(members), self._normal[known])
+
+    def _enough_epochs(self) -> int:
+        steps = -(-len(self.training_rows_) // self.batch_size)
+        return int(np.clip(-(-900 // steps), 3, 100))
 
     @property
     def _needs_labels(self) -> bool:
@@ -297,17 +328,18 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         logits, targets = held_out.logits.reshape(-1, self.task_.n_classes), held_out.targets.ravel()
         self.accuracy_ = float((logits.argmax(1) == targets).mean())
         self.temperature_ = float(self.temperature) if self.temperature != "fit" else fit_temperature(logits, targets)
-        score = _score(self.score)
-        self._reference = part(self.training_rows_) if score.needs_reference else None
-
-        def offset(known: Array | None) -> float:
-            seen = [replace(member, targets=self.task_.targets(known, len(member))) for member in members]
-            return -conformal_threshold(score(seen, self._reference, self.temperature_), self.false_alarm_rate)
-
-        # A threshold holds for scores made as it was: with the labels, or without.
+        self._reference = part(self.training_rows_) if self._score.needs_reference else None
         labels = None if plan.labels is None else plan.labels[self.validation_rows_]
-        self.labelled_offset_ = offset(labels)
-        self.offset_ = self.labelled_offset_ if self._needs_labels else offset(None)
+        # Scores of the held-out samples, with their labels known or not: a threshold holds for scores made as it was.
+        self._normal = {}
+        offsets = {}
+        for known in (True,) if self._needs_labels else (True, False):
+            claimed = self.task_.targets(labels if known else None, len(held_out))
+            self._normal[known] = self._columns([replace(member, targets=claimed) for member in members])
+            scores = combined_among_others(self._normal[known])
+            offsets[known] = -conformal_threshold(scores, self.false_alarm_rate)
+        self.labelled_offset_ = offsets[True]
+        self.offset_ = offsets.get(False, offsets[True])
 
 
 @dataclass(frozen=True)
@@ -378,7 +410,8 @@ def _fit(plans: Sequence[_Plan], checkpoints: Path | None, on_progress: Callable
 
     for together in stacks.values():
         detector, job = jobs[together[0]]
-        reason = why_alone(job.network, detector.input_shape_) if len(together) > 1 else None
+        device = _device(detector.device)
+        reason = why_alone(job.network, detector.input_shape_, device) if len(together) > 1 else None
         if reason is not None:
             name = type(job.network).__name__
             warnings.warn(f"{len(together)} networks {name} are trained one after another: {reason}", stacklevel=3)
@@ -386,9 +419,10 @@ def _fit(plans: Sequence[_Plan], checkpoints: Path | None, on_progress: Callable
             started, done = time.perf_counter(), len(results)
             losses = train(
                 [jobs[number][1] for number in part],
-                epochs=detector.epochs,
+                epochs=detector.epochs_,
                 batch_size=detector.batch_size,
-                device=_device(detector.device),
+                schedule=detector.schedule,
+                device=device,
                 checkpoints=checkpoints,
                 on_progress=functools.partial(report, done, len(part)),
             )
@@ -408,7 +442,7 @@ def _form(detector: Detector, job: Job) -> Hashable:
     weights = tuple((name, tuple(p.shape)) for name, p in learnt(job.network).items())
     transform = (type(job.transform), job.transform.count)
     steps = -(-len(job.rows) // detector.batch_size)
-    trained = (steps, detector.epochs, detector.batch_size, detector.device)
+    trained = (steps, detector.epochs_, detector.batch_size, detector.schedule, detector.device)
     return type(job.network), repr(job.network), weights, transform, detector.input_shape_, job.inputs.dtype, trained
 
 
@@ -435,11 +469,6 @@ def _parts(numbers: list[int], jobs: list[tuple[Detector, Job]], *, alone: bool)
     yield part
 
 
-def _score(score: str | ScoreFunction) -> Score:
-    """The score of that name; one that a user brings is given the reference, and averaged over members."""
-    return SCORES[score] if isinstance(score, str) else Score(score, "", needs_reference=True)
-
-
 def _device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
 
@@ -461,7 +490,12 @@ def _check_parameters(detector: Detector) -> None:
             raise InputError(f"{name}={value!r}; it must be {right}")
 
     number("members", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
-    number("epochs", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
+    if detector.epochs != "auto":
+        number("epochs", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1, or 'auto'")
+    if detector.shift != "auto":
+        number("shift", numbers.Integral, lambda v: v >= 0, "a whole number of at least 0, or 'auto'")
+    if detector.schedule not in SCHEDULES:
+        raise InputError(f"schedule={detector.schedule!r}; known are {', '.join(map(repr, SCHEDULES))}")
     number("batch_size", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
     number("learning_rate", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0")
     number("label_smoothing", numbers.Real, lambda v: 0 <= v < 1, "a number from 0 to below 1")
@@ -469,8 +503,8 @@ def _check_parameters(detector: Detector) -> None:
     number("false_alarm_rate", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1")
     if detector.temperature != "fit":
         number("temperature", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0, or 'fit'")
-    if isinstance(detector.score, str) and detector.score not in SCORES:
-        raise InputError(f"score={detector.score!r}; known are {', '.join(map(repr, SCORES))}")
+    if isinstance(detector.score, str) and detector.score not in ("auto", *SCORES):
+        raise InputError(f"score={detector.score!r}; known are 'auto', {', '.join(map(repr, SCORES))}")
     if not isinstance(detector.score, str) and not callable(detector.score):
         raise InputError(f"score={detector.score!r}; pass a name of oddkind.SCORES or a function")
     try:

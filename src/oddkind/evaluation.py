@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from oddkind.calibration import reliability
+from oddkind.calibration import combined, reliability
 from oddkind.detector import Detector, fit_together
 from oddkind.errors import InputError
 from oddkind.metrics import auc, mean_interval
@@ -126,6 +126,15 @@ class Result:
         return {"rows": rows, "chosen_by": {measure: row.setting.name for measure, row in self.chosen_by.items()}}
 
 
+# The lecture's network and its training: Adam as it comes, batches of 32.
+LECTURE: dict[str, Any] = {
+    "network": "lecture",
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "shift": 0,
+}
+
 Trained = dict[tuple[str, float], list[Detector]]
 
 
@@ -134,12 +143,12 @@ def train_settings(
     train: Samples,
     *,
     seeds: Sequence[int],
-    network: str = "auto",
     epochs: int = 5,
+    network: str = "lecture",
     checkpoints: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> Trained:
-    """Train what the settings need: (task, label smoothing) → one `Detector` a seed, as many as fit in one stack.
+    """Train as the lecture does what the settings need: (task, label smoothing) → one `Detector` a seed, in stacks.
 
     Samples flagged as anomalous are left out. `checkpoints` as in `fit_together`.
     """
@@ -151,9 +160,9 @@ def train_settings(
         (task, smoothing): [
             Detector(
                 task=task,
-                network=network,
                 score="msp",
                 epochs=epochs,
+                **{**LECTURE, "network": network},
                 label_smoothing=smoothing,
                 temperature="fit",
                 random_state=seed,
@@ -211,10 +220,12 @@ def evaluate(
                 score = SCORES[setting.score]
                 temperature = detector.temperature_ if setting.temperature == "fit" else setting.temperature
                 values = _held_out(calm, temperature)
-                values["auc"] = auc(test.anomalous, score([outputs], references, temperature))
+                unknown = replace(calm, targets=detector.task_.targets(None, len(calm)))
+                usual = score.columns([unknown], references, temperature) if score.parts else np.empty((0, 1))
+                values["auc"] = auc(test.anomalous, combined(score.columns([outputs], references, temperature), usual))
                 if mixed is not None:
                     odd = np.arange(len(mixed)) >= len(held_out)
-                    values["flagged_auc"] = auc(odd, score([mixed], references, temperature))
+                    values["flagged_auc"] = auc(odd, combined(score.columns([mixed], references, temperature), usual))
                 found[setting].append(values)
                 on_progress(sum(map(len, found.values())) / (len(settings) * len(detectors)))
 

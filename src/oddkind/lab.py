@@ -77,7 +77,6 @@ def run_lab(
             EXERCISES,
             train,
             seeds=range(seeds),
-            network="lecture",
             epochs=epochs,
             checkpoints=checkpoints,
             on_progress=lambda done: on_progress("training", done),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, logsumexp
 from sklearn.covariance import EmpiricalCovariance
 
@@ -36,19 +37,22 @@ class Outputs:
     targets : int array [N, V] or None
         The class each view truly is, where it is known: always the transform, and the internal label
         if it was given. None when there are internal labels and they were not given.
+    inputs : array [N, D'] or None
+        What the network was shown, before any transform, as vectors.
     """
 
     logits: Array
     features: Array
     targets: Array | None = None
+    inputs: Array | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def __getitem__(self, rows: Any) -> Outputs:
         """Return the outputs of the chosen samples."""
-        targets = None if self.targets is None else self.targets[rows]
-        return Outputs(self.logits[rows], self.features[rows], targets)
+        targets, inputs = (None if part is None else part[rows] for part in (self.targets, self.inputs))
+        return Outputs(self.logits[rows], self.features[rows], targets, inputs)
 
     @property
     def n_views(self) -> int:
@@ -111,6 +115,16 @@ def target_nll(logits: Array, targets: Array, temperature: float = 1.0) -> Array
     """
     log_p = log_softmax(np.asarray(logits, float) / temperature, axis=-1)
     return -np.take_along_axis(log_p, np.asarray(targets)[..., None], axis=-1)[..., 0]
+
+
+def label_nll(logits: Array, temperature: float = 1.0) -> Array:
+    """Negative log-likelihood of the views under each label, in nats; [N, V, C] → [N, L].
+
+    mean_v −log softmax(z_v / T)_{l·V+v}: every view of a sample has its known transform, and all have one label.
+    """
+    n, views, classes = logits.shape
+    log_p = log_softmax(np.asarray(logits, float) / temperature, axis=-1).reshape(n, views, classes // views, views)
+    return -np.einsum("nvlv->nl", log_p) / views
 
 
 def circular_distance(v_views: int) -> Array:
@@ -184,8 +198,9 @@ def mahalanobis(features: Array, reference: Array, classes: Array) -> Array:
     reference = np.asarray(reference, float)
     means = np.stack([reference[index == c].mean(0) for c in range(len(known))])
     precision = EmpiricalCovariance(assume_centered=True).fit(reference - means[index]).precision_
-    apart = np.asarray(features, float)[:, None] - means
-    return np.einsum("ncd,de,nce->nc", apart, precision, apart, optimize=True).min(1)
+    values, vectors = np.linalg.eigh(precision)
+    whitening = vectors * np.sqrt(values.clip(0))  # its product with itself is Σ⁺
+    return cdist(features @ whitening, means @ whitening, "sqeuclidean").min(1)
 
 
 @dataclass(frozen=True)
@@ -202,6 +217,8 @@ class Score:
         What is averaged over several networks before the rest is computed.
     needs_reference, needs_rotations : bool
         What it cannot do without.
+    parts : names of `SCORES`
+        The scores it combines, each made comparable on held-out normal samples; none for a score of its own.
     """
 
     compute: Callable[[Outputs, Outputs | None, float], Array]
@@ -209,6 +226,12 @@ class Score:
     pool: Literal["probability", "logit", "score"] = "score"
     needs_reference: bool = False
     needs_rotations: bool = False
+    parts: tuple[str, ...] = ()
+
+    def columns(self, members: Sequence[Outputs], references: Sequence[Outputs] | None, temperature: float) -> Array:
+        """Each part's score, or the one there is, [N, P]; `oddkind.calibration.combined` makes one of them."""
+        parts = [SCORES[name] for name in self.parts] or [self]
+        return np.stack([part(members, references, temperature) for part in parts], 1)
 
     def __call__(self, members: Sequence[Outputs], references: Sequence[Outputs] | None, temperature: float) -> Array:
         """Anomaly score [N] from the outputs of each network and, where needed, those of its normal samples."""
@@ -233,7 +256,11 @@ def pooled(members: Sequence[Outputs], temperature: float = 1.0) -> Outputs:
         return members[0] if temperature == 1 else replace(members[0], logits=members[0].logits / temperature)
     log_p = [log_softmax(np.asarray(member.logits, float) / temperature, axis=-1) for member in members]
     logits = logsumexp(log_p, axis=0) - np.log(len(members))
-    return Outputs(logits, np.concatenate([member.features for member in members], -1), members[0].targets)
+    return replace(members[0], logits=logits, features=np.concatenate([member.features for member in members], -1))
+
+
+def _combination(*_: Any) -> Array:
+    raise InputError("a combination has no scores of its own; `columns` gives its parts'")
 
 
 def _of_target(outputs: Outputs, _: Outputs | None, temperature: float) -> Array:
@@ -278,6 +305,43 @@ def neighbours(k: int = 1, metric: str = "cosine") -> Callable[[Outputs, Outputs
     return _per_kind(lambda features, normal, _: neighbour_distance(features, normal, k=k, metric=metric))
 
 
+def _likelihood(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
+    """Standardise each label's `label_nll` by that of its normal samples; the known label's, or the least.
+
+    Some labels are harder than others: a zero may as well stand on its head.
+    """
+    if reference is None or reference.targets is None:
+        raise InputError("score 'likelihood' compares with normal samples: pass their Outputs, targets included")
+    nll, normal = (label_nll(of.logits, temperature) for of in (outputs, reference))
+    known = reference.targets[:, 0] // outputs.n_views
+    claimed = None if outputs.targets is None else outputs.targets[:, 0] // outputs.n_views
+    absent = np.setdiff1d([] if claimed is None else claimed, known)
+    if len(absent):
+        raise InputError(f"there is no normal sample of label {absent[0]:g} to compare with")
+    result = np.full(nll.shape, np.inf)
+    for label in np.unique(known):
+        usual = normal[known == label, label]
+        result[:, label] = (nll[:, label] - usual.mean()) / (usual.std() or 1.0)
+    return result.min(1) if claimed is None else result[np.arange(len(result)), claimed]
+
+
+def _joint_neighbours(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
+    """Score inputs and features together, view by view, each scaled to a total variance of 1."""
+    if reference is None or reference.targets is None or reference.inputs is None or outputs.inputs is None:
+        raise InputError(
+            "score 'joint-neighbours' compares with normal samples: pass their Outputs, targets included, with inputs"
+        )
+    inputs = np.broadcast_to(reference.inputs[:, None], (*reference.features.shape[:2], reference.inputs.shape[1]))
+    scales = [np.sqrt(part.var(0).sum(-1)).mean() or 1.0 for part in (inputs, reference.features)]
+
+    def together(of: Outputs) -> Outputs:
+        assert of.inputs is not None  # noqa: S101 - refused above
+        seen = np.broadcast_to(of.inputs[:, None], (*of.features.shape[:2], of.inputs.shape[1]))
+        return replace(of, features=np.concatenate([seen / scales[0], of.features / scales[1]], -1))
+
+    return neighbours(metric="euclidean")(together(outputs), together(reference), 1.0)
+
+
 SCORES: dict[str, Score] = {
     "msp": Score(lambda o, _, t: msp(o.logits, t).mean(1), "1 − max softmax(z/T)", pool="probability"),
     "max-logit": Score(lambda o, _, t: max_logit(o.logits).mean(1), "−max z", pool="logit"),
@@ -296,7 +360,21 @@ SCORES: dict[str, Score] = {
         pool="probability",
         needs_rotations=True,
     ),
+    "likelihood": Score(
+        _likelihood,
+        "min_l (nll_l − μ_l) / σ_l, nll_l = −log softmax(z/T) of label l and the transform",
+        needs_reference=True,
+    ),
     "cosine-neighbours": Score(neighbours(), "1 − cos(f, nearest normal f)", needs_reference=True),
     "euclidean-neighbours": Score(neighbours(metric="euclidean"), "‖f − nearest normal f‖", needs_reference=True),
+    "joint-neighbours": Score(
+        _joint_neighbours, "‖(x, f) − nearest normal (x, f)‖, x and f scaled alike", needs_reference=True
+    ),
     "mahalanobis": Score(_per_kind(mahalanobis), "min (f − μ)ᵀ Σ⁺ (f − μ)", needs_reference=True),
+    "combined": Score(
+        _combination,
+        "−log p of cosine-neighbours − log p of likelihood",
+        needs_reference=True,
+        parts=("cosine-neighbours", "likelihood"),
+    ),
 }

@@ -105,7 +105,6 @@ def run_sweep(
             settings,
             train,
             seeds=range(grid.seeds),
-            network="lecture",
             epochs=grid.epochs,
             checkpoints=checkpoints,
             on_progress=lambda done: on_progress("training", done),

@@ -151,8 +151,8 @@ def make_task(
     Parameters
     ----------
     name : str
-        One of `TASKS`. "auto": the labels where there are any, else the transforms that suit the shape
-        (rotations of pictures, reversals of signals, affine maps of vectors).
+        One of `TASKS`. "auto": the transforms that suit the shape (rotations of square pictures, reversals of
+        signals, affine maps of vectors), together with the labels where there are any.
     labels : array [N] or None
         Internal labels of the samples to learn from.
 
@@ -164,12 +164,12 @@ def make_task(
     if name not in TASKS:
         raise InputError(f"task={name!r}; known are {', '.join(map(repr, TASKS))}")
     if name == "auto":
-        name = "labels" if labels is not None else _AUTO[len(input_shape)]
-    with_labels, _, rest = name.partition("+")
-    if with_labels != "labels":
-        with_labels, rest = "", name
-    if not with_labels:
-        return Task(None, TRANSFORMS[rest](input_shape, random_state))
+        transform = _AUTO[len(input_shape)]
+        suits = transform != "rotations" or input_shape[1] == input_shape[2]
+        name = transform if labels is None else f"labels+{transform}" if suits else "labels"
+    first, _, rest = name.partition("+")
+    if first != "labels":
+        return Task(None, TRANSFORMS[first](input_shape, random_state))
     if labels is None:
         raise InputError(f"task {name!r} classifies internal labels; pass them as the second argument of fit")
     kinds = np.unique(labels)

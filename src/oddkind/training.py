@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
 import time
@@ -27,11 +28,19 @@ Array = npt.NDArray[Any]
 
 # Views are made and arranged once, before the first epoch, where they fit in this much memory.
 PREPARED_BYTES = 1 << 29
-PREDICT_BATCH = 1024
+PREDICT_BATCH = 512
 # Threads cost more than they bring for the built-in networks on batches of fewer numbers than this.
 SMALL_BATCH = 100_000
 # At most this much work is lost when a run with checkpoints is killed.
 CHECKPOINT_SECONDS = 2.0
+
+
+# The learning rate as a part of the one asked for, by the part of the steps done. "one-cycle": it warms up over a
+# fifth of the run and falls to 0 as a cosine does (Smith & Topin, "Super-convergence", 2018).
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "one-cycle": lambda done: done / 0.2 if done < 0.2 else 0.5 + 0.5 * math.cos(math.pi * (done - 0.2) / 0.8),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +63,9 @@ class Job:
         Decides the order of the batches.
     label_smoothing, learning_rate : float
         ε of Szegedy et al. (CVPR 2016); Adam's step size.
+    shift : int
+        Every view is moved by up to so many pixels or points along each of its axes, anew each epoch; the
+        border is repeated.
     """
 
     network: nn.Module
@@ -64,6 +76,7 @@ class Job:
     seed: int
     label_smoothing: float = 0.0
     learning_rate: float = 1e-3
+    shift: int = 0
 
     @property
     def source(self) -> tuple[Any, ...]:
@@ -77,6 +90,7 @@ def train(
     epochs: int,
     batch_size: int,
     device: torch.device,
+    schedule: str = "constant",
     checkpoints: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> Array:
@@ -88,6 +102,8 @@ def train(
     Parameters
     ----------
     jobs : M jobs
+    schedule : str
+        A name of `SCHEDULES`: how the learning rate moves from the first step to the last.
     checkpoints : folder or None
         Where to leave the state of the run every few seconds, and to look for it first: a run that was killed
         goes on where it was and ends with the same bits.
@@ -119,7 +135,8 @@ def train(
         torch.manual_seed(jobs[0].seed)  # for layers that draw at random, such as dropout
         state = {"losses": losses, "weights": stack.weights, "mean": optimizer.mean, "square": optimizer.square}
         state |= {f"buffer {name}": buffer for name, buffer in jobs[0].network.named_buffers()}
-        file = None if checkpoints is None else checkpoints / f"{_fingerprint(jobs, epochs, batch_size)}.safetensors"
+        name = "" if checkpoints is None else _fingerprint(jobs, epochs, batch_size, schedule)
+        file = None if checkpoints is None else checkpoints / f"{name}.safetensors"
         optimizer.steps = 0 if file is None else _restore(file, state)
         if optimizer.steps == epochs * steps:
             on_progress(1.0)
@@ -128,10 +145,12 @@ def train(
             order = [_order(job, epoch, longest) for job in jobs]
             picked = torch.as_tensor(np.take_along_axis(rows, np.stack(order), 1), device=device)  # [M, longest]
             classes = [job.targets[job.rows[own]].astype(np.int32) for job, own in zip(jobs, order, strict=True)]
+            moves = torch.as_tensor(np.stack([_moves(job, epoch, longest) for job in jobs]), device=device)
             true = torch.as_tensor(np.stack(classes), device=device).flatten(1)  # [M, longest · V]
             for step in range(optimizer.steps % steps, steps):
                 samples = slice(step * batch_size, (step + 1) * batch_size)
-                x = prepare(torch.index_select(pool, 0, picked[:, samples].flatten()))  # [M · B, V, ...]
+                x = torch.index_select(pool, 0, picked[:, samples].flatten())
+                x = prepare(x, moves[:, samples].flatten(0, 1))  # [M · B, V, ...]
                 z = stack.logits(x.view(len(jobs), -1, *x.shape[2:]))  # [M, C, B · V]
                 with torch.no_grad():
                     in_views = slice(samples.start * views, samples.stop * views)
@@ -143,7 +162,8 @@ def train(
                     gradient = log_p.exp_().sub_(target).mul_(share)
                 # Models share no parameter, so each gets the gradient of its own loss. As a sum, for handing a
                 # gradient to torch.autograd.grad makes it import sympy: a third of the time of one model.
-                optimizer.step(torch.autograd.grad((z * gradient).sum(), parameters, materialize_grads=True))
+                gradients = torch.autograd.grad((z * gradient).sum(), parameters, materialize_grads=True)
+                optimizer.step(gradients, SCHEDULES[schedule](optimizer.steps / (epochs * steps)))
                 on_progress(optimizer.steps / (epochs * steps))
                 finished = optimizer.steps == epochs * steps
                 if file is not None and (finished or time.monotonic() - saved > CHECKPOINT_SECONDS):
@@ -163,21 +183,27 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _pool(jobs: Sequence[Job], stack: Stack, device: torch.device) -> tuple[Tensor, Array, Callable[[Tensor], Tensor]]:
+def _pool(
+    jobs: Sequence[Job], stack: Stack, device: torch.device
+) -> tuple[Tensor, Array, Callable[[Tensor, Tensor], Tensor]]:
     """Put the inputs of all jobs one after another, those that share a tensor once.
 
     Returns the pool, which of its rows each job learns from [M, longest n], and what makes a batch of it views
-    [n, V, ...] in the stack's order: nothing is left to do where all views fit in memory.
+    [n, V, ...] in the stack's order, each moved as told: nothing is left to do where none is moved and all views
+    fit in memory.
     """
 
-    def prepare(x: Tensor, transform: Transform = jobs[0].transform) -> Tensor:
-        return stack.arrange(transform(x).flatten(0, 1)).unflatten(0, (len(x), -1))
+    def prepare(x: Tensor, moves: Tensor | None = None, transform: Transform = jobs[0].transform) -> Tensor:
+        views = transform(x).flatten(0, 1)
+        views = views if moves is None else shifted(views, moves.flatten(0, 1))
+        return stack.arrange(views).unflatten(0, (len(x), -1))
 
     sources = {job.source: job for job in jobs}
     views_bytes = sum(job.inputs.nbytes * job.transform.count for job in sources.values())
-    lazy = len(sources) == 1 and views_bytes > PREPARED_BYTES
+    moved = any(job.shift for job in jobs)
+    lazy = len({job.transform for job in jobs}) == 1 and (moved or views_bytes > PREPARED_BYTES)
     parts = [
-        part if lazy else prepare(part, job.transform)
+        part if lazy else prepare(part, None, job.transform)
         for job in sources.values()
         for part in job.inputs.to(device).split(len(job.inputs) if lazy else 4096)
     ]
@@ -185,13 +211,34 @@ def _pool(jobs: Sequence[Job], stack: Stack, device: torch.device) -> tuple[Tens
     longest = max(len(job.rows) for job in jobs)
     rows = [starts[job.source] + np.pad(job.rows, (0, longest - len(job.rows)), "edge") for job in jobs]
     pool = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return pool, np.stack(rows).astype(np.int32), prepare if lazy else lambda x: x
+
+    def ready(x: Tensor, moves: Tensor) -> Tensor:
+        return prepare(x, moves if moved else None) if lazy else x
+
+    return pool, np.stack(rows).astype(np.int32), ready
 
 
 def _order(job: Job, epoch: int, longest: int) -> Array:
     """Which of its rows a job learns from in turn, padded; of seed and epoch alone: a resumed run finds it again."""
     order = np.random.default_rng((job.seed, epoch)).permutation(len(job.rows))
     return np.pad(order, (0, longest - len(order)), "edge")
+
+
+def _moves(job: Job, epoch: int, longest: int) -> Array:
+    """How far each view is moved along each axis in turn, int64 [longest, V, axes]; of seed and epoch alone."""
+    shape = longest, job.transform.count, job.inputs.ndim - 2
+    if not job.shift:
+        return np.zeros(shape, np.int64)
+    return np.random.default_rng((job.seed, epoch, 1)).integers(-job.shift, job.shift + 1, shape)
+
+
+def shifted(x: Tensor, moves: Tensor) -> Tensor:
+    """Move samples [n, C, ...] along the axes after the channels by moves [n, axes]; the border is repeated."""
+    for axis in range(moves.shape[1]):
+        size = x.shape[axis + 2]
+        index = (torch.arange(size, device=x.device) - moves[:, axis, None]).clamp_(0, size - 1)  # [n, size]
+        x = x.take_along_dim(index.view(len(x), *[1] * (axis + 1), size, *[1] * (x.ndim - axis - 3)), axis + 2)
+    return x
 
 
 def _weights(n: int, longest: int, batch_size: int) -> Tensor:
@@ -201,14 +248,15 @@ def _weights(n: int, longest: int, batch_size: int) -> Tensor:
     return torch.tensor(np.where(place < n, 1 / sizes, 0), dtype=torch.float32)
 
 
-def _fingerprint(jobs: Sequence[Job], epochs: int, batch_size: int) -> str:
+def _fingerprint(jobs: Sequence[Job], *settings: object) -> str:
     """What decides a run: the same for the same run, another for any other."""
-    digest = hashlib.sha256(repr((epochs, batch_size)).encode())
+    digest = hashlib.sha256(repr(settings).encode())
     for job in {job.source: job for job in jobs}.values():
         digest.update(job.inputs.contiguous().numpy().data)
     for job in jobs:
         with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # a transform's matrices, unabridged
-            digest.update(repr((job.network, job.transform, job.seed, job.label_smoothing, job.learning_rate)).encode())
+            settings = job.transform, job.seed, job.label_smoothing, job.learning_rate, job.shift
+            digest.update(repr((job.network, *settings)).encode())
         for tensor in (*job.network.parameters(), *job.network.buffers()):
             digest.update(tensor.detach().cpu().contiguous().numpy().data)
         digest.update(np.ascontiguousarray(job.targets[job.rows]).data)
@@ -253,8 +301,11 @@ class Adam:
         self.steps = 0
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Update with the gradients of the parts of each row, [M, ...] each, in the order they lie in."""
+    def step(self, gradients: Sequence[Tensor], factor: float = 1.0) -> None:
+        """Update with the gradients of the parts of each row, [M, ...] each, in the order they lie in.
+
+        `factor` scales the step size.
+        """
         beta1, beta2, epsilon = 0.9, 0.999, 1e-8
         self.steps += 1
         gradient = torch.cat([part.flatten(1) for part in gradients], 1)
@@ -262,7 +313,7 @@ class Adam:
         self.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         # Both moments start at 0: the paper's corrections, moved to where they are one number a step.
         square_scale = (1 - beta2**self.steps) ** 0.5
-        rate = self.learning_rate * (square_scale / (1 - beta1**self.steps))
+        rate = self.learning_rate * (factor * square_scale / (1 - beta1**self.steps))
         self.weights.addcdiv_(self.mean * rate, self.square.sqrt().add_(epsilon * square_scale), value=-1)
 
 
@@ -273,9 +324,12 @@ def predict(network: nn.Module, task: Task, inputs: Tensor, labels: Array | None
     logits, features = [], []
     with torch.no_grad():
         for part in inputs.split(max(1, PREDICT_BATCH // task.transform.count)):
-            views = task.transform(part.to(device))
+            # A product with one row is summed in another order: with blanks beside it a sample scores as in a crowd.
+            blanks = part.new_zeros(max(0, 16 - len(part)), *part.shape[1:])
+            views = task.transform(torch.cat([part, blanks]).to(device))
             z, f = network(as_float(views.flatten(0, 1)))
-            logits.append(z.unflatten(0, views.shape[:2]).cpu())
-            features.append(f.unflatten(0, views.shape[:2]).cpu())
+            logits.append(z.unflatten(0, views.shape[:2])[: len(part)].cpu())
+            features.append(f.unflatten(0, views.shape[:2])[: len(part)].cpu())
     targets = task.targets(labels, len(inputs))
-    return Outputs(np.asarray(torch.cat(logits)), np.asarray(torch.cat(features)), targets)
+    flat = inputs.flatten(1).numpy()
+    return Outputs(np.asarray(torch.cat(logits)), np.asarray(torch.cat(features)), targets, flat)

@@ -1,0 +1,288 @@
+"""How well does a `Detector()` without options find anomalies, beside nearest neighbours and published results?
+
+    python bench/quality.py [--seeds 5] [--only NAME …] [--results FILE] [--table]
+
+Every result is kept in the results file as soon as it is there: what is in it is not measured again, so that an
+interrupted run goes on. `--table` prints the tables and measures nothing. The last line of the output is JSON.
+
+The recipe was chosen on the digit splits of DEVELOPMENT; the others were only measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.io import wavfile
+from scipy.signal import stft
+
+from oddkind import Detector, Samples, load_mnist
+from oddkind.metrics import auc, mean_interval
+from oddkind.scores import SCORES, neighbour_distance
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+RESULTS = Path(__file__).with_suffix(".json")
+ALL = set(range(10))
+
+# Scored with the very same network as the default, to see what the default might have missed.
+SCORED = ("combined", "cosine-neighbours", "likelihood", "msp", "max-logit")
+NEAREST = ("input, Euclidean", "input, cosine")
+
+DEVELOPMENT = {
+    "5-8 against 0-2": ([5, 6, 7, 8], [0, 1, 2]),
+    "0, 4-8 against 1-3, 9": ([0, 4, 5, 6, 7, 8], [1, 2, 3, 9]),
+}
+# What the default is made of, each taken away (or put in) by itself.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "labels alone": {"task": "labels"},
+    "rotations alone": {"task": "rotations"},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "no shift": {"shift": 0},
+    "constant learning rate": {"schedule": "constant"},
+    "the lecture's network": {"network": "lecture"},
+    "2 members": {"members": 2},
+}
+# Neal et al., "Open set learning with counterfactual images", ECCV 2018.
+OPEN_SET = ([2, 4, 5, 9, 8, 3], [3, 2, 6, 9, 4, 0], [5, 8, 3, 2, 4, 6], [3, 7, 8, 4, 0, 5], [6, 3, 4, 9, 8, 2])
+
+PUBLISHED = {
+    "lab": "the lecture's best 0.927",
+    "open set": "MSP 0.978, OpenMax 0.981, OSRCI 0.988, CAC 0.991, ARPL 0.996, ARPL+CS 0.997",
+    "one digit, no labels": "Deep SVDD 0.948, OCGAN 0.975, GEOM 0.980",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Normal samples to learn from, and a test: kind of anomaly of each sample, empty for normal ones."""
+
+    train: Samples
+    test: Samples
+    kind: Any
+
+    def auc(self, scores: Any) -> float:
+        """Mean over the kinds of anomalies."""
+        normal = self.kind == ""
+        kinds = [self.kind == kind for kind in np.unique(self.kind[~normal])]
+        return float(np.mean([auc(kind[normal | kind], scores[normal | kind]) for kind in kinds]))
+
+
+def digits(normal: list[int], anomalous: list[int], *, labels: bool = True) -> Problem:
+    """Some digits against others."""
+    fill = [] if len(normal) > 1 else [next(iter(ALL - {*normal}))]  # load_mnist asks for two kinds
+    train, test = load_mnist([*normal, *fill], [digit for digit in anomalous if digit not in fill])
+    train = train[np.isin(train.labels, normal)]
+    train = Samples(train.inputs, train.labels if labels else None)
+    return Problem(train, test, np.where(np.isin(test.labels, normal), "", "other digits"))
+
+
+def motor(seed: int) -> Problem:
+    """Seconds of motor sound as spectra; Propeller against whole held-out recordings, all equally loud."""
+    spectra, condition, machine, recording = [], [], [], []
+    for number, file in enumerate(sorted((DATA / "bldc_motor").glob("*.wav"))):
+        rate, sound = wavfile.read(file)
+        wave = sound / np.sqrt(np.mean(np.square(sound, dtype=float)))
+        seconds = wave[: len(wave) // rate * rate].reshape(-1, rate)
+        power = np.abs(stft(seconds, nperseg=512)[2]) ** 2
+        spectra.append(np.log(power.mean(-1)[:, 1:].reshape(len(seconds), 128, 2).mean(-1) + 1e-12))
+        where = file.stem.split("_")
+        condition += [where[0]] * len(seconds)
+        machine += [where[1]] * len(seconds)
+        recording += [number] * len(seconds)
+    of, motors, recordings = np.array(condition), np.array(machine), np.array(recording)
+    draw = np.random.default_rng(seed)
+    healthy = [np.unique(recordings[(of == "Healthy") & (motors == name)]) for name in ("M1", "M2", "M3")]
+    held = np.isin(recordings, np.concatenate([draw.choice(own, 2, replace=False) for own in healthy]))
+    inputs = np.concatenate(spectra).astype(np.float32)
+    learnt, tested = (of == "Healthy") & ~held, held | (of == "Propeller")
+    train = Samples(inputs[learnt], motors[learnt], groups=recordings[learnt])
+    return Problem(train, Samples(inputs[tested]), np.where(of == "Healthy", "", of)[tested])
+
+
+def tiles(seed: int) -> Problem:
+    """Magnetic tiles, 64 × 64; five defects against tiles of which no picture was learnt from."""
+    with (DATA / "magnetic_tile" / "index.csv").open(encoding="utf-8") as file:
+        index = list(csv.DictReader(file))
+    pictures = [Image.open(DATA / "magnetic_tile" / row["path"]).convert("L").resize((64, 64)) for row in index]
+    inputs = np.stack([np.asarray(picture) for picture in pictures])[:, None]
+    kind, light, tile = (np.array([row[name] for row in index]) for name in ("class", "lighting", "tile"))
+    free = kind == "Free"
+    clean = np.setdiff1d(tile[free], tile[~free])
+    held = np.random.default_rng(seed).permutation(clean)[: len(clean) // 3]
+    learnt = free & np.isin(tile, np.setdiff1d(clean, held))
+    tested = np.isin(tile, held) | ~free
+    train = Samples(inputs[learnt], light[learnt], groups=tile[learnt])
+    return Problem(train, Samples(inputs[tested]), np.where(free, "", kind)[tested])
+
+
+def hydraulic(seed: int) -> Problem:
+    """Cycles of a hydraulic rig, 5-second means of 17 sensors; faults against held-out blocks of time."""
+    with np.load(DATA / "hydraulic.npz") as archive:
+        cycles, profile = archive["X"], archive["profile"]
+    cooler, valve, leak = profile[:, 0], profile[:, 1], profile[:, 2]
+    inputs = cycles.reshape(len(cycles), 17, 12, 5).mean(-1).reshape(len(cycles), -1).astype(np.float32)
+    normal = np.flatnonzero((valve == 100) & (leak == 0))
+    blocks = np.array_split(normal, 15)
+    held = np.random.default_rng(seed).permutation(15)[:5]
+    learnt = np.concatenate([block for number, block in enumerate(blocks) if number not in held])
+    kind = np.full(len(cycles), "mixed", dtype="<U12")
+    kind[normal] = ""
+    for value in (90, 80, 73):
+        kind[(valve == value) & (leak == 0)] = f"valve {value}"
+    for value in (1, 2):
+        kind[(leak == value) & (valve == 100)] = f"leakage {value}"
+    tested = np.setdiff1d(np.flatnonzero(kind != "mixed"), learnt)
+    block_of = np.repeat(np.arange(15), [len(block) for block in blocks])[np.isin(normal, learnt)]
+    return Problem(
+        Samples(inputs[learnt], cooler[learnt].astype(int), groups=block_of), Samples(inputs[tested]), kind[tested]
+    )
+
+
+# Bench → its problems: name → seed → problem. A bench's result is the mean over its problems.
+BENCHES: dict[str, dict[str, Callable[[int], Problem]]] = {
+    "lab": {"0-3": lambda _: digits([0, 1, 2, 3], [7, 8, 9])},
+    "lab, no labels": {"0-3": lambda _: digits([0, 1, 2, 3], [7, 8, 9], labels=False)},
+    "open set": {str(known): lambda _, known=known: digits(known, sorted(ALL - {*known})) for known in OPEN_SET},
+    "one digit, no labels": {
+        str(digit): lambda _, digit=digit: digits([digit], sorted(ALL - {digit}), labels=False) for digit in range(10)
+    },
+    "motor sound": {"Propeller": motor},
+    "magnetic tiles": {"defects": tiles},
+    "hydraulic rig": {"faults": hydraulic},
+    **{f"development: {name}": {name: lambda _, split=split: digits(*split)} for name, split in DEVELOPMENT.items()},
+}
+
+
+def nearest(problem: Problem) -> dict[str, float]:
+    """Nearest neighbour on the raw input, what a user would try first; floats are standardised."""
+    learnt, tested = (
+        np.asarray(samples.inputs, np.float32).reshape(len(samples), -1) for samples in (problem.train, problem.test)
+    )
+    if problem.train.inputs.dtype != np.uint8:
+        mean, scale = learnt.mean(0), learnt.std(0) + 1e-9
+        learnt, tested = (learnt - mean) / scale, (tested - mean) / scale
+    return {name: problem.auc(neighbour_distance(tested, learnt, metric=name.split()[-1].lower())) for name in NEAREST}
+
+
+def measure(problem: Problem, seed: int, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Fit and score: AUC by score, seconds of the default from samples to scores."""
+    start = time.perf_counter()
+    detector = Detector(random_state=seed, **parameters)
+    detector.fit(problem.train.inputs, problem.train.labels, problem.train.groups)
+    found = {"combined": problem.auc(detector.anomaly_score(problem.test.inputs))}
+    seconds = time.perf_counter() - start
+    members = detector.member_outputs(problem.test.inputs)
+    for name in SCORED[1:]:
+        found[name] = problem.auc(SCORES[name](members, detector._reference, detector.temperature_))
+    return {"auc": found, "seconds": seconds, "threads": torch.get_num_threads(), "accuracy": detector.accuracy_}
+
+
+def runs(seeds: int) -> list[tuple[str, str, str, int]]:
+    """Bench, problem, variant, seed of every run; seed by seed, so that a run cut short has all benches."""
+    return [
+        (bench, name, variant, seed)
+        for seed in range(seeds)
+        for bench, problems in BENCHES.items()
+        for name in problems
+        for variant in (VARIANTS if bench.startswith("development") else ["default"])
+    ]
+
+
+def table(kept: dict[str, Any], seeds: int) -> dict[str, Any]:
+    """Print the tables of what was measured; returns the numbers for the last line."""
+    values: dict[tuple[str, str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    seconds = defaultdict(list)
+    for key, result in kept.items():
+        bench, _, variant, seed = json.loads(key)
+        if seed < seeds:
+            seconds[bench].append(result["seconds"])
+            for score, value in result["auc"].items():
+                values[bench, variant, score][seed].append(value)
+
+    def cell(bench: str, variant: str, score: str) -> tuple[float, str]:
+        means = [float(np.mean(of)) for of in values[bench, variant, score].values()]
+        interval = mean_interval(means)
+        half = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.4f}"
+        return float(np.mean(means)), f"{np.mean(means):.4f}{half}"
+
+    facts = {}
+    columns = [*SCORED, *NEAREST]
+    print("| bench | seeds | `Detector()` | " + " | ".join(columns[1:]) + " | seconds | published |")
+    print("| --- " * (len(columns) + 4) + "|")
+    for bench in BENCHES:
+        if bench.startswith("development") or (bench, "default", "combined") not in values:
+            continue
+        complete = [seed for seed, of in values[bench, "default", "combined"].items() if len(of) == len(BENCHES[bench])]
+        for score in columns:
+            values[bench, "default", score] = {seed: values[bench, "default", score][seed] for seed in complete}
+        if not complete:
+            continue
+        cells = [cell(bench, "default", score) for score in columns]
+        facts[bench] = {"auc": dict(zip(columns, [mean for mean, _ in cells], strict=True)), "seeds": len(complete)}
+        facts[bench]["seconds"] = float(np.median(seconds[bench]))
+        texts = [cells[0][1], *(f"{mean:.4f}" for mean, _ in cells[1:])]
+        texts += [f"{facts[bench]['seconds']:.0f}", PUBLISHED.get(bench, "")]
+        print(f"| {bench} | {len(complete)} | {' | '.join(texts)} |")
+    for bench in BENCHES:
+        base = values.get((bench, "default", "combined"))
+        if not bench.startswith("development") or not base:
+            continue
+        print(f"\n| {bench.removeprefix('development: ')} | AUC | against the default, paired (95 %) |")
+        print("| --- | --- | --- |")
+        for variant in VARIANTS:
+            own = values.get((bench, variant, "combined"))
+            if not own:
+                continue
+            gains = [own[seed][0] - base[seed][0] for seed in own]
+            interval = mean_interval(gains)
+            half = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.4f}"
+            gain = "" if variant == "default" else f"{np.mean(gains):+.4f}{half}"
+            print(f"| {variant} | {cell(bench, variant, 'combined')[1]} | {gain} |")
+    return facts
+
+
+def main() -> None:
+    """Measure what is missing, keep it, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="benches whose name begins so")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    kept = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
+    wanted = [] if options.table else [run for run in runs(options.seeds) if run[0].startswith(tuple(options.only))]
+    if not DATA.exists():
+        print(f"{DATA} is not here: machine sets are left out", file=sys.stderr)
+        wanted = [run for run in wanted if not run[0].startswith(("motor", "magnetic", "hydraulic"))]
+    missing = [run for run in wanted if json.dumps(run) not in kept]
+    for number, run in enumerate(missing):
+        bench, name, variant, seed = run
+        print(f"{number + 1} of {len(missing)}: {bench}, {name}, {variant}, seed {seed}", file=sys.stderr, flush=True)
+        problem = BENCHES[bench][name](seed)
+        result = measure(problem, seed, VARIANTS[variant])
+        if variant == "default":
+            result["auc"] |= nearest(problem)
+        print(f"    {result}", file=sys.stderr, flush=True)
+        kept[json.dumps(run)] = result
+        unfinished = options.results.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(kept, indent=0) + "\n", encoding="utf-8")
+        os.replace(unfinished, options.results)
+    facts = table(kept, options.seeds)
+    print(json.dumps({"bench": "quality", **facts}))
+
+
+if __name__ == "__main__":
+    main()
