@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.spatial.distance import cdist
 from scipy.special import softmax as reference_softmax
-from sklearn.covariance import EmpiricalCovariance
+from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from oddkind import SCORES, InputError, Outputs
 from oddkind import scores as functions
@@ -19,7 +19,14 @@ from oddkind import scores as functions
 N, LABELS, VIEWS, D = 23, 3, 4, 5
 USES_ROTATIONS = {"rotation-distance", "expected-rotation-distance"}
 USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "likelihood", *USES_ROTATIONS}
-USES_REFERENCE = {"likelihood", "cosine-neighbours", "euclidean-neighbours", "joint-neighbours", "mahalanobis"}
+USES_REFERENCE = {
+    "likelihood",
+    "cosine-neighbours",
+    "euclidean-neighbours",
+    "joint-neighbours",
+    "mahalanobis",
+    "relative-mahalanobis",
+}
 COMBINED = {"combined"}
 SINGLE = [name for name in SCORES if name not in COMBINED]
 
@@ -403,11 +410,24 @@ def test_a_label_that_is_hard_for_normal_samples_too_is_held_to_less(draw):
     assert low < high
 
 
-def test_joint_neighbours_see_inputs_and_features_scaled_alike(draw):
+def within(x, classes):
+    """x less the mean of its class."""
+    return x - np.array([x[classes == kind].mean(0) for kind in classes])
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_joint_neighbours_see_inputs_whitened_unless_long_and_features_scaled_alike(draw, monkeypatch, long):
     outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+    monkeypatch.setattr(functions, "WHITENED", D - long)
+
+    def whitened(x):
+        covariance = LedoitWolf(assume_centered=True).fit(within(reference.inputs, reference.targets[:, 0])).covariance_
+        return x @ np.linalg.inv(np.linalg.cholesky(covariance)).T
 
     def view(v, of=outputs):
-        return np.hstack([of.inputs / spread(reference.inputs), of.features[:, v] / features])
+        inputs, white = reference.inputs, whitened(reference.inputs)
+        parts = of.inputs / spread(inputs), of.features[:, v] / features, whitened(of.inputs) / spread(white)
+        return np.hstack(parts[:2] if long else parts)
 
     def spread(x):
         return np.sqrt(np.trace(np.cov(x.T, ddof=0)))
@@ -417,10 +437,35 @@ def test_joint_neighbours_see_inputs_and_features_scaled_alike(draw):
     score = SCORES["joint-neighbours"].compute
     unlabelled = replace(outputs, targets=None)
     assert_allclose(score(unlabelled, reference, 1.0), expected, atol=1e-6)
-    # Whatever units inputs and features are in, both count the same.
+    # Whatever units inputs and features are in, all count the same.
     scaled = [replace(of, inputs=of.inputs * 99, features=of.features / 99) for of in (unlabelled, reference)]
     assert_allclose(score(*scaled, 1.0), expected, atol=1e-6)
     assert (score(outputs, reference, 1.0) >= expected - 1e-6).all()
+
+
+def test_relative_mahalanobis_is_that_to_the_class_less_that_to_all(draw):
+    classes = np.repeat([0, 1, 2], 30)
+    reference, features = draw.normal(size=(90, D)) + 4 * np.eye(3, D)[classes], draw.normal(size=(N, D)) * 3
+
+    def outputs(f, targets=None):
+        return Outputs(np.zeros((len(f), 1, 3)), f[:, None], None if targets is None else targets[:, None])
+
+    score = SCORES["relative-mahalanobis"].compute
+    normal = outputs(reference, classes)
+    expected = functions.mahalanobis(features, reference, classes) - EmpiricalCovariance().fit(reference).mahalanobis(
+        features
+    )
+    assert_allclose(score(outputs(features), normal, 1.0), expected)
+    assert_allclose(score(outputs(features), replace(normal, targets=np.zeros((90, 1), int)), 1.0), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whitened_classes_have_no_direction_of_their_own(seed):
+    draw = np.random.default_rng(seed)
+    classes = draw.integers(3, size=200)
+    reference = draw.normal(size=(200, D)) @ draw.normal(size=(D, D)) + draw.normal(size=(3, D))[classes]
+    white = reference @ functions.whitening(reference, classes, EmpiricalCovariance(assume_centered=True))
+    assert_allclose(np.cov(within(white, classes).T, ddof=0), np.eye(D), atol=1e-8)
 
 
 @pytest.mark.parametrize("name", sorted(COMBINED))

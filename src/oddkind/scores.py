@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, logsumexp
-from sklearn.covariance import EmpiricalCovariance
+from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from oddkind.errors import InputError
 
 Array = npt.NDArray[Any]
+
+# Inputs of more numbers than this are not whitened: their covariance would take longer than the network.
+WHITENED = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,13 +197,22 @@ def mahalanobis(features: Array, reference: Array, classes: Array) -> Array:
     never vary carry no distance). Lee et al., "A simple unified framework for detecting out-of-distribution
     samples and adversarial attacks", NeurIPS 2018.
     """
-    known, index = np.unique(classes, return_inverse=True)
+    whiten = whitening(reference, classes, EmpiricalCovariance(assume_centered=True))
+    means = np.stack([np.mean(reference[classes == c], 0, dtype=float) for c in np.unique(classes)])
+    return cdist(features @ whiten, means @ whiten, "sqeuclidean").min(1)
+
+
+def whitening(reference: Array, classes: Array, covariance: EmpiricalCovariance) -> Array:
+    """Matrix W [D, D] whose distance ‖(a − b) W‖ is Mahalanobis, under the covariance of `reference` within classes.
+
+    reference [R, D], classes [R]; W Wᵀ is the (pseudo-)inverse of what `covariance`, fitted to the rows less the
+    mean of their class, estimates.
+    """
+    _, index = np.unique(classes, return_inverse=True)
     reference = np.asarray(reference, float)
-    means = np.stack([reference[index == c].mean(0) for c in range(len(known))])
-    precision = EmpiricalCovariance(assume_centered=True).fit(reference - means[index]).precision_
-    values, vectors = np.linalg.eigh(precision)
-    whitening = vectors * np.sqrt(values.clip(0))  # its product with itself is Σ⁺
-    return cdist(features @ whitening, means @ whitening, "sqeuclidean").min(1)
+    means = np.stack([reference[index == c].mean(0) for c in range(index.max() + 1)])
+    values, vectors = np.linalg.eigh(covariance.fit(reference - means[index]).precision_)
+    return vectors * np.sqrt(values.clip(0))
 
 
 @dataclass(frozen=True)
@@ -305,6 +317,18 @@ def neighbours(k: int = 1, metric: str = "cosine") -> Callable[[Outputs, Outputs
     return _per_kind(lambda features, normal, _: neighbour_distance(features, normal, k=k, metric=metric))
 
 
+def _relative_mahalanobis(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
+    """Squared Mahalanobis distance to the label, less that to all normal samples of the view as one.
+
+    What lies far out in a direction that tells no labels apart counts less. Ren et al., "A simple fix to
+    Mahalanobis distance for improving near-OOD detection", 2021.
+    """
+    distance = _per_kind(mahalanobis)(outputs, reference, temperature)
+    assert reference is not None and reference.targets is not None  # noqa: S101, PT018 - refused above
+    as_one = replace(reference, targets=np.zeros_like(reference.targets))
+    return distance - _per_kind(mahalanobis)(replace(outputs, targets=None), as_one, temperature)
+
+
 def _likelihood(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
     """Standardise each label's `label_nll` by that of its normal samples; the known label's, or the least.
 
@@ -326,18 +350,29 @@ def _likelihood(outputs: Outputs, reference: Outputs | None, temperature: float)
 
 
 def _joint_neighbours(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
-    """Score inputs and features together, view by view, each scaled to a total variance of 1."""
+    """Score inputs, whitened inputs and features together, view by view, each scaled to a total variance of 1.
+
+    An anomaly may lie far away, or near but where no normal sample strays, or where the network never looked.
+    """
     if reference is None or reference.targets is None or reference.inputs is None or outputs.inputs is None:
         raise InputError(
             "score 'joint-neighbours' compares with normal samples: pass their Outputs, targets included, with inputs"
         )
-    inputs = np.broadcast_to(reference.inputs[:, None], (*reference.features.shape[:2], reference.inputs.shape[1]))
-    scales = [np.sqrt(part.var(0).sum(-1)).mean() or 1.0 for part in (inputs, reference.features)]
+    whiten = None
+    if reference.inputs.shape[1] <= WHITENED:
+        whiten = whitening(reference.inputs, reference.targets[:, 0], LedoitWolf(assume_centered=True))
+
+    def parts(of: Outputs) -> list[Array]:
+        assert of.inputs is not None  # noqa: S101 - refused above
+        # Rounded: a product's last bits depend on how many rows it has, and a score must not.
+        inputs = [of.inputs] if whiten is None else [of.inputs, (of.inputs @ whiten).astype(np.float32)]
+        return [*(np.repeat(part[:, None], of.n_views, 1) for part in inputs), of.features]
+
+    scales = [np.sqrt(part.var(0).sum(-1)).mean() or 1.0 for part in parts(reference)]
 
     def together(of: Outputs) -> Outputs:
-        assert of.inputs is not None  # noqa: S101 - refused above
-        seen = np.broadcast_to(of.inputs[:, None], (*of.features.shape[:2], of.inputs.shape[1]))
-        return replace(of, features=np.concatenate([seen / scales[0], of.features / scales[1]], -1))
+        scaled = [part / scale for part, scale in zip(parts(of), scales, strict=True)]
+        return replace(of, features=np.concatenate(scaled, -1))
 
     return neighbours(metric="euclidean")(together(outputs), together(reference), 1.0)
 
@@ -368,9 +403,10 @@ SCORES: dict[str, Score] = {
     "cosine-neighbours": Score(neighbours(), "1 − cos(f, nearest normal f)", needs_reference=True),
     "euclidean-neighbours": Score(neighbours(metric="euclidean"), "‖f − nearest normal f‖", needs_reference=True),
     "joint-neighbours": Score(
-        _joint_neighbours, "‖(x, f) − nearest normal (x, f)‖, x and f scaled alike", needs_reference=True
+        _joint_neighbours, "‖a − nearest normal a‖, a = (x, x whitened, f) scaled alike", needs_reference=True
     ),
     "mahalanobis": Score(_per_kind(mahalanobis), "min (f − μ)ᵀ Σ⁺ (f − μ)", needs_reference=True),
+    "relative-mahalanobis": Score(_relative_mahalanobis, "mahalanobis − (f − μ₀)ᵀ Σ₀⁺ (f − μ₀)", needs_reference=True),
     "combined": Score(
         _combination,
         "−log p of cosine-neighbours − log p of likelihood",
