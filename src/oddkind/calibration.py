@@ -133,6 +133,16 @@ def combined_among_others(normal: Array) -> Array:
     return np.concatenate([combined(normal[part], np.delete(normal, part, 0)) for part in parts])
 
 
+def p_values(scores: Array, normal: Array) -> Array:
+    """Split-conformal p-values of scores [N] beside those of held-out normal samples [n]; each in [1 / (n + 1), 1].
+
+    (1 + #{normal ≥ s}) / (1 + n): of a new normal sample, exchangeable with the held-out ones, it is at most α with
+    a chance of at most α, whatever the score. Vovk et al., "Algorithmic learning in a random world", 2005.
+    """
+    above = len(normal) - np.searchsorted(np.sort(normal), scores, side="left")
+    return (1 + above) / (1 + len(normal))
+
+
 def conformal_threshold(scores: Array, false_alarm_rate: float) -> float:
     """Threshold above which at most `false_alarm_rate` of new normal samples fall, from held-out ones [n].
 

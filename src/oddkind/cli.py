@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import mean
+from statistics import harmonic_mean, mean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +17,8 @@ from oddkind.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from oddkind.readers import Source
 
 app = typer.Typer(
     name="oddkind",
@@ -168,6 +170,243 @@ def sweep(
     ]
     best_line = f"Best on the test part, which a user does not have: {best.setting.name} ({best.auc_mean:.3f})"
     show(table, *choices, best_line, f"{out} has results.json, heat-map.png and lines.png.")
+
+
+Data = Annotated[Path, typer.Argument(help="Folder, manifest (a table with a column path) or single file.")]
+Model = Annotated[Path, typer.Argument(help="Detector that fit wrote.")]
+Strict = Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be read.")]
+Kind = Annotated[str | None, typer.Option(help="sounds, pictures or tables; found out if not said.")]
+Pattern = Annotated[str | None, typer.Option(help="What file names say, such as {condition}_{label}_{rpm}.wav.")]
+Label = Annotated[str | None, typer.Option(help="Field with the kind of normal: machine, load, lighting.")]
+Group = Annotated[str | None, typer.Option(help="Field with what must not be torn apart: session, tile.")]
+Normal = Annotated[str | None, typer.Option(help="What normal files say, such as condition=Healthy.")]
+SampleRate = Annotated[int | None, typer.Option(help="Hz; sounds at another are resampled. Tables: rows a second.")]
+Window = Annotated[float | None, typer.Option(help="Seconds (tables without a rate: rows). Sounds: 1.")]
+Hop = Annotated[float | None, typer.Option(help="Step between windows; as long as the window if not said.")]
+Channels = Annotated[str | None, typer.Option(help="Of a sound, such as 1 or 1,2; their mean if not said.")]
+FrontEnd = Annotated[str | None, typer.Option(help="Of a sound: log-mel, spectrum, envelope, or several: a,b.")]
+MatchLoudness = Annotated[bool, typer.Option("--match-loudness", help="Make each window of sound equally loud.")]
+Size = Annotated[str | None, typer.Option(help="Of a picture in pixels, height,width; 64,64 if not said.")]
+Grey = Annotated[bool | None, typer.Option(help="Whether to drop colours; if the first picture has none.")]
+Columns = Annotated[str | None, typer.Option(help="Of a table, such as PS1,PS2; all of numbers if not said.")]
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    data: Data,
+    kind: Kind = None,
+    pattern: Pattern = None,
+    label: Label = None,
+    group: Group = None,
+    normal: Normal = None,
+    sample_rate: SampleRate = None,
+    window: Window = None,
+    hop: Hop = None,
+    channels: Channels = None,
+    front_end: FrontEnd = None,
+    match_loudness: MatchLoudness = False,
+    size: Size = None,
+    grey: Grey = None,
+    columns: Columns = None,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Read a data set and say what was understood, before anything is learnt."""
+    with progress_bars("reading") as tell:
+        from oddkind.readers import check_files
+
+        source = source_from(data, context)
+        files, refused = source.entries(data)
+        refuse = complain(refused, strict)
+        found = check_files(files, source, on_refused=refuse, on_progress=lambda done: tell("reading", done))
+    if json:
+        print_json(found | {"refused": refused})
+        return
+    table = table_of("split", "label", "", "files", "groups", "samples")
+    for row in found["parts"]:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    read_as = {name: value for name, value in found["settings"].items() if value not in (None, False)}
+    if source.kind != "sounds":
+        del read_as["front_end"]
+    lines = [f"{name.replace('_', ' ')}: {value}" for name, value in read_as.items()]
+    show(table, *lines, f"{len(refused)} of {len(files) + len(refused)} files cannot be read.")
+    listing(refused)
+
+
+@app.command()
+def fit(
+    context: typer.Context,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="File to write the detector to.")],
+    kind: Kind = None,
+    pattern: Pattern = None,
+    label: Label = None,
+    group: Group = None,
+    normal: Normal = None,
+    sample_rate: SampleRate = None,
+    window: Window = None,
+    hop: Hop = None,
+    channels: Channels = None,
+    front_end: FrontEnd = None,
+    match_loudness: MatchLoudness = False,
+    size: Size = None,
+    grey: Grey = None,
+    columns: Columns = None,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="At most this part of normal files is called anomalous.")
+    ] = 0.05,
+    task: Annotated[str, typer.Option(help="auto, labels, rotations, labels+rotations, …")] = "auto",
+    score: Annotated[str, typer.Option(help="auto, or a score's name.")] = "auto",
+    members: Annotated[int, typer.Option(help="Networks that score together.")] = 1,
+    random_state: Annotated[int, typer.Option(help="Where every random draw comes from.")] = 0,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Learn from the normal files of a folder; those called anomalous or test are left aside."""
+    with progress_bars("reading", "training") as tell:
+        from oddkind.detector import Detector
+        from oddkind.recordings import fit_files
+
+        source = source_from(data, context)
+        files, refused = source.entries(data)
+        refuse = complain(refused, strict)
+        detector = Detector(
+            task=task,
+            score=score,
+            members=members,
+            false_alarm_rate=false_alarm_rate,
+            random_state=random_state,
+        )
+        fit_files(files, source, detector, on_refused=refuse, on_progress=tell)
+        detector.save(out)
+    facts: dict[str, Any] = {
+        "learnt": len(detector.source_["learnt"]),
+        "held_out": len(detector.source_["normal"][0]),
+        "labels": getattr(detector, "classes_", []),
+        "accuracy": detector.accuracy_,
+        "refused": refused,
+    }
+    if json:
+        print_json(facts | {"labels": [str(label) for label in facts["labels"]]})
+        return
+    print(f"{out} learnt from {facts['learnt']} files, {facts['held_out']} of them (or groups) held out.")
+    labels = ", ".join(map(str, facts["labels"])) or "none"
+    print(f"Labels: {labels}. Accuracy on held-out views: {detector.accuracy_:.3f}.")
+    listing(refused)
+
+
+@app.command()
+def score(
+    model: Model,
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="CSV or Parquet to write; printed if not said.")] = None,
+    pattern: Pattern = None,
+    label: Label = None,
+    strict: Strict = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+) -> None:
+    """Score files: path, label, anomaly score, p-value, decision."""
+    with progress_bars("scoring") as tell:
+        from oddkind.detector import load
+        from oddkind.recordings import read_as_learnt, score_files, write_verdicts
+
+        detector = load(model)
+        files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=None)
+        refuse = complain(refused, strict)
+        verdicts = score_files(files, detector, on_refused=refuse, on_progress=lambda done: tell("scoring", done))
+    write_verdicts(verdicts, out, as_json=json)
+    if out is not None:
+        odd = sum(verdict.anomalous for verdict in verdicts)
+        print(f"{out}: {len(verdicts)} files, {odd} anomalous at a false-alarm rate of {detector.false_alarm_rate:g}.")
+    listing(refused)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data,
+    pattern: Pattern = None,
+    label: Label = None,
+    normal: Normal = None,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Compare with what is known of files that were not learnt from: AUC, pAUC, false alarms, label by label."""
+    with progress_bars("scoring") as tell:
+        from oddkind.detector import load
+        from oddkind.recordings import evaluate as compare
+        from oddkind.recordings import read_as_learnt, score_files, to_evaluate
+
+        detector = load(model)
+        files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=normal)
+        refuse = complain(refused, strict)
+        wanted = to_evaluate(files, detector)
+        verdicts = score_files(wanted, detector, on_refused=refuse, on_progress=lambda done: tell("scoring", done))
+        rows = compare(wanted, verdicts)
+    means = {name: harmonic([getattr(row, name) for row in rows[1:]]) for name in ("auc", "partial_auc")}
+    if json:
+        print_json({"rows": [vars(row) for row in rows], "harmonic_mean": means, "refused": refused})
+        return
+    table = table_of("", "normal", "anomalous", "AUC", "pAUC", "false\nalarms", "found")
+    for row in rows:
+        values = row.auc, row.partial_auc, row.false_alarms, row.found
+        table.add_row(row.label, str(row.n_normal), str(row.n_anomalous), *map(three_digits, values))
+    if means["auc"] is not None:
+        table.add_row("harmonic mean", "", "", *map(three_digits, means.values()))
+    left = len(files) - len(wanted)
+    show(table, f"{left} files are not counted: learnt from, or not known to be normal or anomalous." if left else "")
+    listing(refused)
+
+
+def source_from(data: Path, context: typer.Context) -> Source:
+    """Read the options that say how a data set is read."""
+    from oddkind.readers import Source, source_of
+
+    settings = {name: value for name, value in context.params.items() if name in Source.model_fields}
+    lists: dict[str, tuple[Callable[[str], Any], str]] = {
+        "channels": (int, "1,2"),
+        "front_end": (str, "log-mel,envelope"),
+        "size": (int, "64,64"),
+        "columns": (str, "PS1,PS2"),
+    }
+    for name, how in lists.items():
+        if settings[name] is not None:
+            settings[name] = tuple(listed(settings[name], *how))
+    return source_of(data, **settings)
+
+
+def complain(refused: dict[str, str], strict: bool) -> Callable[[str, str], None] | None:
+    """Collect files that cannot be read, or, if strict, refuse the first."""
+    if strict:
+        for name, reason in refused.items():
+            raise InputError(f"{name}: {reason}")
+        return None
+    return refused.__setitem__
+
+
+def listing(refused: dict[str, str]) -> None:
+    """Name on standard error the files that were left out."""
+    for name, reason in refused.items():
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+
+
+def harmonic(values: list[float | None]) -> float | None:
+    """Harmonic mean of those that are there, as DCASE task 2 ranks by."""
+    there = [value for value in values if value is not None]
+    return harmonic_mean(there) if there else None
+
+
+def three_digits(value: float | None) -> str:
+    """Lay out a number, or nothing."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print a result for scripts."""
+    import json
+
+    print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def plus_minus(value: float, interval: tuple[float, float] | None, sign: str = "") -> str:

@@ -31,6 +31,15 @@ def auc(anomalous: Array, scores: Array) -> float:
     return float(roc_auc_score(anomalous, scores))
 
 
+def partial_auc(anomalous: Array, scores: Array, max_false_alarms: float = 0.1) -> float:
+    """Area under the ROC curve up to a false-alarm rate, scaled so that chance is 0.5 and the best 1.
+
+    McClish, "Analyzing a portion of the ROC curve", 1989; with 0.1 the pAUC of DCASE task 2. Raises as `auc`.
+    """
+    auc(anomalous, scores)
+    return float(roc_auc_score(np.asarray(anomalous, bool), scores, max_fpr=max_false_alarms))
+
+
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
     """Student's t interval for the mean of independent runs; None for fewer than two."""
     if len(values) < 2:

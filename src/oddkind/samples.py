@@ -29,6 +29,8 @@ class Samples:
         Which samples are known anomalies.
     groups : array [N] or None
         What must not be torn apart by a split: the recording, session or tile a sample was cut from.
+    files : array [N] or None
+        The file each was read from.
     name : str
         Where the samples came from, for titles and messages.
     """
@@ -37,10 +39,11 @@ class Samples:
     labels: Array | None = None
     anomalous: Array | None = None
     groups: Array | None = None
+    files: Array | None = None
     name: str = "samples"
 
     def __post_init__(self) -> None:
-        for field in ("labels", "anomalous", "groups"):
+        for field in ("labels", "anomalous", "groups", "files"):
             values = getattr(self, field)
             if values is not None and np.shape(values) != (len(self.inputs),):
                 raise InputError(
@@ -63,6 +66,7 @@ class Samples:
             labels=take(self.labels),
             anomalous=take(self.anomalous),
             groups=take(self.groups),
+            files=take(self.files),
         )
 
 

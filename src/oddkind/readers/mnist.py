@@ -1,4 +1,4 @@
-"""From files to `Samples`."""
+"""MNIST, which ships with oddkind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from oddkind.errors import InputError
 from oddkind.samples import Array, Samples
 
-MNIST_FILE = Path(__file__).parent / "data" / "mnist.npz"
+MNIST_FILE = Path(__file__).parents[1] / "data" / "mnist.npz"
 MNIST_SHA256 = "39b9b1ffaa0ba4d8995a616551f0966941fe02a3fe79ba4a9db7373db16d53ad"
 
 

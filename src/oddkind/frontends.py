@@ -1,0 +1,143 @@
+"""Front ends: from windows of sound to vectors a small network learns from; torch modules, to be shipped with it.
+
+Each frame's spectrum is taken on its own and the window is described by mean and deviation over its frames
+(statistics pooling: Snyder et al., "X-vectors", ICASSP 2018): a fault may be a tone, or a wobble.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from oddkind.errors import InputError
+
+# Below what a 24-bit recording can hold; keeps the logarithm of silence finite.
+FLOOR = 1e-12
+
+
+class LogMel(nn.Module):
+    """Mean and deviation over time of the log energy in mel bands, [B, T] → [B, 2 · bands].
+
+    Frames of about 64 ms, half overlapping, under a Hann window; triangular bands, evenly spaced on the mel scale
+    2595 log₁₀(1 + f / 700) from 0 to half the sample rate (O'Shaughnessy 1987, as in HTK).
+    """
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self, sample_rate: int, n_samples: int, bands: int = 64) -> None:
+        super().__init__()
+        self.n_fft = frame_length(sample_rate, n_samples)
+        frequencies = torch.linspace(0, sample_rate / 2, self.n_fft // 2 + 1, dtype=torch.float64)
+        edges = 700 * (10 ** (torch.linspace(0, mel(sample_rate / 2), bands + 2, dtype=torch.float64) / 2595) - 1)
+        low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+        rising, falling = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
+        filters = torch.minimum(rising, falling).clamp(min=0)
+        # A band narrower than the spectrum's lines may hold none of them.
+        self.register_buffer("filters", filters[filters.sum(1) > 0].float())
+        self.register_buffer("window", torch.hann_window(self.n_fft))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the statistics of windows."""
+        return statistics((self.filters @ power(x, self.window) + FLOOR).log())
+
+
+class Spectrum(nn.Module):
+    """Mean and deviation over time of the log power at each frequency, [B, T] → [B, n_fft]."""
+
+    window: Tensor
+
+    def __init__(self, sample_rate: int, n_samples: int) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(min(512, frame_length(sample_rate, n_samples))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the statistics of windows."""
+        return statistics((power(x, self.window)[:, 1:] + FLOOR).log())
+
+
+class Envelope(nn.Module):
+    """Spectrum of the envelope in the four highest octaves, up to 400 Hz, [B, T] → [B, D].
+
+    A damaged bearing strikes once a revolution or a ball: each strike rings high up, and how often it strikes is
+    the envelope's frequency. Randall & Antoni, "Rolling element bearing diagnostics: a tutorial", MSSP 2011.
+    """
+
+    def __init__(self, sample_rate: int, n_samples: int) -> None:
+        super().__init__()
+        self.n_samples = n_samples
+        nyquist = n_samples // 2
+        self.octaves = [(nyquist >> (octave + 1), nyquist >> octave) for octave in range(4)]
+        lines = min(nyquist, int(400 * n_samples / sample_rate))
+        self.lines = max(1, lines // 100 * 100 if lines > 100 else lines)
+        if self.octaves[-1][0] < 1:
+            raise InputError(f"an envelope needs windows of at least 32 samples; this one has {n_samples}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the envelopes' log amplitudes, in at most 100 bands an octave."""
+        spectrum = torch.fft.fft(x)
+        parts = []
+        for low, high in self.octaves:
+            # Half of the spectrum is the analytic signal; its magnitude is the envelope.
+            band = torch.zeros_like(spectrum)
+            band[:, low:high] = 2 * spectrum[:, low:high]
+            envelope = torch.fft.ifft(band).abs()
+            envelope = envelope / (envelope.mean(1, keepdim=True) + FLOOR)
+            lines = torch.fft.rfft(envelope)[:, 1 : self.lines + 1].abs() / self.n_samples
+            parts.append((lines.unflatten(1, (min(100, self.lines), -1)).mean(2) + 1e-6).log())
+        return torch.cat(parts, 1)
+
+
+def mel(frequency: float) -> float:
+    """Mel of a frequency in Hz, 2595 log₁₀(1 + f / 700)."""
+    return 2595 * math.log10(1 + frequency / 700)
+
+
+def frame_length(sample_rate: int, n_samples: int) -> int:
+    """Power of two nearest to 64 ms, at most half a window.
+
+    Raises
+    ------
+    InputError
+        Where a window is too short to be cut into frames.
+    """
+    if n_samples < 32:
+        raise InputError(f"a window of {n_samples} samples is too short for a spectrum; it needs at least 32")
+    longest = 2 ** int(math.log2(n_samples // 2))
+    return max(16, min(longest, 2 ** round(math.log2(0.064 * sample_rate))))
+
+
+def power(x: Tensor, window: Tensor) -> Tensor:
+    """Power of half overlapping frames, [B, T] → [B, n_fft / 2 + 1, frames]; a full-scale sine has power 1 / 4."""
+    frames = x.unfold(1, len(window), len(window) // 2) * window
+    return (torch.fft.rfft(frames) / window.sum()).abs().square().transpose(1, 2)
+
+
+def statistics(x: Tensor) -> Tensor:
+    """Mean and deviation over time, [B, F, frames] → [B, 2F]."""
+    return torch.cat([x.mean(2), x.std(2, correction=0)], 1)
+
+
+FRONT_ENDS: dict[str, Callable[[int, int], nn.Module]] = {
+    "log-mel": LogMel,
+    "spectrum": Spectrum,
+    "envelope": Envelope,
+}
+
+
+class FrontEnds(nn.Module):
+    """Several front ends side by side, [B, T] → [B, D]."""
+
+    def __init__(self, names: tuple[str, ...], sample_rate: int, n_samples: int) -> None:
+        super().__init__()
+        unknown = [name for name in names if name not in FRONT_ENDS]
+        if unknown or not names:
+            raise InputError(f"front end {','.join(unknown)!r}; known are {', '.join(map(repr, FRONT_ENDS))}")
+        self.parts = nn.ModuleList(FRONT_ENDS[name](sample_rate, n_samples) for name in names)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what each part says, one after another."""
+        return torch.cat([part(x) for part in self.parts], 1)

@@ -1,0 +1,293 @@
+"""How a data set is read: settings that travel with a detector, so that what it is shown later is read the same way."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from oddkind.errors import InputError
+from oddkind.frontends import FrontEnds
+from oddkind.readers.arrays import read_array
+from oddkind.readers.listing import Entry, entries, kind_of
+from oddkind.readers.pictures import is_grey, read_picture
+from oddkind.readers.sounds import sample_rate_of, windows
+from oddkind.readers.tables import numbers_of, read_signal
+from oddkind.samples import Array, Samples
+
+# Which settings suit which kind of files.
+SUITS = {
+    "sounds": {"sample_rate", "window", "hop", "channels", "front_end", "match_loudness"},
+    "pictures": {"size", "grey"},
+    "tables": {"columns", "window", "hop", "sample_rate"},
+    "arrays": set(),
+}
+
+
+class Source(BaseModel):
+    """Settings of reading; what is None is found out from the files, by `resolved`.
+
+    Attributes
+    ----------
+    kind : "sounds", "pictures", "tables" or "arrays"
+    pattern, label, group, normal : str or None
+        Where labels come from: see `oddkind.readers.listing.entries`.
+    sample_rate : int or None
+        In Hz. Sounds at another rate are resampled; None: the first file's. Tables: rows a second; None: windows
+        are counted in rows.
+    window, hop : float or None
+        Length of a window and the step between two, in seconds. Sounds: 1 and as long as the window; tables: the
+        whole file.
+    channels : tuple of int or None
+        Which channels of a sound to keep, from 1; None: their mean.
+    front_end : tuple of str
+        What a window of sound is turned into: keys of `oddkind.frontends.FRONT_ENDS`, side by side.
+    match_loudness : bool
+        Make each window of sound equally loud, where the distance to the microphone must not count.
+    size : (height, width) or None
+        Of a picture, in pixels; None: 64 × 64.
+    grey : bool or None
+        Drop colours; None: if the first picture has none.
+    columns : tuple of str or None
+        Of a table; None: all that hold numbers in the first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["sounds", "pictures", "tables", "arrays"]
+    pattern: str | None = None
+    label: str | None = None
+    group: str | None = None
+    normal: str | None = None
+    sample_rate: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    window: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    hop: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    channels: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(None, min_length=1)
+    front_end: tuple[str, ...] = ("log-mel",)
+    match_loudness: bool = False
+    size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] | None = None
+    grey: bool | None = None
+    columns: tuple[str, ...] | None = Field(None, min_length=1)
+
+    def entries(self, data: Path) -> tuple[list[Entry], dict[str, str]]:
+        """List the files of a data set: `oddkind.readers.listing.entries`."""
+        named = self.pattern, self.label, self.group, self.normal
+        return entries(data, self.kind, **dict(zip(("pattern", "label", "group", "normal"), named, strict=True)))
+
+
+def source_of(data: Path, **settings: Any) -> Source:
+    """Make the settings for a data set, its kind found out unless named.
+
+    Raises
+    ------
+    InputError
+        Where a setting is out of range or does not suit the kind of files.
+    """
+    settings = {name: value for name, value in settings.items() if value is not None}
+    kind = settings.pop("kind", None) or kind_of(data)
+    try:
+        source = Source(kind=kind, **settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"--{name} {first['input']!r}: {first['msg']}") from error
+    fits = SUITS[source.kind] | {"pattern", "label", "group", "normal"}
+    others = sorted(name for name, value in settings.items() if name not in fits and value is not False)
+    if others:
+        raise InputError(f"--{others[0].replace('_', '-')} does not suit {source.kind}")
+    if source.kind == "sounds":
+        FrontEnds(source.front_end, 16000, 16000)  # refuses unknown names now, not after listing
+    return source
+
+
+def resolved(source: Source, files: Sequence[Entry]) -> Source:
+    """Fill in what is None from the first file that can be read.
+
+    Raises
+    ------
+    InputError
+        Where none can.
+    """
+    why = "no files"
+    for entry in files:
+        try:
+            return source.model_copy(update=_found(source, entry.path))
+        except InputError as error:
+            why = f"{entry.name}: {error}"
+    raise InputError(f"none of {len(files)} {source.kind} can be read; {why}")
+
+
+def _found(source: Source, file: Path) -> dict[str, Any]:
+    if source.kind == "arrays":
+        return {}
+    if source.kind == "pictures":
+        return {"size": source.size or (64, 64), "grey": is_grey(file) if source.grey is None else source.grey}
+    if source.kind == "tables":
+        return {"columns": source.columns or numbers_of(file), "hop": source.hop or source.window}
+    window = source.window or 1.0
+    return {
+        "sample_rate": source.sample_rate or sample_rate_of(file),
+        "window": window,
+        "hop": source.hop or window,
+    }
+
+
+def each(files: Sequence[Entry], source: Source) -> Iterator[tuple[Entry, Array | str]]:
+    """Read files one by one as resolved settings tell: samples [n, …] of each, or why it cannot be read.
+
+    Sounds give vectors [n, D], pictures [1, C, H, W], tables [n, C, T], arrays [1, …] as they are.
+    Files are read by as many threads as there are processors, a few ahead: decoding and Fourier transforms hold no
+    lock.
+    """
+    front_end = None
+    if source.kind == "sounds":
+        assert source.sample_rate is not None and source.window is not None  # noqa: S101, PT018 - resolved
+        front_end = FrontEnds(source.front_end, source.sample_rate, max(1, round(source.window * source.sample_rate)))
+
+    def one(entry: Entry) -> Array | str:
+        try:
+            return _inputs(entry.path, source, front_end)
+        except InputError as error:
+            return str(error)
+
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(processors) as pool:
+        waiting = iter(files)
+        ahead = deque((entry, pool.submit(one, entry)) for entry in islice(waiting, 4 * processors))
+        try:
+            while ahead:
+                entry, future = ahead.popleft()
+                yield entry, future.result()
+                ahead.extend((entry, pool.submit(one, entry)) for entry in islice(waiting, 1))
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+
+def read(
+    files: Sequence[Entry],
+    source: Source,
+    *,
+    on_refused: Callable[[str, str], None] | None = None,
+    on_progress: Callable[[float], None] = lambda done: None,
+    name: str = "samples",
+) -> Samples:
+    """Read files, as `each` does, into one record.
+
+    Parameters
+    ----------
+    on_refused : callable (name, reason) or None
+        Told of each file that cannot be read; None: the first ends it all.
+
+    Raises
+    ------
+    InputError
+        Where no file can be read, or one cannot and nobody asks to be told.
+    """
+    parts: list[Array] = []
+    kept: list[Entry] = []
+    for number, (entry, part) in enumerate(each(files, source), start=1):
+        if not isinstance(part, str) and parts and part.shape[1:] != parts[0].shape[1:]:
+            part = f"gives samples of shape {part.shape[1:]}; those before it {parts[0].shape[1:]}"
+        if not isinstance(part, str):
+            parts.append(part)
+            kept.append(entry)
+        elif on_refused is None:
+            raise InputError(f"{entry.name}: {part}")
+        else:
+            on_refused(entry.name, part)
+        on_progress(number / len(files))
+    if not parts:
+        raise InputError(f"none of {len(files)} {source.kind} can be read")
+    counts = [len(part) for part in parts]
+
+    def column(values: list[Any]) -> Array | None:
+        return None if None in values else np.repeat(np.array(values), counts)
+
+    # A picture without a group stands for itself; windows of one file belong together.
+    whole = source.kind == "pictures" and all(entry.group is None for entry in kept)
+    return Samples(
+        np.concatenate(parts),
+        column([entry.label for entry in kept]),
+        column([entry.anomalous for entry in kept]),
+        None if whole else column([entry.group or entry.name for entry in kept]),
+        column([entry.name for entry in kept]),
+        name,
+    )
+
+
+def check_files(
+    files: Sequence[Entry],
+    source: Source,
+    *,
+    on_refused: Callable[[str, str], None] | None = None,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Read every file and count what is there: the settings they were read with, and a row a kind of file.
+
+    Returns
+    -------
+    dict
+        "settings": as in `Source`; "parts": a list of dicts split, label, condition, files, groups, samples.
+    """
+    source = resolved(source, files)
+    counts: Counter[tuple[str | None, str | None, str | None]] = Counter()
+    samples: Counter[tuple[str | None, str | None, str | None]] = Counter()
+    groups: dict[tuple[str | None, str | None, str | None], set[str]] = {}
+    for number, (entry, part) in enumerate(each(files, source), start=1):
+        if not isinstance(part, str):
+            condition = {None: None, True: "anomalous", False: "normal"}[entry.anomalous]
+            key = entry.split, entry.label, condition
+            counts[key] += 1
+            samples[key] += len(part)
+            groups.setdefault(key, set()).add(entry.group or entry.name)
+        elif on_refused is None:
+            raise InputError(f"{entry.name}: {part}")
+        else:
+            on_refused(entry.name, part)
+        on_progress(number / len(files))
+    names = "split", "label", "condition", "files", "groups", "samples"
+    keys = sorted(counts, key=lambda key: [part or "" for part in key])
+    rows = [(*key, counts[key], len(groups[key]), samples[key]) for key in keys]
+    return {"settings": source.model_dump(mode="json"), "parts": [dict(zip(names, row, strict=True)) for row in rows]}
+
+
+def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
+    """Samples of one file, [n, …]."""
+    if source.kind == "pictures":
+        assert source.size is not None and source.grey is not None  # noqa: S101, PT018 - resolved
+        return read_picture(file, size=source.size, grey=source.grey)[None]
+    if source.kind == "arrays":
+        return read_array(file)[None]
+    if source.kind == "tables":
+        signal = read_signal(file, source.columns)
+        rate = source.sample_rate or 1
+        length = signal.shape[1] if source.window is None else max(1, round(source.window * rate))
+        step = length if source.hop is None else max(1, round(source.hop * rate))
+        if signal.shape[1] < max(length, 1):
+            raise InputError(f"{signal.shape[1]} rows; a window is {length}")
+        if not np.isfinite(signal).all():
+            channel, row = np.argwhere(~np.isfinite(signal))[0]
+            assert source.columns is not None  # noqa: S101 - resolved
+            raise InputError(f"column {source.columns[channel]!r}, row {row + 1}: NaN or infinite")
+        return np.lib.stride_tricks.sliding_window_view(signal, length, axis=1)[:, ::step].swapaxes(0, 1).copy()
+    assert front_end is not None  # noqa: S101 - made by read
+    assert source.sample_rate is not None and source.window is not None and source.hop is not None  # noqa: S101, PT018
+    cuts = windows(
+        file,
+        sample_rate=source.sample_rate,
+        window=source.window,
+        hop=source.hop,
+        channels=source.channels,
+        match_loudness=source.match_loudness,
+    )
+    with torch.inference_mode():
+        return np.concatenate([front_end(torch.from_numpy(cut).flatten(0, 1)).view(len(cut), -1) for cut in cuts])

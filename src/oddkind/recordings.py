@@ -1,0 +1,303 @@
+"""From files to decisions: a detector that learns from files, and what it says of others.
+
+A file may hold many samples (a recording its windows); its score is their mean, and its p-value compares it with
+whole files that were held out of training.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from oddkind.calibration import p_values
+from oddkind.detector import Detector, fit_together
+from oddkind.errors import InputError
+from oddkind.metrics import auc, partial_auc
+from oddkind.readers import Entry, Source, each, read, resolved
+from oddkind.samples import Array
+
+SCORED_AT_ONCE = 4096  # samples
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a detector says of a file.
+
+    Attributes
+    ----------
+    path : str
+        Inside the data set.
+    label : str or None
+        The internal label it claims.
+    score : float
+        Anomaly score, the mean over its samples.
+    p_value : float
+        Chance that a normal file scores as high: (1 + held-out files at or above) / (1 + held-out files).
+    anomalous : bool
+        Whether the p-value is at most the false-alarm rate.
+    """
+
+    path: str
+    label: str | None
+    score: float
+    p_value: float
+    anomalous: bool
+
+
+def fit_files(
+    files: Sequence[Entry],
+    source: Source,
+    detector: Detector,
+    *,
+    on_refused: Callable[[str, str], None] | None = None,
+    on_progress: Callable[[str, float], None] = lambda stage, done: None,
+) -> Source:
+    """Fit a detector to normal files, labels and groups as they say; returns the settings they were read with.
+
+    Files that are known to be anomalous or of the test split are not learnt from. As many files are held out as the
+    detector's false-alarm rate takes, at least its `validation_fraction` and at most half. `detector.source_` is
+    what `score_files` needs and `Detector.save` keeps.
+
+    Raises
+    ------
+    InputError
+        Where there are too few files for the false-alarm rate, or the detector refuses them.
+    """
+    normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
+    if not normal:
+        raise InputError(f"none of {len(files)} files is normal and not of the test split; there is nothing to learn")
+    source = resolved(source, normal)
+    samples = read(normal, source, on_refused=on_refused, on_progress=lambda done: on_progress("reading", done))
+    assert samples.files is not None  # noqa: S101 - read fills it in
+    units = samples.files if samples.groups is None else samples.groups
+    n_units, rate = len(np.unique(units)), detector.false_alarm_rate
+    needed = math.ceil(round(1 / rate, 9)) - 1
+    if 2 * needed > n_units:
+        raise InputError(
+            f"a false-alarm rate of {rate:g} can be promised from {2 * needed} normal files or groups on, half of them "
+            f"held out; there are {n_units}. Pass more, or a rate of {math.ceil(200 / (n_units + 2)) / 100:g} or more"
+        )
+    detector.set_params(validation_fraction=min(0.5, max(detector.validation_fraction, (needed + 1) / n_units)))
+    labels = samples.labels if samples.labels is not None and len(np.unique(samples.labels)) > 1 else None
+    fit_together(
+        [detector], samples.inputs, labels, samples.groups, on_progress=lambda done: on_progress("training", done)
+    )
+    # One file of each group that was held out: two of a group are not as good as one of another.
+    held_out = samples.files[detector.validation_rows_]
+    first = np.unique(units[detector.validation_rows_], return_index=True)[1]
+    rows = detector.validation_rows_[np.isin(held_out, held_out[first])]
+    scores = [detector.anomaly_score(samples.inputs[rows], y) for y in (None, None if labels is None else labels[rows])]
+    learnt = set(samples.files.tolist())
+    detector.source_ = {
+        "settings": source.model_dump(mode="json"),
+        "learnt": sorted(fingerprint(entry.path) for entry in normal if entry.name in learnt),
+        "normal": [_means(of, samples.files[rows]).tolist() for of in scores],
+    }
+    return source
+
+
+def score_files(
+    files: Sequence[Entry],
+    detector: Detector,
+    *,
+    on_refused: Callable[[str, str], None] | None = None,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> list[Verdict]:
+    """Score files; a label that was learnt is used, another or none is not.
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be read and nobody asks to be told.
+    """
+    settings = _settings(detector)
+    rate = detector.false_alarm_rate
+    verdicts = []
+    for part in _parts(files, Source.model_validate(settings["settings"]), detector, on_refused):
+        owner = np.repeat(np.arange(len(part)), [len(inputs) for _, inputs in part])
+        inputs = np.concatenate([inputs for _, inputs in part])
+        classes = getattr(detector, "classes_", np.array([]))
+        known = np.array([entry.label is not None and entry.label in classes for entry, _ in part])
+        scores = np.empty(len(inputs))
+        for with_labels in (True, False):
+            rows = known[owner] == with_labels
+            if rows.any():
+                labels = np.array([part[file][0].label for file in owner[rows]]) if with_labels else None
+                scores[rows] = detector.anomaly_score(inputs[rows], labels)
+        means = _means(scores, owner)
+        p = np.where(known, *(p_values(means, np.array(settings["normal"][k])) for k in (1, 0)))
+        verdicts += [
+            Verdict(entry.name, entry.label, float(score), float(chance), bool(chance <= rate))
+            for (entry, _), score, chance in zip(part, means, p, strict=True)
+        ]
+        on_progress(len(verdicts) / len(files))
+    return verdicts
+
+
+def _parts(
+    files: Sequence[Entry],
+    source: Source,
+    detector: Detector,
+    on_refused: Callable[[str, str], None] | None,
+) -> Iterator[list[tuple[Entry, Array]]]:
+    """Read files, some thousand samples at a time: memory stays flat however many there are."""
+    part: list[tuple[Entry, Array]] = []
+    for entry, inputs in each(files, source):
+        if not isinstance(inputs, str) and inputs.shape[1:] != detector.input_shape_:
+            inputs = f"gives samples of shape {inputs.shape[1:]}; the detector learnt {detector.input_shape_}"
+        if not isinstance(inputs, str):
+            part.append((entry, inputs))
+        elif on_refused is None:
+            raise InputError(f"{entry.name}: {inputs}")
+        else:
+            on_refused(entry.name, inputs)
+        if sum(len(inputs) for _, inputs in part) >= SCORED_AT_ONCE:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def read_as_learnt(detector: Detector, data: Path, **named: str | None) -> tuple[list[Entry], dict[str, str]]:
+    """List the files of a data set as the detector's own were listed, but for what is named anew.
+
+    A manifest or folder without the fields that named labels or groups at first is listed without.
+    """
+    settings = Source.model_validate(_settings(detector)["settings"])
+    changes = {name: value for name, value in named.items() if value is not None}
+    return settings.model_copy(update={"group": None} | changes).entries(data)
+
+
+def write_verdicts(verdicts: Sequence[Verdict], file: Path | None, *, as_json: bool = False) -> None:
+    """Write verdicts as CSV or Parquet, whole or not at all, or print them as CSV or JSON lines.
+
+    Raises
+    ------
+    InputError
+        Where the file's name does not end in .csv or .parquet, or it cannot be written.
+    """
+    rows = [vars(verdict) for verdict in verdicts]
+    names = [field.name for field in fields(Verdict)]
+    if file is None:
+        if as_json:
+            print(*(json.dumps(row, ensure_ascii=False) for row in rows), sep="\n")
+            return
+        printed = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        printed.writeheader()
+        printed.writerows(rows)
+        return
+    if file.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"{file}: results are written as .csv or .parquet")
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        if file.suffix.lower() == ".parquet":
+            parquet.write_table(pa.table({name: [row[name] for row in rows] for name in names}), unfinished)
+        else:
+            with unfinished.open("w", encoding="utf-8", newline="") as content:
+                writer = csv.DictWriter(content, names)
+                writer.writeheader()
+                writer.writerows(rows)
+        os.replace(unfinished, file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise InputError(f"{file}: cannot be written ({error.strerror}); name a file that can") from error
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a detector tells files apart, all together or of one label.
+
+    Attributes
+    ----------
+    label : str
+        "all", or the label.
+    n_normal, n_anomalous : int
+    auc, partial_auc : float or None
+        Up to a false-alarm rate of 0.1 for the second (McClish's, as in DCASE task 2); None without both kinds.
+    false_alarms, found : float or None
+        Part of the normal and of the anomalous files called anomalous.
+    """
+
+    label: str
+    n_normal: int
+    n_anomalous: int
+    auc: float | None
+    partial_auc: float | None
+    false_alarms: float | None
+    found: float | None
+
+
+def to_evaluate(files: Sequence[Entry], detector: Detector) -> list[Entry]:
+    """Files whose kind is known and that were not learnt from; those of the test split, if there is one.
+
+    Raises
+    ------
+    InputError
+        Where none is left.
+    """
+    wanted = [entry for entry in files if entry.split == "test"] or files
+    wanted = [entry for entry in wanted if entry.anomalous is not None]
+    if not wanted:
+        raise InputError(f"of {len(files)} files none is known to be normal or anomalous; say which with --normal")
+    learnt = set(_settings(detector)["learnt"])
+    fresh = [entry for entry in wanted if fingerprint(entry.path) not in learnt]
+    if not fresh:
+        raise InputError(f"the detector learnt from all {len(wanted)} files; evaluate it on others")
+    return fresh
+
+
+def evaluate(files: Sequence[Entry], verdicts: Sequence[Verdict]) -> list[Evaluation]:
+    """Compare verdicts with what is known: all files, then label by label."""
+    truth = {entry.name: bool(entry.anomalous) for entry in files}
+    anomalous = np.array([truth[verdict.path] for verdict in verdicts], bool)
+    scores = np.array([verdict.score for verdict in verdicts])
+    called = np.array([verdict.anomalous for verdict in verdicts], bool)
+    labels = np.array([verdict.label or "" for verdict in verdicts])
+
+    def part(name: str, rows: Array) -> Evaluation:
+        normal, odd = rows & ~anomalous, rows & anomalous
+        both = bool(normal.any() and odd.any())
+        return Evaluation(
+            name,
+            int(normal.sum()),
+            int(odd.sum()),
+            auc(anomalous[rows], scores[rows]) if both else None,
+            partial_auc(anomalous[rows], scores[rows]) if both else None,
+            float(called[normal].mean()) if normal.any() else None,
+            float(called[odd].mean()) if odd.any() else None,
+        )
+
+    found = [part("all", np.ones(len(verdicts), bool))]
+    kinds = np.unique(labels[labels != ""])
+    return found + ([part(str(kind), labels == kind) for kind in kinds] if len(kinds) > 1 else [])
+
+
+def fingerprint(file: Path) -> str:
+    """What tells a file from all others, wherever it lies."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+
+
+def _means(scores: Array, owner: Array) -> Array:
+    """Mean score of each owner, in the order of `np.unique`."""
+    index = np.unique(owner, return_inverse=True)[1]
+    return np.bincount(index, scores) / np.bincount(index)
+
+
+def _settings(detector: Detector) -> dict[str, Any]:
+    settings = getattr(detector, "source_", None)
+    if settings is None:
+        raise InputError("the detector learnt from arrays, not files; pass it arrays")
+    return dict(settings)
