@@ -8,7 +8,7 @@ from problems import kinds, pictures, quick, signals, weights
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 
-import oddkind.detector
+import oddkind.together
 from oddkind import SCORES, Detector, InputError
 from oddkind.evaluation import LECTURE
 from oddkind.metrics import auc
@@ -115,7 +115,7 @@ def test_epochs_are_as_many_as_make_900_steps(samples, epochs):
 )
 def test_training_moves_samples_by_a_fourteenth_of_the_shortest_axis(monkeypatch, inputs, shift):
     jobs = []
-    monkeypatch.setattr(oddkind.detector, "train", lambda given, **_: jobs.extend(given) or np.zeros((1, len(given))))
+    monkeypatch.setattr(oddkind.together, "train", lambda given, **_: jobs.extend(given) or np.zeros((1, len(given))))
     quick().fit(inputs, np.arange(60) % 2)
     assert [job.shift for job in jobs] == [shift]
 

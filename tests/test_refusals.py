@@ -6,7 +6,7 @@ import torch
 from problems import kinds, pictures, quick
 from torch import nn
 
-import oddkind.detector
+import oddkind.together
 from oddkind import Detector, InputError
 
 
@@ -171,7 +171,7 @@ def test_a_detector_that_learnt_bytes_refuses_floats():
 
 
 def test_too_few_samples_for_the_rate_are_refused_before_training(monkeypatch):
-    monkeypatch.setattr(oddkind.detector, "train", lambda *_, **__: pytest.fail("trained for nothing"))
+    monkeypatch.setattr(oddkind.together, "train", lambda *_, **__: pytest.fail("trained for nothing"))
     with pytest.raises(
         InputError, match=r"rate of 0\.05 can be promised from 19 held-out normal samples on; there are 6"
     ):

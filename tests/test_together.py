@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 from scipy.special import softmax as probabilities
 from torch import nn
 
-import oddkind.detector
+import oddkind.together
 from oddkind import SCORES, Detector, InputError, fit_fleet, fit_together
 from oddkind.calibration import combined
 from oddkind.evaluation import LECTURE
@@ -53,8 +53,8 @@ def trained(monkeypatch):
         sizes.append(len(jobs))
         return train(jobs, **how)
 
-    train = oddkind.detector.train
-    monkeypatch.setattr(oddkind.detector, "train", spy)
+    train = oddkind.together.train
+    monkeypatch.setattr(oddkind.together, "train", spy)
     return sizes
 
 
@@ -115,7 +115,7 @@ def test_stacks_are_as_large_as_memory_allows_and_the_results_are_the_same(monke
     like = {"task": "labels", "network": "lecture", "batch_size": 32}
     expected = [quick(**like, random_state=seed).fit(inputs, labels) for seed in range(5)]
     found = [quick(**like, random_state=seed) for seed in range(5)]
-    monkeypatch.setattr(oddkind.detector, "STACK_BYTES", memory)
+    monkeypatch.setattr(oddkind.together, "STACK_BYTES", memory)
     trained.clear()
     fit_together(found, inputs, labels)
     assert sum(trained) == 5

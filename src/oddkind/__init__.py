@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oddkind.detector import Detector, fit_fleet, fit_together
+    from oddkind.detector import Detector, fit_fleet, fit_together, load
     from oddkind.errors import InputError
     from oddkind.readers import load_mnist
     from oddkind.samples import Samples
     from oddkind.scores import SCORES, Outputs
 
 __version__ = "0.1.0"
-__all__ = ["SCORES", "Detector", "InputError", "Outputs", "Samples", "fit_fleet", "fit_together", "load_mnist"]
+__all__ = ["SCORES", "Detector", "InputError", "Outputs", "Samples", "fit_fleet", "fit_together", "load", "load_mnist"]
 
 _HOME = {
     "Detector": "detector",
@@ -21,6 +21,7 @@ _HOME = {
     "Samples": "samples",
     "fit_fleet": "detector",
     "fit_together": "detector",
+    "load": "detector",
     "load_mnist": "readers",
 }
 

@@ -279,7 +279,7 @@ def fit(
             random_state=random_state,
         )
         fit_files(files, source, detector, on_refused=refuse, on_progress=tell)
-        detector.save(out)
+        detector.save(out, source=detector.source_)
     facts: dict[str, Any] = {
         "learnt": len(detector.source_["learnt"]),
         "held_out": len(detector.source_["normal"][0]),

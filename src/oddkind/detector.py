@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 import numbers
-import time
-import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,20 +18,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import nn
 
+from oddkind.bundle import pack, read, unpack, write
 from oddkind.calibration import combined, combined_among_others, conformal_rank, conformal_threshold, fit_temperature
 from oddkind.errors import InputError
 from oddkind.networks import Builder, build
 from oddkind.samples import Samples, holdout
-from oddkind.scores import SCORES, Outputs, Score, pooled
-from oddkind.stacking import learnt, why_alone
+from oddkind.scores import SCORES, Outputs, Score, ScoreFunction, chosen, pooled
 from oddkind.tasks import Rotations, make_task
-from oddkind.training import SCHEDULES, Job, predict, train
+from oddkind.together import Run, train_together
+from oddkind.training import SCHEDULES, Job, predict
 
 Array = npt.NDArray[Any]
-ScoreFunction = Callable[[Outputs, Outputs | None, float], Array]
-
-# A stack is as large as fits in about this much memory; on a GPU, in half of what is free.
-STACK_BYTES = 1 << 29
 
 
 class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -102,6 +97,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Which samples were learnt from, and which were held out.
     train_seconds_ : float
         Time the training loop took; in a stack of M, its M-th part.
+    source_ : JSON object or None
+        What was passed to `save` along; absent unless loaded.
 
     Examples
     --------
@@ -213,6 +210,29 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """+1 for normal samples, −1 for anomalies, [N]."""
         return np.where(self.decision_function(X, y) < 0, -1, 1)
 
+    def save(self, file: str | Path, *, source: dict[str, Any] | None = None) -> None:
+        """Write the fitted detector into one file, whole or not at all; `oddkind.load` reads it.
+
+        No pickle: weights and what scores are made from as they are in memory, the rest as JSON. A network or a score
+        of your own is not written, nor are `device` and a RandomState.
+
+        Parameters
+        ----------
+        file : path
+            Such as "pump.oddkind"; one that is there is replaced.
+        source : JSON object or None
+            Whatever is worth knowing of where it came from; `source_` of the loaded detector.
+
+        Raises
+        ------
+        InputError
+            Where the file cannot be written, or `source` or the labels are nothing JSON can hold.
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self, "offset_")
+        write(Path(file), *pack(vars(self), source))
+
     def _validated(self, X: Array, reset: bool = False) -> Array:
         """Check samples and return them as uint8 or float32; with `reset`, learn their form."""
         X = validate_data(self, X, reset=reset, dtype=None, allow_nd=True, ensure_min_samples=2 if reset else 1)
@@ -249,7 +269,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             check_consistent_length(inputs, groups)
         random_state = check_random_state(self.random_state)
         self.task_ = make_task(self.task, self.input_shape_, labels, random_state)
-        self.__dict__.pop("classes_", None)
+        for last in ("classes_", "source_"):
+            self.__dict__.pop(last, None)
         if self.task_.labels is not None:
             self.classes_ = self.task_.labels
         if self._score.needs_rotations and not isinstance(self.task_.transform, Rotations):
@@ -290,14 +311,13 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             )
             for network, (_, for_order) in zip(self.networks_, seeds, strict=True)
         ]
-        return _Plan(self, tensor, labels, jobs)
+        device = _device(self.device)
+        runs = [Run(job, self.epochs_, self.batch_size, self.schedule, device) for job in jobs]
+        return _Plan(self, tensor, labels, runs)
 
     @property
     def _score(self) -> Score:
-        """The score of that name; one that a user brings is given the reference, and averaged over members."""
-        if self.score == "auto":
-            return SCORES["combined" if len(self.input_shape_) == 3 else "joint-neighbours"]
-        return SCORES[self.score] if isinstance(self.score, str) else Score(self.score, "", needs_reference=True)
+        return chosen(self.score, self.input_shape_)
 
     def _columns(self, members: list[Outputs]) -> Array:
         return self._score.columns(members, self._reference, self.temperature_)
@@ -308,10 +328,6 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _enough_epochs(self) -> int:
         steps = -(-len(self.training_rows_) // self.batch_size)
         return int(np.clip(-(-900 // steps), 3, 100))
-
-    @property
-    def _needs_labels(self) -> bool:
-        return self.score == "target-nll" and self.task_.transform.count == 1
 
     def _predict(self, tensor: torch.Tensor, labels: Array | None) -> list[Outputs]:
         return [predict(network, self.task_, tensor, labels) for network in self.networks_]
@@ -333,7 +349,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         # Scores of the held-out samples, with their labels known or not: a threshold holds for scores made as it was.
         self._normal = {}
         offsets = {}
-        for known in (True,) if self._needs_labels else (True, False):
+        for known in self._score.knowing(self.task_.transform.count):
             claimed = self.task_.targets(labels if known else None, len(held_out))
             self._normal[known] = self._columns([replace(member, targets=claimed) for member in members])
             scores = combined_among_others(self._normal[known])
@@ -349,7 +365,33 @@ class _Plan:
     detector: Detector
     tensor: torch.Tensor
     labels: Array | None
-    jobs: list[Job]
+    runs: list[Run]
+
+
+def load(
+    file: str | Path, *, network: nn.Module | Builder | None = None, score: ScoreFunction | None = None
+) -> Detector:
+    """Read the detector that `Detector.save` wrote, on the GPU if there is one; it scores as it did.
+
+    Parameters
+    ----------
+    file : path
+    network : callable or torch module
+        The detector's own, if it had one: as it was passed to it. A copy of a module gets the saved weights.
+    score : callable
+        Likewise.
+
+    Raises
+    ------
+    InputError
+        Where the file is not a whole saved detector of a format known here, or `network` or `score` is missing or
+        not asked for.
+    """
+    detector = Detector()
+    detector.__dict__.update(unpack(read(Path(file)), network, score))
+    for own in detector.networks_:
+        own.to(_device(detector.device))
+    return detector
 
 
 def fit_together(
@@ -396,77 +438,15 @@ def fit_fleet(
 
 
 def _fit(plans: Sequence[_Plan], checkpoints: Path | None, on_progress: Callable[[float], None]) -> None:
-    """Train all jobs of all plans, in stacks of one form, and finish each detector."""
+    """Train all networks of all plans, and finish each detector."""
     if checkpoints is not None and any(plan.detector.random_state is None for plan in plans):
         raise InputError("random_state=None draws anew at each start; pass a number to go on from checkpoints")
-    jobs = [(plan.detector, job) for plan in plans for job in plan.jobs]
-    stacks: dict[Hashable, list[int]] = {}
-    for number, (detector, job) in enumerate(jobs):
-        stacks.setdefault(_form(detector, job), []).append(number)
-    results: dict[int, tuple[Array, float]] = {}  # by number: losses, seconds
-
-    def report(done: int, training: int, part: float) -> None:
-        on_progress((done + part * training) / len(jobs))
-
-    for together in stacks.values():
-        detector, job = jobs[together[0]]
-        device = _device(detector.device)
-        reason = why_alone(job.network, detector.input_shape_, device) if len(together) > 1 else None
-        if reason is not None:
-            name = type(job.network).__name__
-            warnings.warn(f"{len(together)} networks {name} are trained one after another: {reason}", stacklevel=3)
-        for part in _parts(together, [jobs[number] for number in together], alone=reason is not None):
-            started, done = time.perf_counter(), len(results)
-            losses = train(
-                [jobs[number][1] for number in part],
-                epochs=detector.epochs_,
-                batch_size=detector.batch_size,
-                schedule=detector.schedule,
-                device=device,
-                checkpoints=checkpoints,
-                on_progress=functools.partial(report, done, len(part)),
-            )
-            seconds = (time.perf_counter() - started) / len(part)
-            results |= {number: (losses[:, m], seconds) for m, number in enumerate(part)}
-    start = 0
+    results = iter(train_together([run for plan in plans for run in plan.runs], checkpoints, on_progress))
     for plan in plans:
-        own = [results[number] for number in range(start, start + len(plan.jobs))]
-        start += len(plan.jobs)
+        own = list(itertools.islice(results, len(plan.runs)))
         plan.detector.losses_ = np.stack([losses for losses, _ in own], 1)
         plan.detector.train_seconds_ = sum(seconds for _, seconds in own)
         plan.detector._finish(plan)
-
-
-def _form(detector: Detector, job: Job) -> Hashable:
-    """Jobs of one form can be trained in one stack."""
-    weights = tuple((name, tuple(p.shape)) for name, p in learnt(job.network).items())
-    transform = (type(job.transform), job.transform.count)
-    steps = -(-len(job.rows) // detector.batch_size)
-    trained = (steps, detector.epochs_, detector.batch_size, detector.schedule, detector.device)
-    return type(job.network), repr(job.network), weights, transform, detector.input_shape_, job.inputs.dtype, trained
-
-
-def _parts(numbers: list[int], jobs: list[tuple[Detector, Job]], *, alone: bool) -> Iterator[list[int]]:
-    """Cut jobs of one form into stacks that fit in memory, samples that jobs share counted once."""
-    part: list[int] = []
-    sources: set[Hashable] = set()
-    used = 0
-    device = _device(jobs[0][0].device)
-    budget = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else STACK_BYTES
-    for number, (detector, job) in zip(numbers, jobs, strict=True):
-        batch = detector.batch_size * job.transform.count * job.inputs[0].numel() * 4
-        weights = sum(parameter.nbytes for parameter in job.network.parameters())
-        # A batch and what is computed from it; weights, two moments and their gradient; rows in two orders.
-        own = 4 * batch + 5 * weights + 16 * len(job.rows)
-        samples = 0 if job.source in sources else job.inputs.nbytes * job.transform.count
-        if part and (alone or used + own + samples > budget):
-            yield part
-            part, sources, used = [], set(), 0
-            samples = job.inputs.nbytes * job.transform.count
-        part.append(number)
-        sources.add(job.source)
-        used += own + samples
-    yield part
 
 
 def _device(name: str) -> torch.device:

@@ -126,6 +126,13 @@ NETWORKS: dict[str, Builder] = {"lecture": LectureCNN, "picture": PictureCNN, "m
 _AUTO = {1: "mlp", 2: "signal", 3: "picture"}
 
 
+def builder(name: str, input_shape: tuple[int, ...]) -> Builder:
+    """Return what builds the network called `name`, "auto" by the shape of a sample; refuses as `build` does."""
+    if name != "auto" and name not in NETWORKS:
+        raise InputError(f"network={name!r}; known are 'auto', {', '.join(map(repr, NETWORKS))}")
+    return NETWORKS[_AUTO[len(input_shape)] if name == "auto" else name]
+
+
 def build(network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
     """Make the network for samples of `input_shape`, its initial weights drawn from `seed` alone.
 
@@ -142,10 +149,7 @@ def build(network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_cl
         Where the name is unknown, or the network does not return what it must.
     """
     if isinstance(network, str):
-        name = _AUTO[len(input_shape)] if network == "auto" else network
-        if name not in NETWORKS:
-            raise InputError(f"network={network!r}; known are 'auto', {', '.join(map(repr, NETWORKS))}")
-        network = NETWORKS[name]
+        network = builder(network, input_shape)
     if not callable(network):
         raise InputError(f"network={network!r}; pass a name, a torch module or a callable that builds one")
     with torch.random.fork_rng(devices=[]):

@@ -24,6 +24,9 @@ Array = npt.NDArray[Any]
 # Inputs of more numbers than this are not whitened: their covariance would take longer than the network.
 WHITENED = 1024
 
+# The score "auto" is, by the rank of one sample: [D], [C, T], [C, H, W].
+_AUTO = {1: "joint-neighbours", 2: "joint-neighbours", 3: "combined"}
+
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
@@ -66,6 +69,9 @@ class Outputs:
         """Log-odds of the V transforms alone, [N, V, V]: log Σ_l exp z_{l·V+v}, summed over internal labels."""
         n, v, c = self.logits.shape
         return logsumexp(self.logits.reshape(n, v, c // v, v), axis=2)
+
+
+ScoreFunction = Callable[[Outputs, Outputs | None, float], Array]
 
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
@@ -227,18 +233,23 @@ class Score:
         One line for tables.
     pool : "probability", "logit" or "score"
         What is averaged over several networks before the rest is computed.
-    needs_reference, needs_rotations : bool
-        What it cannot do without.
+    needs_reference, needs_rotations, needs_labels : bool
+        What it cannot do without; labels where samples are seen in one view only.
     parts : names of `SCORES`
         The scores it combines, each made comparable on held-out normal samples; none for a score of its own.
     """
 
-    compute: Callable[[Outputs, Outputs | None, float], Array]
+    compute: ScoreFunction
     formula: str
     pool: Literal["probability", "logit", "score"] = "score"
     needs_reference: bool = False
     needs_rotations: bool = False
+    needs_labels: bool = False
     parts: tuple[str, ...] = ()
+
+    def knowing(self, n_views: int) -> tuple[bool, ...]:
+        """Whether it can score samples whose labels are known (True) and those whose are not (False)."""
+        return (True,) if self.needs_labels and n_views == 1 else (True, False)
 
     def columns(self, members: Sequence[Outputs], references: Sequence[Outputs] | None, temperature: float) -> Array:
         """Each part's score, or the one there is, [N, P]; `oddkind.calibration.combined` makes one of them."""
@@ -286,7 +297,7 @@ def _of_target(outputs: Outputs, _: Outputs | None, temperature: float) -> Array
 
 def _per_kind(
     distance: Callable[[Array, Array, Array], Array],
-) -> Callable[[Outputs, Outputs | None, float], Array]:
+) -> ScoreFunction:
     """Score every view against the normal samples' same view and, where the label is known, same label."""
 
     def compute(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
@@ -312,7 +323,7 @@ def _per_kind(
     return compute
 
 
-def neighbours(k: int = 1, metric: str = "cosine") -> Callable[[Outputs, Outputs | None, float], Array]:
+def neighbours(k: int = 1, metric: str = "cosine") -> ScoreFunction:
     """Return the score "distance to the k-th nearest neighbour among normal samples", for `Score.compute`."""
     return _per_kind(lambda features, normal, _: neighbour_distance(features, normal, k=k, metric=metric))
 
@@ -382,7 +393,9 @@ SCORES: dict[str, Score] = {
     "max-logit": Score(lambda o, _, t: max_logit(o.logits).mean(1), "−max z", pool="logit"),
     "energy": Score(lambda o, _, t: energy(o.logits, t).mean(1), "−T log Σ exp(z/T)", pool="logit"),
     "entropy": Score(lambda o, _, t: entropy(o.logits, t).mean(1), "−Σ p log p, p = softmax(z/T)", pool="probability"),
-    "target-nll": Score(_of_target, "−log softmax(z/T) of the known label or transform", pool="probability"),
+    "target-nll": Score(
+        _of_target, "−log softmax(z/T) of the known label or transform", pool="probability", needs_labels=True
+    ),
     "rotation-distance": Score(
         lambda o, _, t: rotation_distance(Outputs(o.logits / t, o.features).transform_logits()).mean(1),
         "min(|pred − true|, V − |pred − true|)",
@@ -414,3 +427,10 @@ SCORES: dict[str, Score] = {
         parts=("cosine-neighbours", "likelihood"),
     ),
 }
+
+
+def chosen(score: str | ScoreFunction, input_shape: tuple[int, ...]) -> Score:
+    """Return the score of that name, "auto" by the shape of a sample; a function is given the reference."""
+    if not isinstance(score, str):
+        return Score(score, "", needs_reference=True)
+    return SCORES[_AUTO[len(input_shape)] if score == "auto" else score]

@@ -94,7 +94,7 @@ def source_of(data: Path, **settings: Any) -> Source:
     settings = {name: value for name, value in settings.items() if value is not None}
     kind = settings.pop("kind", None) or kind_of(data)
     try:
-        source = Source(kind=kind, **settings)
+        source = Source.model_validate({"kind": kind} | settings)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-")
@@ -268,6 +268,7 @@ def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
     if source.kind == "arrays":
         return read_array(file)[None]
     if source.kind == "tables":
+        assert source.columns is not None  # noqa: S101 - resolved
         signal = read_signal(file, source.columns)
         rate = source.sample_rate or 1
         length = signal.shape[1] if source.window is None else max(1, round(source.window * rate))
@@ -276,7 +277,6 @@ def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
             raise InputError(f"{signal.shape[1]} rows; a window is {length}")
         if not np.isfinite(signal).all():
             channel, row = np.argwhere(~np.isfinite(signal))[0]
-            assert source.columns is not None  # noqa: S101 - resolved
             raise InputError(f"column {source.columns[channel]!r}, row {row + 1}: NaN or infinite")
         return np.lib.stride_tricks.sliding_window_view(signal, length, axis=1)[:, ::step].swapaxes(0, 1).copy()
     assert front_end is not None  # noqa: S101 - made by read
