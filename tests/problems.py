@@ -14,12 +14,12 @@ def kinds(n=300, seed=0, apart=6.0):
 
 
 def pictures(n=200, seed=0):
-    """Bytes [n, 1, 16, 16] that grow brighter downwards (kind 0) or to the right (1)."""
+    """Bytes [n, 1, 14, 14] that grow brighter downwards (kind 0) or to the right (1)."""
     draw = np.random.default_rng(seed)
     label = draw.integers(2, size=n)
-    slope = np.linspace(0, 200, 16)
+    slope = np.linspace(0, 200, 14)
     ramp = np.where(label[:, None, None] == 0, slope[:, None], slope)
-    return (ramp + draw.integers(56, size=(n, 16, 16))).astype(np.uint8)[:, None], label
+    return (ramp + draw.integers(56, size=(n, 14, 14))).astype(np.uint8)[:, None], label
 
 
 def signals(n=200, seed=0):

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, softmax
 from sklearn.calibration import calibration_curve
+from sklearn.metrics import log_loss
 
 from oddkind import InputError
 from oddkind.calibration import (
@@ -12,6 +13,7 @@ from oddkind.calibration import (
     combined_among_others,
     conformal_threshold,
     fit_temperature,
+    information,
     reliability,
     surprise,
 )
@@ -157,17 +159,17 @@ def test_surprise_of_scores_that_never_vary():
     assert_allclose(surprise([1.0, 2.0, 3.0], np.full(9, 2.0)), [0, 0, np.log(10)])
 
 
-def test_combined_sums_the_surprises_and_leaves_a_single_score_as_it_is(draw):
-    normal, scores = draw.normal(size=(50, 3)), draw.normal(size=(20, 3))
-    expected = sum(surprise(scores[:, p], normal[:, p]) for p in range(3))
-    assert_allclose(combined(scores, normal), expected)
-    assert_array_equal(combined(scores[:, :1], normal[:, :1]), scores[:, 0])
-    among = combined_among_others(normal)
-    assert_allclose(among[7], combined(normal[7:8], np.delete(normal, 7, 0))[0])
-    assert_array_equal(combined_among_others(normal[:, :1]), normal[:, 0])
-    many = draw.normal(size=(401, 2))  # the first of 200 parts has three
-    assert_allclose(combined_among_others(many)[:3], combined(many[:3], many[3:]))
-    assert combined_among_others(many[:1]).tolist() == [0]
+def test_combined_sums_the_weighted_surprises_and_leaves_a_single_score_as_it_is(draw):
+    normal, scores, weights = draw.normal(size=(50, 3)), draw.normal(size=(20, 3)), np.array([1, 0.5, 0])
+    expected = surprise(scores[:, 0], normal[:, 0]) + surprise(scores[:, 1], normal[:, 1]) / 2
+    assert_allclose(combined(scores, normal, weights), expected)
+    assert_array_equal(combined(scores[:, :1], normal[:, :1], weights[:1]), scores[:, 0])
+    among = combined_among_others(normal, weights)
+    assert_allclose(among[7], combined(normal[7:8], np.delete(normal, 7, 0), weights)[0])
+    assert_array_equal(combined_among_others(normal[:, :1], weights[:1]), normal[:, 0])
+    many = draw.normal(size=(401, 3))  # the first of 200 parts has three
+    assert_allclose(combined_among_others(many, weights)[:3], combined(many[:3], many[3:], weights))
+    assert combined_among_others(many[:1], weights).tolist() == [0]
 
 
 @pytest.mark.parametrize("n", [40, 200])
@@ -175,9 +177,31 @@ def test_false_alarms_of_combined_scores_stay_within_the_promise(draw, n):
     alarms = []
     for _ in range(300):
         normal, new = (draw.normal(size=(size, 2)) @ [[1, 0.8], [0, 0.6]] for size in (n, 200))
-        threshold = conformal_threshold(combined_among_others(normal), 0.1)
-        alarms.append((combined(new, normal) > threshold).mean())
+        threshold = conformal_threshold(combined_among_others(normal, [1, 0.5]), 0.1)
+        alarms.append((combined(new, normal, [1, 0.5]) > threshold).mean())
     assert np.mean(alarms) <= 0.1 + 3 * np.std(alarms) / np.sqrt(300)
+
+
+# --- Information -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 4.0])
+def test_information_is_mcfaddens_whatever_the_temperature_of_the_logits(draw, scale):
+    logits, targets = drawn_from_softmax(draw, 4000, classes=5)
+    expected = 1 - log_loss(targets, softmax(logits, axis=1)) / np.log(5)
+    assert information(scale * logits, targets) == pytest.approx(expected, abs=2e-3)
+
+
+def test_information_of_guessing_and_of_knowing(draw):
+    targets = draw.integers(4, size=400)
+    assert information(draw.normal(size=(400, 4)) * 5, targets) == pytest.approx(0, abs=0.01)
+    assert information(9 * np.eye(4)[targets], targets) == pytest.approx(1, abs=1e-6)
+    assert information(9 * np.eye(4)[(targets + 1) % 4], targets) == 0
+
+
+def test_information_of_nothing_is_refused():
+    with pytest.raises(InputError, match="there are 0"):
+        information(np.empty((0, 3)), np.empty(0, int))
 
 
 # --- Conformal threshold ---------------------------------------------------------------------------------

@@ -62,27 +62,39 @@ def test_logits_are_one_linear_layer_on_the_features(name):
 
 
 @pytest.mark.parametrize(
-    ("shape", "widths", "last"),
+    ("shape", "stem", "last"),
     [
-        ((1, 8, 8), [16, 32], (2, 2)),
-        ((1, 28, 28), [16, 32, 64], (3, 3)),
-        ((3, 20, 37), [16, 32], (5, 9)),
-        ((1, 100, 60), [16, 32, 64, 64], (6, 3)),
+        ((1, 8, 8), [3], (2, 2)),
+        ((1, 23, 90), [3], (5, 22)),
+        ((3, 24, 37), [4], (3, 4)),
+        ((1, 28, 28), [4], (3, 3)),
+        ((1, 64, 100), [4, 4], (4, 6)),
+        ((2, 128, 128), [4, 4, 4], (4, 4)),
     ],
 )
-def test_picture_cnn_halves_pictures_of_any_size_down_to_a_few_pixels(shape, widths, last):
+def test_picture_cnn_brings_pictures_of_any_size_down_to_a_few_pixels(shape, stem, last):
     network, x = PictureCNN(shape, 5), torch.randn(6, *shape, generator=torch.Generator().manual_seed(0))
-    assert [convolution.out_channels for convolution in network.convolutions] == widths
-    levels = [x]
-    for convolution, norm in zip(network.convolutions, network.norms, strict=True):
-        h = F.group_norm(F.conv2d(levels[-1], convolution.weight, padding=1), 4, norm.weight, norm.bias)
-        levels.append(F.relu(F.max_pool2d(h, 2)))
-    assert levels[-1].shape[2:] == last
+
+    def convolved(layer, x, pool=1):
+        h = F.conv2d(x, layer.weights.weight, stride=layer.weights.stride, padding=1)
+        return F.relu(F.group_norm(F.max_pool2d(h, pool), 4, layer.norm.weight, layer.norm.bias))
+
+    assert [layer.weights.kernel_size[0] for layer in network.stem] == stem
+    levels = []
+    h = x
+    for layer in network.stem:
+        assert layer.weights.stride == ((2, 2) if layer.weights.kernel_size[0] == 4 else (1, 1))
+        h = convolved(layer, h)
+    for pooled, added in network.blocks:
+        h = convolved(pooled, h, pool=2)
+        h = h + convolved(added, h)
+        levels.append(h)
+    assert levels[1].shape[2:] == last
     logits, features = network(x)
-    flat = levels[-1].flatten(1)
-    parts = [F.adaptive_avg_pool2d(levels[-2], 2).flatten(1), levels[-1].mean((2, 3)), flat]
+    flat = levels[1].flatten(1)
+    early, late = F.adaptive_avg_pool2d(levels[0], 2).flatten(1), levels[1].mean((2, 3))
     torch.testing.assert_close(logits, network.classifier(flat))
-    torch.testing.assert_close(features, torch.cat([F.normalize(part) for part in parts], 1))
+    torch.testing.assert_close(features, torch.cat([3**0.5 * F.normalize(early), F.normalize(late)], 1))
     assert (features > 0).any()
 
 

@@ -30,6 +30,7 @@ def fitted():
         ({"batch_size": 0}, "batch_size=0; it must be a whole number of at least 1"),
         ({"learning_rate": 0}, "learning_rate=0; it must be a number above 0"),
         ({"learning_rate": np.nan}, "learning_rate=nan; it must be"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1; it must be a number of at least 0"),
         ({"learning_rate": np.inf}, "learning_rate=inf; it must be"),
         ({"label_smoothing": 1}, "label_smoothing=1; it must be a number from 0 to below 1"),
         ({"label_smoothing": -0.1}, r"label_smoothing=-0\.1; it must be"),

@@ -18,15 +18,20 @@ from oddkind import scores as functions
 
 N, LABELS, VIEWS, D = 23, 3, 4, 5
 USES_ROTATIONS = {"rotation-distance", "expected-rotation-distance"}
-USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "likelihood", *USES_ROTATIONS}
+USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "likelihood", "hellinger-neighbours", *USES_ROTATIONS}
 USES_REFERENCE = {
     "likelihood",
     "cosine-neighbours",
     "euclidean-neighbours",
     "joint-neighbours",
+    "view-neighbours",
+    "input-neighbours",
+    "hellinger-neighbours",
     "mahalanobis",
     "relative-mahalanobis",
+    "vim",
 }
+JOINS_VIEWS = {"likelihood", "joint-neighbours", "input-neighbours", "view-neighbours", "hellinger-neighbours"}
 COMBINED = {"combined"}
 SINGLE = [name for name in SCORES if name not in COMBINED]
 
@@ -109,54 +114,6 @@ def test_expected_rotation_distance_of_a_sure_network_is_the_rotation_distance(d
     assert_allclose(functions.expected_rotation_distance(z, 1e-4), functions.rotation_distance(z), atol=1e-3)
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-@pytest.mark.parametrize("k", [1, 3, 40])
-def test_neighbour_distance_is_the_kth_smallest_of_cdist(draw, metric, k):
-    features, reference = draw.normal(size=(N, D)), draw.normal(size=(40, D))
-    expected = np.sort(cdist(features, reference, metric), axis=1)[:, k - 1]
-    assert_allclose(functions.neighbour_distance(features, reference, k=k, metric=metric), expected, atol=1e-6)
-
-
-def test_a_zero_vector_is_at_cosine_distance_1_from_all_but_another(draw):
-    zero, some = np.zeros((1, D)), draw.normal(size=(6, D))
-    assert_allclose(functions.neighbour_distance(zero, some), 1, atol=1e-6)
-    assert_allclose(functions.neighbour_distance(some, zero), 1, atol=1e-6)
-    assert_allclose(functions.neighbour_distance(zero, np.vstack([some, zero])), 0, atol=1e-6)
-
-
-def test_cosine_distance_sees_direction_alone(draw):
-    reference = draw.normal(size=(1, D))
-    features = reference * np.array([[1e-3], [2.0], [-5.0]])
-    assert_allclose(functions.neighbour_distance(features, reference), [0, 0, 2], atol=1e-6)
-
-
-def test_mahalanobis_of_one_class_is_scikit_learns(draw):
-    reference, features = draw.normal(size=(60, D)) @ draw.normal(size=(D, D)), draw.normal(size=(N, D)) * 3
-    expected = EmpiricalCovariance().fit(reference).mahalanobis(features)
-    assert_allclose(functions.mahalanobis(features, reference, np.zeros(60)), expected)
-
-
-def test_mahalanobis_is_the_nearest_class_mean_under_the_shared_covariance(draw):
-    classes = np.repeat(["a", "b", "c"], 30)
-    means = {kind: draw.normal(size=D) * 5 for kind in "abc"}
-    reference = draw.normal(size=(90, D)) + np.array([means[kind] for kind in classes])
-    features = draw.normal(size=(N, D)) * 5
-    centres = np.array([reference[classes == kind].mean(0) for kind in "abc"])
-    within = np.cov((reference - np.repeat(centres, 30, axis=0)).T, ddof=0)
-    expected = cdist(features, centres, "mahalanobis", VI=np.linalg.inv(within)).min(1) ** 2
-    assert_allclose(functions.mahalanobis(features, reference, classes), expected)
-
-
-def test_mahalanobis_ignores_features_that_never_vary(draw):
-    reference, features = draw.normal(size=(60, D)), draw.normal(size=(N, D))
-    with_constant = [
-        np.hstack([part, np.full((len(part), 1), value)]) for part, value in ((features, 9), (reference, 2))
-    ]
-    assert_allclose(
-        functions.mahalanobis(*with_constant, np.zeros(60)), functions.mahalanobis(features, reference, np.zeros(60))
-    )
-
-
 # --- Laws ------------------------------------------------------------------------------------------------
 
 
@@ -207,31 +164,6 @@ def test_energy_tends_to_max_logit_as_temperature_falls(z, temperature):
     gap = functions.max_logit(z) - functions.energy(z, temperature)
     assert (gap >= -1e-9).all()
     assert (gap <= temperature * math.log(z.shape[1]) + 1e-9).all()
-
-
-@given(st.floats(0.1, 10), st.integers(1, 20))
-def test_neighbour_distance_grows_with_k_and_euclidean_with_scale(scale, k):
-    draw = np.random.default_rng(k)
-    features, reference = draw.normal(size=(N, D)), draw.normal(size=(21, D))
-    for metric in ("cosine", "euclidean"):
-        near, far = (functions.neighbour_distance(features, reference, k=i, metric=metric) for i in (k, k + 1))
-        assert (far >= near).all()
-    scaled = functions.neighbour_distance(scale * features, scale * reference, k=k, metric="euclidean")
-    assert_allclose(
-        scaled, scale * functions.neighbour_distance(features, reference, k=k, metric="euclidean"), rtol=1e-5
-    )
-
-
-@given(st.integers(0, 99))
-def test_mahalanobis_does_not_depend_on_the_features_units(seed):
-    draw = np.random.default_rng(seed)
-    features, reference, classes = draw.normal(size=(N, D)), draw.normal(size=(60, D)), np.arange(60) % 3
-    mix = draw.normal(size=(D, D)) + 4 * np.eye(D)
-    assert_allclose(
-        functions.mahalanobis(features @ mix, reference @ mix, classes),
-        functions.mahalanobis(features, reference, classes),
-        rtol=1e-6,
-    )
 
 
 # --- One suite for every entry of the table ---------------------------------------------------------------
@@ -306,7 +238,7 @@ def test_what_the_network_cannot_place_scores_higher(draw, name, known):
     assert low < high
 
 
-@pytest.mark.parametrize("name", sorted({*SINGLE} - USES_ROTATIONS - {"likelihood", "joint-neighbours"}))
+@pytest.mark.parametrize("name", sorted({*SINGLE} - USES_ROTATIONS - JOINS_VIEWS))
 def test_the_views_of_a_sample_are_averaged(draw, name):
     outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
 
@@ -348,6 +280,28 @@ def test_neighbours_compare_with_the_same_view_and_the_known_label(draw, metric,
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_view_input_and_hellinger_neighbours_compare_whole_samples_within_the_known_label(draw, temperature):
+    outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+    for name, of in (
+        ("view-neighbours", lambda o: o.features),
+        ("input-neighbours", lambda o: o.inputs[:, None]),
+        ("hellinger-neighbours", lambda o: np.sqrt(reference_softmax(o.logits / temperature, axis=-1))),
+    ):
+        apart = np.mean(
+            [
+                cdist(*pair, "cosine")
+                for pair in zip(*(of(o).swapaxes(0, 1) for o in (outputs, reference)), strict=True)
+            ],
+            0,
+        )
+        same = outputs.targets[:, :1] == reference.targets[:, 0]
+        score = SCORES[name].compute
+        for known, distance in ((None, apart), (outputs.targets, np.where(same, apart, np.inf))):
+            expected = np.sort(distance, axis=1)[:, :5].mean(1)
+            assert_allclose(score(replace(outputs, targets=known), reference, temperature), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_target_nll_sums_over_the_labels_when_only_the_transform_is_known(draw, temperature):
     outputs = outputs_of(draw, N, known=False)
     p = reference_softmax(outputs.logits / temperature, axis=-1)
@@ -384,12 +338,14 @@ def test_outputs_select_rows_of_every_field(draw):
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_likelihood_is_that_of_one_label_in_all_views_beside_its_normal_samples(draw, temperature):
     outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+    own = reference.targets[:, 0] // VIEWS
+
+    def p(of, view):
+        return reference_softmax(of.logits[:, view] / temperature, axis=-1)
 
     def nll(of, label):
-        classes = np.tile(label * VIEWS + np.arange(VIEWS), (len(of), 1))
-        return functions.target_nll(of.logits, classes, temperature).mean(1)
+        return np.mean([-np.log(p(of, v) @ p(reference, v)[own == label].mean(0)) for v in range(VIEWS)], 0)
 
-    own = reference.targets[:, 0] // VIEWS
     expected = np.stack(
         [stats.zmap(nll(outputs, label), nll(reference, label)[own == label]) for label in range(LABELS)], 1
     )
@@ -405,9 +361,24 @@ def test_a_label_that_is_hard_for_normal_samples_too_is_held_to_less(draw):
     logits = np.where(np.arange(2) == label[:, None], sure[:, None], 0)[:, None]
     reference = Outputs(logits + 0.01 * draw.normal(size=logits.shape), logits, label[:, None])
     torn, odd = np.array([[[0.0, 0.0]]]), np.array([[[7.0, 0.0]]])
-    assert functions.label_nll(torn)[0].min() > functions.label_nll(odd)[0].min()
+    p = functions.softmax(logits)
+    usual = np.stack([p[label == 0].mean(0), p[label == 1].mean(0)])
+    assert functions.label_nll(torn, usual)[0].min() > functions.label_nll(odd, usual)[0].min()
     low, high = (SCORES["likelihood"].compute(Outputs(z, z), reference, 1.0)[0] for z in (torn, odd))
     assert low < high
+
+
+def test_classes_that_normal_samples_are_taken_for_are_as_good_as_the_true_one(draw):
+    sure = 9.0 * np.eye(4)[None]  # every view is taken for what it is
+    upside_down = sure[:, [2, 3, 0, 1]]
+    usual = (functions.softmax(sure) + functions.softmax(upside_down)) / 2
+    sideways = sure[:, [1, 2, 3, 0]]
+    nll = [functions.label_nll(logits, usual)[0, 0] for logits in (sure, upside_down, sideways)]
+    assert nll[0] == pytest.approx(nll[1])
+    assert nll[2] > nll[0] + 3
+    logits = draw.normal(size=(N, 4, 4)) * 2
+    expected = functions.target_nll(logits, np.tile(np.arange(4), (N, 1))).mean(1)
+    assert_allclose(functions.label_nll(logits, np.eye(4)[None])[:, 0], expected)
 
 
 def within(x, classes):
@@ -459,15 +430,6 @@ def test_relative_mahalanobis_is_that_to_the_class_less_that_to_all(draw):
     assert_allclose(score(outputs(features), replace(normal, targets=np.zeros((90, 1), int)), 1.0), 0, atol=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_whitened_classes_have_no_direction_of_their_own(seed):
-    draw = np.random.default_rng(seed)
-    classes = draw.integers(3, size=200)
-    reference = draw.normal(size=(200, D)) @ draw.normal(size=(D, D)) + draw.normal(size=(3, D))[classes]
-    white = reference @ functions.whitening(reference, classes, EmpiricalCovariance(assume_centered=True))
-    assert_allclose(np.cov(within(white, classes).T, ddof=0), np.eye(D), atol=1e-8)
-
-
 @pytest.mark.parametrize("name", sorted(COMBINED))
 def test_a_combination_has_its_parts_for_columns(draw, name):
     members, references = ([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
@@ -477,18 +439,19 @@ def test_a_combination_has_its_parts_for_columns(draw, name):
     assert_array_equal(SCORES["msp"].columns(members, None, 2.0)[:, 0], SCORES["msp"](members, None, 2.0))
 
 
+def test_what_reads_the_softmax_counts_as_far_as_the_task_was_learnt():
+    weights = {part: SCORES["combined"].weights(0.5)[column] for column, part in enumerate(SCORES["combined"].parts)}
+    assert weights == {
+        "view-neighbours": 1,
+        "hellinger-neighbours": 1 / 16,
+        "likelihood": 1 / 16,
+        "input-neighbours": 0.5,
+    }
+    assert SCORES["combined"].weights(0).tolist() == [1, 0, 0, 1]
+    assert SCORES["msp"].weights(0).tolist() == [1]
+
+
 # --- Refusals --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("k", [0, -1, 7])
-def test_neighbour_distance_refuses_more_neighbours_than_there_are(k):
-    with pytest.raises(InputError, match=rf"k={k}; 6 normal samples allow 1 to 6"):
-        functions.neighbour_distance(np.ones((2, 3)), np.ones((6, 3)), k=k)
-
-
-def test_neighbour_distance_refuses_an_unknown_metric():
-    with pytest.raises(InputError, match="metric='manhattan'; known are 'cosine' and 'euclidean'"):
-        functions.neighbour_distance(np.ones((2, 3)), np.ones((6, 3)), metric="manhattan")
 
 
 def test_target_nll_refuses_samples_without_labels(draw):
@@ -511,11 +474,12 @@ def test_scores_that_compare_refuse_a_label_without_normal_samples(draw, name):
         SCORES[name].compute(outputs, without_label_0, 1.0)
 
 
-def test_joint_neighbours_refuse_outputs_without_inputs(draw):
+@pytest.mark.parametrize("name", ["joint-neighbours", "input-neighbours"])
+def test_scores_of_inputs_refuse_outputs_without(draw, name):
     full, bare = outputs_of(draw, 3), replace(outputs_of(draw, 3), inputs=None)
     for outputs, reference in ((bare, full), (full, bare)):
         with pytest.raises(InputError, match="with inputs"):
-            SCORES["joint-neighbours"].compute(outputs, reference, 1.0)
+            SCORES[name].compute(replace(outputs, targets=None), reference, 1.0)
 
 
 @pytest.mark.parametrize("name", sorted(COMBINED))

@@ -21,7 +21,7 @@ SINGLE = [name for name, score in SCORES.items() if not score.parts]
 SETTINGS = {
     "seeds": [{"random_state": seed} for seed in range(3)],
     "transforms": [{"task": "labels+{}", "random_state": seed} for seed in range(2)],
-    "training": [{"label_smoothing": 0.3}, {"learning_rate": 1e-2}, {}],
+    "training": [{"label_smoothing": 0.3}, {"learning_rate": 1e-2, "weight_decay": 0.1}, {}],
     "scoring": [{"score": "msp", "temperature": "fit"}, {"score": "energy"}, {"false_alarm_rate": 0.5}],
     "forms": [
         {"epochs": 1},
@@ -41,7 +41,7 @@ def assert_same(found, expected, inputs):
     assert_allclose(found.temperature_, expected.temperature_, rtol=1e-3)
     assert_allclose(found.offset_, expected.offset_, rtol=1e-3, atol=1e-4)
     assert_allclose(found.labelled_offset_, expected.labelled_offset_, rtol=1e-3, atol=1e-4)
-    assert_allclose(found.outputs(inputs).logits, expected.outputs(inputs).logits, rtol=1e-3, atol=1e-4)
+    assert_allclose(found.outputs(inputs).logits, expected.outputs(inputs).logits, rtol=1e-3, atol=2e-3)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_nothing_to_fit_is_no_error():
     assert fit_fleet({}, quick()) == {}
 
 
-@pytest.mark.parametrize("memory", [1, 6e5, 1e9])
+@pytest.mark.parametrize("memory", [1, 4e5, 1e9])
 def test_stacks_are_as_large_as_memory_allows_and_the_results_are_the_same(monkeypatch, trained, memory):
     inputs, labels = pictures()
     like = {"task": "labels", "network": "lecture", "batch_size": 32}
@@ -119,7 +119,7 @@ def test_stacks_are_as_large_as_memory_allows_and_the_results_are_the_same(monke
     trained.clear()
     fit_together(found, inputs, labels)
     assert sum(trained) == 5
-    assert {1: max(trained) == 1, 6e5: 1 < max(trained) < 5, 1e9: trained == [5]}[memory]
+    assert {1: max(trained) == 1, 4e5: 1 < max(trained) < 5, 1e9: trained == [5]}[memory]
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other, inputs)
 
@@ -316,7 +316,8 @@ def test_an_ensemble_scores_with_every_score(score):
             SCORES[score].columns(detector.member_outputs(x, y), references, 2.0)
             for x, y in ((inputs, known), (inputs[held_out], claimed))
         )
-        assert_allclose(detector.anomaly_score(inputs, known), combined(samples, normal), rtol=1e-5, atol=1e-6)
+        expected = combined(samples, normal, SCORES[score].weights(detector.information_))
+        assert_allclose(detector.anomaly_score(inputs, known), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_an_ensembles_threshold_and_temperature_are_those_of_its_pooled_outputs():

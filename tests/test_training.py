@@ -35,7 +35,7 @@ def job(network="mlp", *, transform=None, seed=0, data=0, n=N, **more):
         inputs = torch.randn(n, *shape, generator=draw)
     labels = torch.randint(3, (n, 1), generator=draw).numpy()
     targets = labels * transform.count + np.arange(transform.count)
-    defaults = {"rows": np.arange(n), "label_smoothing": 0.1, "learning_rate": 1e-2, "seed": seed}
+    defaults = {"rows": np.arange(n), "label_smoothing": 0.1, "learning_rate": 1e-2, "weight_decay": 0.1, "seed": seed}
     return Job(
         build(network, shape, 3 * transform.count, seed=seed), inputs, transform, targets, **{**defaults, **more}
     )
@@ -51,7 +51,7 @@ def run(*jobs, epochs=2, batch_size=16, **more):
 def plain_loop(one, *, epochs, batch_size, schedule="constant"):
     """The same training as anyone would write it: network, losses."""
     network = copy.deepcopy(one.network).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=one.learning_rate)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=one.learning_rate, weight_decay=one.weight_decay)
     criterion = nn.CrossEntropyLoss(label_smoothing=one.label_smoothing)
     losses, done = [], 0
     for epoch in range(epochs):
@@ -335,7 +335,7 @@ def test_frozen_parameters_stay(network):
 
 
 def test_a_parameter_that_is_never_used_does_no_harm():
-    one = job(Own)
+    one = job(Own, weight_decay=0.0)
     one.network.unused = nn.Linear(2, 2)
     (found,), _ = run(one)
     assert torch.equal(found.unused.weight, one.network.unused.weight)
@@ -343,12 +343,15 @@ def test_a_parameter_that_is_never_used_does_no_harm():
 
 
 @pytest.mark.parametrize("rates", [[1e-3], [1e-2, 1e-3, 0.5]])
-def test_adam_is_torchs(rates):
+@pytest.mark.parametrize("decays", [(0.0, 0.0, 0.0), (0.0, 0.5, 3.0)])
+def test_adamw_is_torchs(rates, decays):
+    decays = decays[: len(rates)]
     draw = torch.Generator().manual_seed(0)
     start = torch.randn(len(rates), 10, generator=draw)
-    found = Adam(start.clone(), torch.tensor(rates).view(-1, 1))
+    found = Adam(start.clone(), torch.tensor(rates).view(-1, 1), torch.tensor(decays).view(-1, 1))
     own = [nn.Parameter(row.clone()) for row in start]
-    optimizer = torch.optim.Adam([{"params": [p], "lr": rate} for p, rate in zip(own, rates, strict=True)])
+    groups = [{"params": [p], "lr": r, "weight_decay": d} for p, r, d in zip(own, rates, decays, strict=True)]
+    optimizer = torch.optim.AdamW(groups)
     for step in range(20):
         gradient = torch.randn(len(rates), 10, generator=draw) * 10.0 ** (step % 5 - 3)
         found.step([gradient[:, :4].reshape(-1, 2, 2), gradient[:, 4:]])

@@ -71,6 +71,7 @@ class Parameters(_Strict):
     epochs: Count | Literal["auto"]
     batch_size: Count
     learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     schedule: Annotated[str, AfterValidator(partial(_known, tuple(SCHEDULES)))]
     shift: Annotated[int, Field(ge=0)] | Literal["auto"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
@@ -103,12 +104,13 @@ class Manifest(_Strict):
     offset: float
     labelled_offset: float
     accuracy: float
+    information: Annotated[float, Field(ge=0, le=1)]
     train_seconds: float
     source: dict[str, JsonValue] | None
 
 
 # Fields of the manifest that are attributes of the detector, but for their underscore.
-_NUMBERS = ("epochs", "temperature", "offset", "labelled_offset", "accuracy", "train_seconds")
+_NUMBERS = ("epochs", "temperature", "offset", "labelled_offset", "accuracy", "information", "train_seconds")
 
 
 class _Numbered(BaseModel):

@@ -39,6 +39,22 @@ def fit_temperature(logits: Array, targets: Array, *, bounds: tuple[float, float
     return float(np.exp(-minimize_scalar(mean_nll, bounds=(low, high), method="bounded").x))
 
 
+def information(logits: Array, targets: Array) -> float:
+    """How much of the classes' entropy the network explains on held-out samples, in [0, 1]: 1 − NLL / log C.
+
+    logits [N, C], targets [N]; NLL at the temperature of `fit_temperature`. 0: no better than chance, 1: always sure
+    and right. McFadden's R², "Conditional logit analysis of qualitative choice behavior", 1974, beside equal classes.
+
+    Raises
+    ------
+    InputError
+        Where there are no samples.
+    """
+    log_p = log_softmax(np.asarray(logits, float) / fit_temperature(logits, targets), axis=1)
+    nll = -log_p[np.arange(len(targets)), targets].mean()
+    return float(np.clip(1 - nll / np.log(log_p.shape[1]), 0, 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Reliability:
     """Confidence against accuracy in equal-width bins; empty bins hold NaN.
@@ -112,17 +128,19 @@ def surprise(scores: Array, normal: Array) -> Array:
     return np.where(scores > start, tail, np.interp(scores, known, usual))
 
 
-def combined(scores: Array, normal: Array) -> Array:
+def combined(scores: Array, normal: Array, weights: Array) -> Array:
     """Make one score [N] of P scores [N, P], each by its surprise among normal ones [n, P]; one stays as it is.
 
-    Fisher's method: Σ_p −log p_p ("Statistical methods for research workers", 1925).
+    Σ_p w_p (−log p_p), weights [P]: Fisher's method ("Statistical methods for research workers", 1925), weighted as
+    by Good, "On the weighted combination of significance tests", 1955.
     """
     if scores.shape[1] == 1:
         return scores[:, 0]
-    return np.sum([surprise(own, among) for own, among in zip(scores.T, normal.T, strict=True)], axis=0)
+    surprises = [surprise(own, among) for own, among in zip(scores.T, normal.T, strict=True)]
+    return np.sum(np.asarray(weights)[:, None] * surprises, axis=0)
 
 
-def combined_among_others(normal: Array) -> Array:
+def combined_among_others(normal: Array, weights: Array) -> Array:
     """`combined` of each normal sample [n, P] among the others, as a new one would be among all of them; [n].
 
     Of more than 200, each is compared with those outside its 200th part.
@@ -130,7 +148,7 @@ def combined_among_others(normal: Array) -> Array:
     if normal.shape[1] == 1:
         return normal[:, 0]
     parts = np.array_split(np.arange(len(normal)), min(len(normal), 200))
-    return np.concatenate([combined(normal[part], np.delete(normal, part, 0)) for part in parts])
+    return np.concatenate([combined(normal[part], np.delete(normal, part, 0), weights) for part in parts])
 
 
 def p_values(scores: Array, normal: Array) -> Array:

@@ -19,7 +19,14 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from torch import nn
 
 from oddkind.bundle import pack, read, unpack, write
-from oddkind.calibration import combined, combined_among_others, conformal_rank, conformal_threshold, fit_temperature
+from oddkind.calibration import (
+    combined,
+    combined_among_others,
+    conformal_rank,
+    conformal_threshold,
+    fit_temperature,
+    information,
+)
 from oddkind.errors import InputError
 from oddkind.networks import Builder, build
 from oddkind.samples import Samples, holdout
@@ -55,7 +62,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         How many networks to train, at once and each from its own seed, and to score with together.
     epochs : int or "auto"
         Passes over the samples; "auto": as many as make 900 steps, but at least 3 and at most 100.
-    batch_size, learning_rate : training with Adam; a batch is this many samples in all their views.
+    batch_size, learning_rate, weight_decay : training with AdamW; a batch is this many samples in all their views.
     schedule : str
         How the learning rate moves: "one-cycle" (warms up, then falls to 0) or "constant".
     shift : int or "auto"
@@ -89,6 +96,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         are passed along.
     accuracy_ : float
         Part of the held-out views classified right.
+    information_ : float
+        How much of the classes' entropy the networks explain on the held-out part: 0 for chance, 1 for certainty.
     losses_ : array [epochs, members]
         Mean training loss.
     epochs_ : int
@@ -122,6 +131,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: int | Literal["auto"] = "auto",
         batch_size: int = 64,
         learning_rate: float = 2e-3,
+        weight_decay: float = 0.0,
         schedule: str = "one-cycle",
         shift: int | Literal["auto"] = "auto",
         label_smoothing: float = 0.1,
@@ -139,6 +149,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
         self.schedule = schedule
         self.shift = shift
         self.label_smoothing = label_smoothing
@@ -307,6 +318,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 for_order,
                 float(self.label_smoothing),
                 float(self.learning_rate),
+                float(self.weight_decay),
                 shift,
             )
             for network, (_, for_order) in zip(self.networks_, seeds, strict=True)
@@ -323,7 +335,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self._score.columns(members, self._reference, self.temperature_)
 
     def _scored(self, members: list[Outputs], known: bool) -> Array:
-        return combined(self._columns(members), self._normal[known])
+        return combined(self._columns(members), self._normal[known], self._score.weights(self.information_))
 
     def _enough_epochs(self) -> int:
         steps = -(-len(self.training_rows_) // self.batch_size)
@@ -343,6 +355,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         assert held_out.targets is not None  # noqa: S101 - as in _plan
         logits, targets = held_out.logits.reshape(-1, self.task_.n_classes), held_out.targets.ravel()
         self.accuracy_ = float((logits.argmax(1) == targets).mean())
+        self.information_ = information(logits, targets)
         self.temperature_ = float(self.temperature) if self.temperature != "fit" else fit_temperature(logits, targets)
         self._reference = part(self.training_rows_) if self._score.needs_reference else None
         labels = None if plan.labels is None else plan.labels[self.validation_rows_]
@@ -352,7 +365,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         for known in self._score.knowing(self.task_.transform.count):
             claimed = self.task_.targets(labels if known else None, len(held_out))
             self._normal[known] = self._columns([replace(member, targets=claimed) for member in members])
-            scores = combined_among_others(self._normal[known])
+            scores = combined_among_others(self._normal[known], self._score.weights(self.information_))
             offsets[known] = -conformal_threshold(scores, self.false_alarm_rate)
         self.labelled_offset_ = offsets[True]
         self.offset_ = offsets.get(False, offsets[True])
@@ -478,6 +491,7 @@ def _check_parameters(detector: Detector) -> None:
         raise InputError(f"schedule={detector.schedule!r}; known are {', '.join(map(repr, SCHEDULES))}")
     number("batch_size", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
     number("learning_rate", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0")
+    number("weight_decay", numbers.Real, lambda v: 0 <= v < np.inf, "a number of at least 0")
     number("label_smoothing", numbers.Real, lambda v: 0 <= v < 1, "a number from 0 to below 1")
     number("validation_fraction", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1")
     number("false_alarm_rate", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1")

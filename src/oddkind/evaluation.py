@@ -222,10 +222,15 @@ def evaluate(
                 values = _held_out(calm, temperature)
                 unknown = replace(calm, targets=detector.task_.targets(None, len(calm)))
                 usual = score.columns([unknown], references, temperature) if score.parts else np.empty((0, 1))
-                values["auc"] = auc(test.anomalous, combined(score.columns([outputs], references, temperature), usual))
+                weights = score.weights(detector.information_)
+                scored = [
+                    combined(score.columns([of], references, temperature), usual, weights)
+                    for of in (outputs, mixed)
+                    if of is not None
+                ]
+                values["auc"] = auc(test.anomalous, scored[0])
                 if mixed is not None:
-                    odd = np.arange(len(mixed)) >= len(held_out)
-                    values["flagged_auc"] = auc(odd, combined(score.columns([mixed], references, temperature), usual))
+                    values["flagged_auc"] = auc(np.arange(len(mixed)) >= len(held_out), scored[1])
                 found[setting].append(values)
                 on_progress(sum(map(len, found.values())) / (len(settings) * len(detectors)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Callable
 
@@ -45,12 +44,13 @@ class LectureCNN(nn.Module):
 
 
 class PictureCNN(nn.Module):
-    """Blocks of a 3×3 convolution, group norm, 2×2 max-pooling and ReLU, then one linear layer, for pictures.
+    """Convolutions of stride 2 down to 12 to 23 rows, two residual blocks, then one linear layer, for pictures.
 
-    [B, C, H, W] → logits [B, n_classes], features [B, D]: the averages of the block before the last in 2 × 2
-    quarters, the last block's averages and the last block itself, each scaled to length 1, since what a network
-    never learnt to tell may show before its end.
-    Group norm (Wu & He, ECCV 2018) keeps no running state, so the network stacks.
+    A stem of 4×4 convolutions of stride 2 (one of 3×3 and stride 1 where fewer than 24 rows come in). A block is a 3×3
+    convolution with 2×2 max-pooling, then another added to it (He et al., "Deep residual learning", CVPR 2016). Group
+    norm (Wu & He, ECCV 2018) and ReLU follow each convolution; it keeps no running state, so the network stacks.
+    [B, C, H, W] → logits [B, n_classes], features [B, 192]: the first block's averages in 2 × 2 quarters and the last
+    block's averages, scaled to lengths √3 and 1, since what a network never learnt to tell shows before its end.
     """
 
     def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
@@ -58,27 +58,48 @@ class PictureCNN(nn.Module):
         if len(input_shape) != 3 or min(input_shape[1:]) < 8:
             raise InputError(f"network 'picture' reads pictures [N, C, H, W] of at least 8 × 8; got {input_shape}")
         channels, height, width = input_shape
-        n_blocks = max(2, int(math.log2(min(height, width) / 3)))
-        widths = [16 * 2 ** min(block, 2) for block in range(n_blocks)]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(narrow, wide, kernel_size=3, padding=1, bias=False)
-            for narrow, wide in itertools.pairwise([channels, *widths])
+        halvings = max(0, int(math.log2(min(height, width) / 12)))
+        self.stem = nn.ModuleList(
+            Convolution(channels if number == 0 else 16, 16, kernel_size=4, stride=2) for number in range(halvings)
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(4, width) for width in widths)
-        channels = widths[-1]
-        self.classifier = nn.Linear(channels * (height >> n_blocks) * (width >> n_blocks), n_classes)
+        if not halvings:
+            self.stem.append(Convolution(channels, 16))
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([Convolution(narrow, wide), Convolution(wide, wide)]) for narrow, wide in [(16, 32), (32, 64)]
+        )
+        self.classifier = nn.Linear(64 * (height >> halvings + 2) * (width >> halvings + 2), n_classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and features."""
-        before = x
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            before, x = x, convolution(x)
-            if convolution is self.convolutions[0] and x.device.type == "cpu":  # channels last: twice as fast there
-                x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-            x = functional.max_pool2d(norm(x), 2).relu()
-        last = x.flatten(1)
-        parts = functional.adaptive_avg_pool2d(before, 2).flatten(1), x.mean((-2, -1)), last
-        return self.classifier(last), torch.cat([functional.normalize(part) for part in parts], 1)
+        for convolution in self.stem:
+            x = convolution(x)
+        maps = []
+        for block in self.blocks:
+            pooled, added = block.children()
+            x = pooled(x, pool=2)
+            x = x + added(x)
+            maps.append(x)
+        early, late = functional.adaptive_avg_pool2d(maps[0], 2).flatten(1), x.mean((-2, -1))
+        features = torch.cat([3**0.5 * functional.normalize(early), functional.normalize(late)], 1)
+        return self.classifier(x.flatten(1)), features
+
+
+class Convolution(nn.Module):
+    """A convolution that keeps the size or halves it, max-pooling if asked for, group norm and ReLU."""
+
+    def __init__(self, channels: int, width: int, kernel_size: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.weights = nn.Conv2d(channels, width, kernel_size, stride, padding=1, bias=False)
+        self.norm = nn.GroupNorm(4, width)
+
+    def forward(self, x: Tensor, pool: int = 1) -> Tensor:
+        """[B, C, H, W] → [B, width, H', W']."""
+        x = self.weights(x)
+        if x.device.type == "cpu" and not x.is_contiguous(memory_format=torch.channels_last):  # twice as fast there
+            x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        if pool > 1:  # before the norm: a quarter of its work
+            x = functional.max_pool2d(x, pool)
+        return self.norm(x).relu()
 
 
 class MLP(nn.Module):

@@ -6,17 +6,16 @@ reads an `Outputs` record: it is scored view by view, and the views of a sample 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import faiss
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, logsumexp
-from sklearn.covariance import EmpiricalCovariance, LedoitWolf
+from sklearn.covariance import LedoitWolf
 
+from oddkind.distances import mahalanobis, neighbour_distance, view_distance, vim, whitening
 from oddkind.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -126,14 +125,14 @@ def target_nll(logits: Array, targets: Array, temperature: float = 1.0) -> Array
     return -np.take_along_axis(log_p, np.asarray(targets)[..., None], axis=-1)[..., 0]
 
 
-def label_nll(logits: Array, temperature: float = 1.0) -> Array:
-    """Negative log-likelihood of the views under each label, in nats; [N, V, C] → [N, L].
+def label_nll(logits: Array, usual: Array, temperature: float = 1.0) -> Array:
+    """Negative log-likelihood of the views under each label, in nats; logits [N, V, C], usual [L, V, C] → [N, L].
 
-    mean_v −log softmax(z_v / T)_{l·V+v}: every view of a sample has its known transform, and all have one label.
+    mean_v −log Σ_c q_lvc softmax(z_v / T)_c, where q_lv are the probabilities that normal samples of label l usually
+    get in view v: all views have one label, and classes that normal samples are taken for are as good as the true one
+    (a zero may as well stand on its head). Where q is sure of class l·V + v it is that class's likelihood.
     """
-    n, views, classes = logits.shape
-    log_p = log_softmax(np.asarray(logits, float) / temperature, axis=-1).reshape(n, views, classes // views, views)
-    return -np.einsum("nvlv->nl", log_p) / views
+    return -np.log(np.einsum("nvc,lvc->nlv", softmax(np.asarray(logits, float), temperature), usual)).mean(2)
 
 
 def circular_distance(v_views: int) -> Array:
@@ -162,65 +161,6 @@ def expected_rotation_distance(logits: Array, temperature: float = 1.0) -> Array
     return (softmax(np.asarray(logits, float), temperature) * circular_distance(views).T).sum(-1)
 
 
-def neighbour_distance(features: Array, reference: Array, *, k: int = 1, metric: str = "cosine") -> Array:
-    """Distance to the k-th nearest normal sample; features [N, D], reference [R, D] → [N].
-
-    "euclidean" is ‖a − b‖; "cosine" is 1 − a·b / (‖a‖ ‖b‖), in [0, 2]. A zero vector is at cosine distance
-    1 from everything but another zero vector. Ramaswamy et al., SIGMOD 2000; on learned features: Sun et al.,
-    "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
-
-    Raises
-    ------
-    InputError
-        Where k is not in 1…R or the metric is unknown.
-    """
-    if metric not in ("cosine", "euclidean"):
-        raise InputError(f"metric={metric!r}; known are 'cosine' and 'euclidean'")
-    if not 1 <= k <= len(reference):
-        raise InputError(f"k={k}; {len(reference)} normal samples allow 1 to {len(reference)}")
-    if metric == "cosine":
-        # On the unit sphere the two metrics agree: ‖a − b‖² = 2 (1 − a·b).
-        features, reference = _unit(features), _unit(reference)
-    # faiss finds the neighbour by ‖a‖² + ‖b‖² − 2a·b in single precision; its distance is then measured as it is.
-    middle = reference.mean(0)
-    index = faiss.IndexFlatL2(reference.shape[1])
-    index.add((reference - middle).astype(np.float32))
-    nearest = index.search((features - middle).astype(np.float32), k)[1][:, -1]
-    distance = np.linalg.norm(np.subtract(features, reference[nearest], dtype=float), axis=1)
-    return distance**2 / 2 if metric == "cosine" else distance
-
-
-def _unit(features: Array) -> Array:
-    """Rows scaled to length 1, with one coordinate more that is 1 for a zero row, so that it too has length 1."""
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.hstack([features / np.where(length > 0, length, 1), length == 0])
-
-
-def mahalanobis(features: Array, reference: Array, classes: Array) -> Array:
-    """Squared Mahalanobis distance to the nearest class mean; features [N, D], reference [R, D], classes [R] → [N].
-
-    min_c (f − μ_c)ᵀ Σ⁺ (f − μ_c) with one covariance Σ shared by the classes (pseudo-inverse: features that
-    never vary carry no distance). Lee et al., "A simple unified framework for detecting out-of-distribution
-    samples and adversarial attacks", NeurIPS 2018.
-    """
-    whiten = whitening(reference, classes, EmpiricalCovariance(assume_centered=True))
-    means = np.stack([np.mean(reference[classes == c], 0, dtype=float) for c in np.unique(classes)])
-    return cdist(features @ whiten, means @ whiten, "sqeuclidean").min(1)
-
-
-def whitening(reference: Array, classes: Array, covariance: EmpiricalCovariance) -> Array:
-    """Matrix W [D, D] whose distance ‖(a − b) W‖ is Mahalanobis, under the covariance of `reference` within classes.
-
-    reference [R, D], classes [R]; W Wᵀ is the (pseudo-)inverse of what `covariance`, fitted to the rows less the
-    mean of their class, estimates.
-    """
-    _, index = np.unique(classes, return_inverse=True)
-    reference = np.asarray(reference, float)
-    means = np.stack([reference[index == c].mean(0) for c in range(index.max() + 1)])
-    values, vectors = np.linalg.eigh(covariance.fit(reference - means[index]).precision_)
-    return vectors * np.sqrt(values.clip(0))
-
-
 @dataclass(frozen=True)
 class Score:
     """A named score, of one network or of several that saw the same samples.
@@ -235,8 +175,9 @@ class Score:
         What is averaged over several networks before the rest is computed.
     needs_reference, needs_rotations, needs_labels : bool
         What it cannot do without; labels where samples are seen in one view only.
-    parts : names of `SCORES`
-        The scores it combines, each made comparable on held-out normal samples; none for a score of its own.
+    parts : dict name of `SCORES` → callable information → weight
+        The scores it combines, each made comparable on held-out normal samples and weighted by how much the network
+        learnt (`oddkind.calibration.information`, 0 to 1); none for a score of its own.
     """
 
     compute: ScoreFunction
@@ -245,7 +186,7 @@ class Score:
     needs_reference: bool = False
     needs_rotations: bool = False
     needs_labels: bool = False
-    parts: tuple[str, ...] = ()
+    parts: Mapping[str, Callable[[float], float]] = field(default_factory=dict)
 
     def knowing(self, n_views: int) -> tuple[bool, ...]:
         """Whether it can score samples whose labels are known (True) and those whose are not (False)."""
@@ -255,6 +196,10 @@ class Score:
         """Each part's score, or the one there is, [N, P]; `oddkind.calibration.combined` makes one of them."""
         parts = [SCORES[name] for name in self.parts] or [self]
         return np.stack([part(members, references, temperature) for part in parts], 1)
+
+    def weights(self, information: float) -> Array:
+        """How much each column counts, [P], by how much the network learnt of the classes."""
+        return np.array([weight(information) for weight in self.parts.values()] or [1.0])
 
     def __call__(self, members: Sequence[Outputs], references: Sequence[Outputs] | None, temperature: float) -> Array:
         """Anomaly score [N] from the outputs of each network and, where needed, those of its normal samples."""
@@ -295,37 +240,62 @@ def _of_target(outputs: Outputs, _: Outputs | None, temperature: float) -> Array
     raise InputError("score 'target-nll' compares with a known label: pass the labels of the samples too")
 
 
-def _per_kind(
-    distance: Callable[[Array, Array, Array], Array],
-) -> ScoreFunction:
-    """Score every view against the normal samples' same view and, where the label is known, same label."""
+def _within_label(compute: ScoreFunction) -> ScoreFunction:
+    """Compare with the normal samples of the known label, or with all where it is not known."""
 
-    def compute(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
+    def compare(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
         if reference is None or reference.targets is None:
             raise InputError("this score compares with normal samples: pass their Outputs, targets included")
-        result = np.empty(outputs.logits.shape[:2])
-        for view in range(outputs.n_views):
-            features, normal, kinds = (
-                outputs.features[:, view],
-                reference.features[:, view],
-                reference.targets[:, view],
-            )
-            if outputs.targets is None:
-                result[:, view] = distance(features, normal, kinds)
-                continue
-            for kind in np.unique(outputs.targets[:, view]):
-                of, among = outputs.targets[:, view] == kind, kinds == kind
-                if not among.any():
-                    raise InputError(f"there is no normal sample of label {kind // outputs.n_views} to compare with")
-                result[of, view] = distance(features[of], normal[among], kinds[among])
-        return result.mean(1)
+        if outputs.targets is None:
+            return compute(outputs, reference, temperature)
+        kinds, normal = outputs.targets[:, 0], reference.targets[:, 0]
+        result = np.empty(len(outputs))
+        for kind in np.unique(kinds):
+            if not (normal == kind).any():
+                raise InputError(f"there is no normal sample of label {kind // outputs.n_views} to compare with")
+            result[kinds == kind] = compute(outputs[kinds == kind], reference[normal == kind], temperature)
+        return result
 
-    return compute
+    return compare
+
+
+def _per_view(distance: Callable[[Array, Array, Array], Array]) -> ScoreFunction:
+    """Score every view by its features, those of normal samples in the same view, and their classes there."""
+
+    def compute(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
+        assert reference is not None and reference.targets is not None  # noqa: S101, PT018 - refused before
+        views = outputs.features.swapaxes(0, 1), reference.features.swapaxes(0, 1), reference.targets.T
+        return np.mean([distance(*view) for view in zip(*views, strict=True)], 0)
+
+    return _within_label(compute)
 
 
 def neighbours(k: int = 1, metric: str = "cosine") -> ScoreFunction:
     """Return the score "distance to the k-th nearest neighbour among normal samples", for `Score.compute`."""
-    return _per_kind(lambda features, normal, _: neighbour_distance(features, normal, k=k, metric=metric))
+    return _per_view(lambda features, normal, _: neighbour_distance(features, normal, k=k, metric=metric))
+
+
+def _view_neighbours(vectors: Callable[[Outputs, float], Array]) -> ScoreFunction:
+    """Score by the nearest normal samples in all views at once, compared by whatever `vectors` reads off them."""
+
+    def compute(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
+        assert reference is not None  # noqa: S101 - refused before
+        return view_distance(vectors(outputs, temperature), vectors(reference, temperature))
+
+    return _within_label(compute)
+
+
+def _inputs(outputs: Outputs, _: float) -> Array:
+    if outputs.inputs is None:
+        raise InputError("score 'input-neighbours' compares inputs: pass Outputs with inputs")
+    return outputs.inputs[:, None]
+
+
+def _vim(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
+    """Score every view beside normal samples in the same view."""
+    assert reference is not None  # noqa: S101 - refused before
+    parts = (of.swapaxes(0, 1) for of in (outputs.features, outputs.logits, reference.features, reference.logits))
+    return np.mean([vim(*part) for part in zip(*parts, strict=True)], 0)
 
 
 def _relative_mahalanobis(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
@@ -334,30 +304,31 @@ def _relative_mahalanobis(outputs: Outputs, reference: Outputs | None, temperatu
     What lies far out in a direction that tells no labels apart counts less. Ren et al., "A simple fix to
     Mahalanobis distance for improving near-OOD detection", 2021.
     """
-    distance = _per_kind(mahalanobis)(outputs, reference, temperature)
+    distance = _per_view(mahalanobis)(outputs, reference, temperature)
     assert reference is not None and reference.targets is not None  # noqa: S101, PT018 - refused above
     as_one = replace(reference, targets=np.zeros_like(reference.targets))
-    return distance - _per_kind(mahalanobis)(replace(outputs, targets=None), as_one, temperature)
+    return distance - _per_view(mahalanobis)(replace(outputs, targets=None), as_one, temperature)
 
 
 def _likelihood(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
-    """Standardise each label's `label_nll` by that of its normal samples; the known label's, or the least.
+    """Standardise each label's `label_nll` by that of its normal samples, as some labels are harder than others.
 
-    Some labels are harder than others: a zero may as well stand on its head.
+    The known label's, or the least.
     """
     if reference is None or reference.targets is None:
         raise InputError("score 'likelihood' compares with normal samples: pass their Outputs, targets included")
-    nll, normal = (label_nll(of.logits, temperature) for of in (outputs, reference))
     known = reference.targets[:, 0] // outputs.n_views
     claimed = None if outputs.targets is None else outputs.targets[:, 0] // outputs.n_views
     absent = np.setdiff1d([] if claimed is None else claimed, known)
     if len(absent):
         raise InputError(f"there is no normal sample of label {absent[0]:g} to compare with")
-    result = np.full(nll.shape, np.inf)
-    for label in np.unique(known):
-        usual = normal[known == label, label]
-        result[:, label] = (nll[:, label] - usual.mean()) / (usual.std() or 1.0)
-    return result.min(1) if claimed is None else result[np.arange(len(result)), claimed]
+    labels, index = np.unique(known, return_inverse=True)
+    p = softmax(np.asarray(reference.logits, float), temperature)
+    usual = np.stack([p[known == label].mean(0) for label in labels])
+    nll, normal = (label_nll(of.logits, usual, temperature) for of in (outputs, reference))
+    own = [normal[index == number, number] for number in range(len(labels))]
+    standard = (nll - [of.mean() for of in own]) / [of.std() or 1.0 for of in own]
+    return standard.min(1) if claimed is None else standard[np.arange(len(nll)), np.searchsorted(labels, claimed)]
 
 
 def _joint_neighbours(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
@@ -410,7 +381,7 @@ SCORES: dict[str, Score] = {
     ),
     "likelihood": Score(
         _likelihood,
-        "min_l (nll_l − μ_l) / σ_l, nll_l = −log softmax(z/T) of label l and the transform",
+        "min_l (nll_l − μ_l) / σ_l, nll_l = mean_v −log Σ p_v · usual p_lv, p = softmax(z/T)",
         needs_reference=True,
     ),
     "cosine-neighbours": Score(neighbours(), "1 − cos(f, nearest normal f)", needs_reference=True),
@@ -418,13 +389,32 @@ SCORES: dict[str, Score] = {
     "joint-neighbours": Score(
         _joint_neighbours, "‖a − nearest normal a‖, a = (x, x whitened, f) scaled alike", needs_reference=True
     ),
-    "mahalanobis": Score(_per_kind(mahalanobis), "min (f − μ)ᵀ Σ⁺ (f − μ)", needs_reference=True),
+    "view-neighbours": Score(
+        _view_neighbours(lambda o, _: o.features),
+        "mean of the 5 least mean_v 1 − cos(f_v, normal f_v)",
+        needs_reference=True,
+    ),
+    "input-neighbours": Score(
+        _view_neighbours(_inputs), "mean of the 5 least 1 − cos(x, normal x)", needs_reference=True
+    ),
+    "hellinger-neighbours": Score(
+        _view_neighbours(lambda o, t: np.exp(log_softmax(o.logits / t, -1) / 2)),
+        "mean of the 5 least mean_v 1 − Σ √(p_v · normal p_v), p = softmax(z/T)",
+        needs_reference=True,
+    ),
+    "mahalanobis": Score(_per_view(mahalanobis), "min (f − μ)ᵀ Σ⁺ (f − μ)", needs_reference=True),
     "relative-mahalanobis": Score(_relative_mahalanobis, "mahalanobis − (f − μ₀)ᵀ Σ₀⁺ (f − μ₀)", needs_reference=True),
+    "vim": Score(_within_label(_vim), "α ‖f outside the principal space‖ − log Σ exp z", needs_reference=True),
     "combined": Score(
         _combination,
-        "−log p of cosine-neighbours − log p of likelihood",
+        "Σ −w log p of neighbours by features, of what the softmax says as far as that was learnt, else of inputs",
         needs_reference=True,
-        parts=("cosine-neighbours", "likelihood"),
+        parts={
+            "view-neighbours": lambda information: 1.0,
+            "hellinger-neighbours": lambda information: information**4,
+            "likelihood": lambda information: information**4,
+            "input-neighbours": lambda information: 1 - information,
+        },
     ),
 }
 

@@ -61,8 +61,8 @@ class Job:
         Which samples to learn from.
     seed : int
         Decides the order of the batches.
-    label_smoothing, learning_rate : float
-        ε of Szegedy et al. (CVPR 2016); Adam's step size.
+    label_smoothing, learning_rate, weight_decay : float
+        ε of Szegedy et al. (CVPR 2016); Adam's step size; and by what part of it weights shrink at each step.
     shift : int
         Every view is moved by up to so many pixels or points along each of its axes, anew each epoch; the
         border is repeated.
@@ -76,6 +76,7 @@ class Job:
     seed: int
     label_smoothing: float = 0.0
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0
     shift: int = 0
 
     @property
@@ -127,7 +128,11 @@ def train(
     # Label smoothing: the target is (1 - ε) · true class + ε · uniform over the C classes.
     smoothing = torch.tensor([job.label_smoothing for job in jobs], device=device).view(-1, 1, 1)  # [M, 1, 1]
     on_true = 1 - smoothing
-    optimizer = Adam(stack.weights, torch.tensor([job.learning_rate for job in jobs], device=device).view(-1, 1))
+    rates, decays = (
+        torch.tensor(of, device=device).view(-1, 1)
+        for of in zip(*((job.learning_rate, job.weight_decay) for job in jobs), strict=True)
+    )
+    optimizer = Adam(stack.weights, rates, decays)
     parameters = list(stack.parameters.values())
     losses = torch.zeros(epochs, len(jobs), device=device)
     few = stack.native and device.type == "cpu" and len(jobs) * batch_size * views * pool[0].numel() < SMALL_BATCH
@@ -255,7 +260,7 @@ def _fingerprint(jobs: Sequence[Job], *settings: object) -> str:
         digest.update(job.inputs.contiguous().numpy().data)
     for job in jobs:
         with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # a transform's matrices, unabridged
-            settings = job.transform, job.seed, job.label_smoothing, job.learning_rate, job.shift
+            settings = job.transform, job.seed, job.label_smoothing, job.learning_rate, job.weight_decay, job.shift
             digest.update(repr((job.network, *settings)).encode())
         for tensor in (*job.network.parameters(), *job.network.buffers()):
             digest.update(tensor.detach().cpu().contiguous().numpy().data)
@@ -287,15 +292,16 @@ def _restore(file: Path, state: dict[str, Tensor]) -> int:
 
 
 class Adam:
-    """Adam (Kingma & Ba, ICLR 2015) for M models at once, each with a step size of its own.
+    """AdamW (Loshchilov & Hutter, ICLR 2019) for M models at once, each with a step size and a weight decay of its own.
 
-    weights [M, P] are updated in place; learning_rate [M, 1]. torch.optim.Adam takes one step size a tensor,
-    so M models would be M groups, and a group costs as much as the whole stack does here.
+    weights [M, P] are updated in place; learning_rate, weight_decay [M, 1]; without decay it is Adam. torch.optim.AdamW
+    takes one of each a tensor, so M models would be M groups, and a group costs as much as the whole stack does here.
     """
 
-    def __init__(self, weights: Tensor, learning_rate: Tensor) -> None:
+    def __init__(self, weights: Tensor, learning_rate: Tensor, weight_decay: Tensor) -> None:
         self.weights = weights
         self.learning_rate = learning_rate
+        self.weight_decay = weight_decay if weight_decay.any() else None
         self.mean = torch.zeros_like(weights)
         self.square = torch.zeros_like(weights)
         self.steps = 0
@@ -309,6 +315,8 @@ class Adam:
         beta1, beta2, epsilon = 0.9, 0.999, 1e-8
         self.steps += 1
         gradient = torch.cat([part.flatten(1) for part in gradients], 1)
+        if self.weight_decay is not None:
+            self.weights.mul_(1 - self.learning_rate * factor * self.weight_decay)
         self.mean.lerp_(gradient, 1 - beta1)
         self.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         # Both moments start at 0: the paper's corrections, moved to where they are one number a step.
