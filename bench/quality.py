@@ -22,7 +22,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -301,44 +301,53 @@ def perform(run: Run) -> tuple[Run, dict[str, Any]]:
 def table(kept: dict[str, Any], seeds: int) -> dict[str, Any]:
     """Print the tables of what was measured; returns the numbers for the last line."""
     values: dict[tuple[str, str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    times: dict[str, list[str]] = defaultdict(list)
+    times: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for key, result in kept.items():
         bench, _, variant, seed = json.loads(key)
         if seed < seeds:
-            times[bench].append(f"{result['seconds']:.0f} s, {result['threads']} threads")
+            times[bench].append((result["seconds"], result["threads"]))
             for score, value in result["auc"].items():
                 values[bench, variant, score][seed].append(value)
 
-    def means(bench: str, variant: str, score: str) -> list[float]:
-        """One a seed, of the seeds that have all problems."""
-        return [float(np.mean(of)) for of in values[bench, variant, score].values() if len(of) == len(BENCHES[bench])]
+    def means(bench: str, score: str = "default", variant: str = "default") -> dict[int, float]:
+        """By seed, of the seeds that have all problems."""
+        own = values[bench, variant, score]
+        return {seed: float(np.mean(of)) for seed, of in own.items() if len(of) == len(BENCHES[bench])}
 
-    def cell(sample: list[float], form: str = ".4f") -> str:
+    def cell(sample: Iterable[float], form: str = ".4f") -> str:
+        sample = list(sample)
         interval = mean_interval(sample)
-        return f"{np.mean(sample):{form}}" + ("" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.4f}")
+        mean = f"{np.mean(sample):{form}}" if sample else ""
+        return mean + ("" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.4f}")
 
-    measured = [bench for bench in BENCHES if bench != "development" and means(bench, "default", "default")]
-    print("| AUC | seeds | `Detector()` (95 %) | nearest neighbour on the input | published |")
-    print("| --- | --- | --- | --- | --- |")
+    def gain(bench: str, score: str = "default", variant: str = "default") -> str:
+        base = means(bench)
+        own = means(bench, score, variant)
+        return cell([own[seed] - base[seed] for seed in own if seed in base], "+.4f")
+
+    def heading(*titles: str) -> None:
+        print("\n| " + " | ".join(titles) + " |\n" + "| --- " * len(titles) + "|")
+
+    measured = [bench for bench in BENCHES if means(bench)]
+    heading("AUC", "seeds", "`Detector()` (95 %)", "nearest neighbour on the input", "published", "samples to scores")
     for bench in measured:
-        ours = means(bench, "default", "default")
-        near = max(np.mean(means(bench, "default", name)) for name in NEAREST)
-        print(f"| {bench} | {len(ours)} | {cell(ours)} | {near:.4f} | {PUBLISHED.get(bench, '')} |")
-    print("\n| scores of the same networks | " + " | ".join(SCORED) + " | samples to scores, median |")
-    print("| --- " * (len(SCORED) + 2) + "|")
-    for bench in measured:
-        cells = [f"{np.mean(means(bench, 'default', score)):.4f}" for score in SCORED]
-        print(f"| {bench} | {' | '.join(cells)} | {sorted(times[bench])[len(times[bench]) // 2]} |")
-    base = values["development", "default", "default"]
-    print("\n| development: digits 5-8 against 0-2 | seeds | AUC (95 %) | against the default, paired |")
-    print("| --- | --- | --- | --- |")
-    for variant in VARIANTS if base else ():
-        own = values["development", variant, "default"]
-        gains = [of[0] - base[seed][0] for seed, of in own.items()]
-        if own:
-            gain = "" if variant == "default" else cell(gains, "+.4f")
-            print(f"| {variant} | {len(own)} | {cell(means('development', variant, 'default'))} | {gain} |")
-    return {bench: float(np.mean(means(bench, "default", "default"))) for bench in measured}
+        near = max((means(bench, name) for name in NEAREST), key=lambda of: np.mean(list(of.values())))
+        seconds, threads = sorted(times[bench])[len(times[bench]) // 2]
+        cells = (cell(means(bench).values()), cell(near.values()), PUBLISHED.get(bench, ""))
+        print(f"| {bench} | {len(means(bench))} | {' | '.join(cells)} | {seconds:.0f} s, threads: {threads} |")
+    heading("scores of the same networks", *measured)
+    for score in dict.fromkeys(score for bench, _, score in values if bench in measured):
+        if score not in NEAREST and not score.startswith("without"):
+            print(f"| {score} | {' | '.join(cell(means(bench, score).values()) for bench in measured)} |")
+    pictures = [bench for bench in measured if means(bench, f"without {SCORED[0]}")]
+    heading("the default, but (paired)", *pictures)
+    for part in SCORES["combined"].parts:
+        print(f"| without {part} | {' | '.join(gain(bench, f'without {part}') for bench in pictures)} |")
+    development = [bench for bench in pictures if bench.startswith("development")]
+    heading("the default, but (paired)", *development)
+    for variant in VARIANTS:
+        print(f"| {variant} | {' | '.join(gain(bench, variant=variant) for bench in development)} |")
+    return {bench: float(np.mean(list(means(bench).values()))) for bench in measured}
 
 
 def main() -> None:

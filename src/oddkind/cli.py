@@ -218,6 +218,7 @@ def check(
 
         source = source_from(data, context)
         files, refused = source.entries(data)
+        total = len(files) + len(refused)  # reading refuses more of them
         refuse = complain(refused, strict)
         found = check_files(files, source, on_refused=refuse, on_progress=lambda done: tell("reading", done))
     if json:
@@ -230,7 +231,7 @@ def check(
     if source.kind != "sounds":
         del read_as["front_end"]
     lines = [f"{name.replace('_', ' ')}: {value}" for name, value in read_as.items()]
-    show(table, *lines, f"{len(refused)} of {len(files) + len(refused)} files cannot be read.")
+    show(table, *lines, f"{len(refused)} of {total} files cannot be read.")
     listing(refused)
 
 

@@ -1,0 +1,264 @@
+"""From files to verdicts, in Python and from the command line."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import quick
+from pyarrow import parquet
+from sklearn.metrics import roc_auc_score
+
+from oddkind import InputError, cli, load
+from oddkind.calibration import p_values
+from oddkind.readers import Entry, Source, source_of
+from oddkind.recordings import Verdict, evaluate, fit_files, score_files, to_evaluate, write_verdicts
+
+RATE = 4000
+LABELS = ("팬 1", "fan 2")
+
+
+def record(folder, name, tone, seed, *, odd=False, seconds=2):
+    """A tone in noise; an odd one has an overtone."""
+    draw, time = np.random.default_rng(seed), np.arange(RATE * seconds) / RATE
+    sound = np.sin(2 * np.pi * tone * time) + odd * np.sin(2 * np.pi * 2.7 * tone * time)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(folder / name, 0.3 * sound + 0.02 * draw.normal(size=len(time)), RATE)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two machines: 24 normal recordings each to learn from, 6 normal and 6 odd ones to test."""
+    folder = tmp_path_factory.mktemp("sounds")
+    for machine, label in enumerate(LABELS):
+        tone, first = 300 * (machine + 1), 1000 * machine  # no two recordings share their noise
+        for number in range(24):
+            record(folder, f"{label}/train/normal/{number}.wav", tone, first + number)
+        for number in range(6):
+            record(folder, f"{label}/test/normal/{number}.wav", tone, first + 100 + number)
+            record(folder, f"{label}/test/abnormal/{number}.wav", tone, first + 200 + number, odd=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    source = source_of(data)
+    detector = quick(epochs=20)
+    fit_files(source.entries(data)[0], source, detector)
+    return detector
+
+
+def listed(data, split=None):
+    return [entry for entry in source_of(data).entries(data)[0] if split in (None, entry.split)]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command as from a shell, but in this process: exit code, what it printed, what it complained of."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["oddkind", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+# --- In Python -------------------------------------------------------------------------------------------
+
+
+def test_odd_recordings_are_found_and_normal_ones_are_not(data, fitted):
+    verdicts = score_files(listed(data, "test"), fitted)
+    odd = np.array(["abnormal" in verdict.path for verdict in verdicts])
+    assert roc_auc_score(odd, [verdict.score for verdict in verdicts]) > 0.95
+    assert np.mean([verdict.anomalous for verdict in verdicts][: len(odd)] == odd) > 0.7
+    assert {verdict.label for verdict in verdicts} == {*LABELS}
+
+
+def test_only_normal_files_of_the_training_split_are_learnt_from(data, fitted):
+    assert len(fitted.source_["learnt"]) == 48
+    assert fitted.classes_.tolist() == sorted(LABELS)
+    assert fitted.source_["settings"]["sample_rate"] == RATE
+
+
+def test_whole_recordings_are_held_out_and_a_p_value_compares_with_them(data, fitted):
+    held_out = len(fitted.source_["normal"][1])
+    assert len(fitted.validation_rows_) == 2 * held_out  # two windows each
+    verdicts = score_files(listed(data, "test"), fitted)
+    scores = np.array([verdict.score for verdict in verdicts])
+    found = [verdict.p_value for verdict in verdicts]
+    assert_allclose(found, p_values(scores, np.array(fitted.source_["normal"][1])))
+    assert [verdict.anomalous for verdict in verdicts] == [p <= fitted.false_alarm_rate for p in found]
+
+
+def test_a_files_verdict_does_not_depend_on_what_is_read_beside_it(data, fitted, monkeypatch):
+    files = listed(data, "test")
+    together = score_files(files, fitted)
+    monkeypatch.setattr("oddkind.recordings.SCORED_AT_ONCE", 1)
+    alone = score_files(files[::-1], fitted)[::-1]
+    assert [verdict.path for verdict in alone] == [verdict.path for verdict in together]
+    assert_allclose([v.score for v in alone], [v.score for v in together], rtol=1e-5)
+
+
+def test_an_unknown_label_is_scored_without(data, fitted):
+    known = listed(data, "test")[0]
+    unknown = Entry(known.path, known.name, label="fan 9")
+    (verdict,) = score_files([unknown], fitted)
+    (bare,) = score_files([Entry(known.path, known.name)], fitted)
+    assert verdict.score == bare.score
+    assert verdict.label == "fan 9"
+
+
+def test_a_file_that_cannot_be_read_is_told_of_and_the_others_are_scored(data, fitted, tmp_path):
+    (tmp_path / "broken.wav").write_text("no sound")
+    broken = Entry(tmp_path / "broken.wav", "broken.wav")
+    refused = {}
+    files = [broken, *listed(data, "test")[:2]]
+    assert len(score_files(files, fitted, on_refused=refused.__setitem__)) == 2
+    assert "broken.wav" in refused
+    with pytest.raises(InputError, match=r"^broken\.wav: "):
+        score_files(files, fitted)
+
+
+def test_what_was_learnt_from_is_not_evaluated(data, fitted):
+    assert {entry.split for entry in to_evaluate(listed(data), fitted)} == {"test"}
+    renamed = [Entry(entry.path, entry.name, anomalous=False) for entry in listed(data, "train")]
+    with pytest.raises(InputError, match="learnt from all 48 files"):
+        to_evaluate(renamed, fitted)
+    with pytest.raises(InputError, match="none is known to be normal or anomalous"):
+        to_evaluate([Entry(entry.path, entry.name) for entry in listed(data, "test")], fitted)
+
+
+def test_an_evaluation_is_scikit_learns_file_by_file_and_label_by_label():
+    draw = np.random.default_rng(0)
+    odd, label, scores = np.arange(40) % 4 == 0, np.repeat(["a", "b"], 20), draw.normal(size=40)
+    files = [Entry(None, str(n), anomalous=bool(odd[n])) for n in range(40)]
+    verdicts = [Verdict(str(n), label[n], scores[n], 0.5, bool(scores[n] > 1)) for n in range(40)]
+    rows = evaluate(files, verdicts)
+    assert [row.label for row in rows] == ["all", "a", "b"]
+    for row in rows:
+        own = np.ones(40, bool) if row.label == "all" else label == row.label
+        assert row.auc == pytest.approx(roc_auc_score(odd[own], scores[own]))
+        assert row.partial_auc == pytest.approx(roc_auc_score(odd[own], scores[own], max_fpr=0.1))
+        assert row.false_alarms == pytest.approx((scores > 1)[own & ~odd].mean())
+        assert row.found == pytest.approx((scores > 1)[own & odd].mean())
+        assert (row.n_normal, row.n_anomalous) == ((own & ~odd).sum(), (own & odd).sum())
+    (only,) = evaluate(files[1:4], verdicts[1:4])
+    assert (only.auc, only.found) == (None, None)
+
+
+def test_too_few_files_for_the_false_alarm_rate_are_refused_before_training(data):
+    source = source_of(data)
+    with pytest.raises(InputError, match=r"0\.01 can be promised from 198 normal files or groups on.*there are 48"):
+        fit_files(listed(data), source, quick(false_alarm_rate=0.01))
+    with pytest.raises(InputError, match="none of 12 files is normal"):
+        fit_files([entry for entry in listed(data) if entry.anomalous], source, quick())
+
+
+def test_a_detector_of_arrays_scores_no_files(data):
+    detector = quick().fit(np.random.default_rng(0).normal(size=(60, 4)))
+    with pytest.raises(InputError, match="learnt from arrays, not files"):
+        score_files(listed(data, "test"), detector)
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores.parquet"])
+def test_verdicts_are_written_whole_or_not_at_all(tmp_path, name):
+    verdicts = [Verdict("소리 1.wav", "팬", 1.5, 0.25, False), Verdict('a,"b.wav', None, -2.0, 0.01, True)]
+    write_verdicts(verdicts, tmp_path / name)
+    if name.endswith("csv"):
+        rows = list(csv.DictReader((tmp_path / name).read_text(encoding="utf-8").splitlines()))
+        assert [row["path"] for row in rows] == ["소리 1.wav", 'a,"b.wav']
+        assert [row["anomalous"] for row in rows] == ["False", "True"]
+    else:
+        assert parquet.read_table(tmp_path / name).to_pylist() == [vars(verdict) for verdict in verdicts]
+    for file in (tmp_path / "scores.txt", tmp_path / "none" / name):
+        with pytest.raises(InputError, match=file.name):
+            write_verdicts(verdicts, file)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+# --- From the command line -------------------------------------------------------------------------------
+
+
+def test_check_says_what_was_understood(command, data):
+    code, out, err = command("check", data)
+    assert (code, err.strip()) == (0, "")
+    for word in (*LABELS, "train", "test", "anomalous", "48", f"sample rate: {RATE}", "0 of 72 files cannot be read"):
+        assert word in out
+    facts = json.loads(command("check", data, "--json")[1])
+    assert sum(part["files"] for part in facts["parts"]) == 72
+    assert facts["refused"] == {}
+
+
+def test_a_detector_is_fitted_saved_used_and_evaluated(command, data, tmp_path):
+    model, scores = tmp_path / "fan.oddkind", tmp_path / "scores.csv"
+    code, out, err = command("fit", data, "--out", model, "--false-alarm-rate", "0.1")
+    assert (code, err.strip()) == (0, "")
+    assert "learnt from 48 files" in out
+    assert load(model).false_alarm_rate == 0.1
+    code, out, err = command("score", model, data, "--out", scores)
+    assert (code, err.strip()) == (0, "")
+    assert "72 files" in out
+    printed = command("score", model, data)[1]
+    assert_array_equal(printed.splitlines(), scores.read_text(encoding="utf-8").splitlines())
+    lines = command("score", model, data, "--json")[1].splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [row.split(",")[0] for row in printed.splitlines()[1:]]
+    code, out, err = command("evaluate", model, data, "--json")
+    assert (code, err.strip()) == (0, "")
+    facts = json.loads(out)
+    assert [row["label"] for row in facts["rows"]] == ["all", *sorted(LABELS)]
+    assert facts["rows"][0]["n_normal"] == facts["rows"][0]["n_anomalous"] == 12
+    assert facts["rows"][0]["auc"] > 0.9
+    code, out, _ = command("evaluate", model, data)
+    assert code == 0
+    assert "harmonic mean" in out
+
+
+def test_files_that_cannot_be_read_are_named_or_end_it_all(command, data, tmp_path):
+    for number in range(4):
+        record(tmp_path, f"normal/{number}.wav", 300, number)
+    (tmp_path / "normal" / "망가진 것.wav").write_text("no sound")
+    code, out, err = command("check", tmp_path)
+    assert code == 0
+    assert "1 of 5 files cannot be read" in out
+    assert "망가진 것.wav" in err
+    code, out, err = command("check", tmp_path, "--strict")
+    assert (code, out) == (2, "")
+    assert err.strip().startswith("oddkind: normal/망가진 것.wav: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("check", "NONE"), "not there; pass a folder"),
+        (("fit", "DATA", "--out", "MODEL", "--size", "64,64"), "--size does not suit sounds"),
+        (("fit", "DATA", "--out", "MODEL", "--window", "-1"), "--window -1.0: Input should be greater than 0"),
+        (("fit", "DATA", "--out", "MODEL", "--front-end", "mfcc"), "'mfcc'"),
+        (("fit", "DATA", "--out", "MODEL", "--false-alarm-rate", "0.001"), "can be promised from 1998 normal files"),
+        (("fit", "DATA", "--out", "MODEL", "--label", "load"), "no field 'load' for --label"),
+        (("score", "DATA/fan 2/test/normal/0.wav", "DATA"), "not a saved detector"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(command, data, tmp_path, words, message):
+    places = {"NONE": tmp_path / "none", "MODEL": tmp_path / "model", "DATA": data}
+    line = "\n".join(words)
+    for name, place in places.items():
+        line = line.replace(name, str(place))
+    code, out, err = command(*line.split("\n"))
+    assert (code, out) == (2, "")
+    (line,) = err.strip().splitlines()
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_are_read_back_as_they_were(fitted):
+    assert Source.model_validate(fitted.source_["settings"]).model_dump(mode="json") == fitted.source_["settings"]
