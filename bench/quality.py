@@ -52,7 +52,6 @@ SCORED = (
     "view-neighbours",
     "hellinger-neighbours",
     "likelihood",
-    "input-neighbours",
     "cosine-neighbours",
     "relative-mahalanobis",
     "vim",
@@ -259,7 +258,7 @@ def measure(problem: Problem, seed: int, parameters: dict[str, Any]) -> dict[str
     columns = score.columns(members, detector._reference, detector.temperature_)
     for number, part in enumerate(score.parts):
         found[part] = problem.auc(columns[:, number])
-        weights = score.weights(detector.information_)
+        weights = score.weights(detector.perplexity_, detector.task_.n_classes)
         weights[number] = 0
         found[f"without {part}"] = problem.auc(combined(columns, detector._normal[False], weights))
     for name in [name for name in SCORED if name not in found]:
@@ -269,7 +268,7 @@ def measure(problem: Problem, seed: int, parameters: dict[str, Any]) -> dict[str
         "seconds": seconds,
         "threads": torch.get_num_threads(),
         "accuracy": detector.accuracy_,
-        "information": detector.information_,
+        "perplexity": detector.perplexity_,
     }
 
 

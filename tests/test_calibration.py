@@ -13,7 +13,7 @@ from oddkind.calibration import (
     combined_among_others,
     conformal_threshold,
     fit_temperature,
-    information,
+    perplexity,
     reliability,
     surprise,
 )
@@ -182,26 +182,27 @@ def test_false_alarms_of_combined_scores_stay_within_the_promise(draw, n):
     assert np.mean(alarms) <= 0.1 + 3 * np.std(alarms) / np.sqrt(300)
 
 
-# --- Information -----------------------------------------------------------------------------------------
+# --- Perplexity ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 4.0])
-def test_information_is_mcfaddens_whatever_the_temperature_of_the_logits(draw, scale):
+def test_perplexity_is_that_of_the_true_probabilities_whatever_the_temperature_of_the_logits(draw, scale):
     logits, targets = drawn_from_softmax(draw, 4000, classes=5)
-    expected = 1 - log_loss(targets, softmax(logits, axis=1)) / np.log(5)
-    assert information(scale * logits, targets) == pytest.approx(expected, abs=2e-3)
+    expected = np.exp(log_loss(targets, softmax(logits, axis=1)))
+    assert perplexity(scale * logits, targets) == pytest.approx(expected, rel=2e-3)
 
 
-def test_information_of_guessing_and_of_knowing(draw):
+def test_perplexity_of_guessing_and_of_knowing(draw):
     targets = draw.integers(4, size=400)
-    assert information(draw.normal(size=(400, 4)) * 5, targets) == pytest.approx(0, abs=0.01)
-    assert information(9 * np.eye(4)[targets], targets) == pytest.approx(1, abs=1e-6)
-    assert information(9 * np.eye(4)[(targets + 1) % 4], targets) == 0
+    assert perplexity(np.zeros((400, 4)), targets) == pytest.approx(4)
+    assert perplexity(draw.normal(size=(400, 4)) * 5, targets) == pytest.approx(4, abs=0.05)
+    assert perplexity(9 * np.eye(4)[targets], targets) == pytest.approx(1, abs=1e-6)
+    assert perplexity(9 * np.eye(4)[(targets + 1) % 4], targets) == 4
 
 
-def test_information_of_nothing_is_refused():
+def test_perplexity_of_nothing_is_refused():
     with pytest.raises(InputError, match="there are 0"):
-        information(np.empty((0, 3)), np.empty(0, int))
+        perplexity(np.empty((0, 3)), np.empty(0, int))
 
 
 # --- Conformal threshold ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 import oddkind.together
 from oddkind import SCORES, Detector, InputError
-from oddkind.calibration import information
+from oddkind.calibration import perplexity
 from oddkind.evaluation import LECTURE
 from oddkind.metrics import auc
 from oddkind.networks import build
@@ -304,7 +304,7 @@ def test_temperature_fit_makes_the_held_out_part_most_likely(task):
     )
 
 
-def test_accuracy_and_information_are_those_of_the_held_out_part():
+def test_accuracy_and_perplexity_are_those_of_the_held_out_part():
     inputs, labels = kinds(apart=1.5)
     detector = quick(task="labels", validation_fraction=0.3, learning_rate=1e-2).fit(inputs, labels)
     rows = detector.validation_rows_
@@ -312,7 +312,7 @@ def test_accuracy_and_information_are_those_of_the_held_out_part():
     assert_array_equal(np.sort(np.concatenate([rows, detector.training_rows_])), np.arange(300))
     logits = detector.outputs(inputs[rows]).logits[:, 0]
     assert detector.accuracy_ == (logits.argmax(1) == labels[rows]).mean()
-    assert detector.information_ == information(logits, np.searchsorted(detector.classes_, labels[rows]))
+    assert detector.perplexity_ == perplexity(logits, np.searchsorted(detector.classes_, labels[rows]))
     assert 0.3 < detector.accuracy_ < 1
 
 

@@ -141,7 +141,8 @@ def test_every_number_by_hand(evaluated):
                 columns = SCORES[setting.score].columns
                 of = columns([detector.outputs(inputs)], [reference], temperature)
                 usual = columns([detector.outputs(held_out.inputs)], [reference], temperature)
-                return combined(of, usual, SCORES[setting.score].weights(detector.information_))
+                weights = SCORES[setting.score].weights(detector.perplexity_, detector.task_.n_classes)
+                return combined(of, usual, weights)
 
             found, outputs = result[setting.name], detector.outputs(held_out.inputs, held_out.labels)
             log_p = log_softmax(outputs.logits / temperature, axis=-1)

@@ -25,13 +25,12 @@ USES_REFERENCE = {
     "euclidean-neighbours",
     "joint-neighbours",
     "view-neighbours",
-    "input-neighbours",
     "hellinger-neighbours",
     "mahalanobis",
     "relative-mahalanobis",
     "vim",
 }
-JOINS_VIEWS = {"likelihood", "joint-neighbours", "input-neighbours", "view-neighbours", "hellinger-neighbours"}
+JOINS_VIEWS = {"likelihood", "joint-neighbours", "view-neighbours", "hellinger-neighbours"}
 COMBINED = {"combined"}
 SINGLE = [name for name in SCORES if name not in COMBINED]
 
@@ -280,11 +279,10 @@ def test_neighbours_compare_with_the_same_view_and_the_known_label(draw, metric,
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_view_input_and_hellinger_neighbours_compare_whole_samples_within_the_known_label(draw, temperature):
+def test_view_and_hellinger_neighbours_compare_whole_samples_within_the_known_label(draw, temperature):
     outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
     for name, of in (
         ("view-neighbours", lambda o: o.features),
-        ("input-neighbours", lambda o: o.inputs[:, None]),
         ("hellinger-neighbours", lambda o: np.sqrt(reference_softmax(o.logits / temperature, axis=-1))),
     ):
         apart = np.mean(
@@ -439,16 +437,16 @@ def test_a_combination_has_its_parts_for_columns(draw, name):
     assert_array_equal(SCORES["msp"].columns(members, None, 2.0)[:, 0], SCORES["msp"](members, None, 2.0))
 
 
-def test_what_reads_the_softmax_counts_as_far_as_the_task_was_learnt():
-    weights = {part: SCORES["combined"].weights(0.5)[column] for column, part in enumerate(SCORES["combined"].parts)}
-    assert weights == {
+def test_what_reads_the_softmax_counts_the_more_the_more_classes_it_rules_out():
+    combined = SCORES["combined"]
+    assert dict(zip(combined.parts, combined.weights(2.0, 4), strict=True)) == {
         "view-neighbours": 1,
         "hellinger-neighbours": 1 / 16,
         "likelihood": 1 / 16,
-        "input-neighbours": 0.5,
     }
-    assert SCORES["combined"].weights(0).tolist() == [1, 0, 0, 1]
-    assert SCORES["msp"].weights(0).tolist() == [1]
+    assert combined.weights(4, 4).tolist() == [1, 0, 0]
+    assert combined.weights(1, 24)[1] > combined.weights(1, 4)[1]
+    assert SCORES["msp"].weights(4, 4).tolist() == [1]
 
 
 # --- Refusals --------------------------------------------------------------------------------------------
@@ -474,12 +472,11 @@ def test_scores_that_compare_refuse_a_label_without_normal_samples(draw, name):
         SCORES[name].compute(outputs, without_label_0, 1.0)
 
 
-@pytest.mark.parametrize("name", ["joint-neighbours", "input-neighbours"])
-def test_scores_of_inputs_refuse_outputs_without(draw, name):
+def test_joint_neighbours_refuse_outputs_without_inputs(draw):
     full, bare = outputs_of(draw, 3), replace(outputs_of(draw, 3), inputs=None)
     for outputs, reference in ((bare, full), (full, bare)):
         with pytest.raises(InputError, match="with inputs"):
-            SCORES[name].compute(replace(outputs, targets=None), reference, 1.0)
+            SCORES["joint-neighbours"].compute(outputs, reference, 1.0)
 
 
 @pytest.mark.parametrize("name", sorted(COMBINED))

@@ -316,7 +316,7 @@ def test_an_ensemble_scores_with_every_score(score):
             SCORES[score].columns(detector.member_outputs(x, y), references, 2.0)
             for x, y in ((inputs, known), (inputs[held_out], claimed))
         )
-        expected = combined(samples, normal, SCORES[score].weights(detector.information_))
+        expected = combined(samples, normal, SCORES[score].weights(detector.perplexity_, detector.task_.n_classes))
         assert_allclose(detector.anomaly_score(inputs, known), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -104,13 +104,13 @@ class Manifest(_Strict):
     offset: float
     labelled_offset: float
     accuracy: float
-    information: Annotated[float, Field(ge=0, le=1)]
+    perplexity: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     train_seconds: float
     source: dict[str, JsonValue] | None
 
 
 # Fields of the manifest that are attributes of the detector, but for their underscore.
-_NUMBERS = ("epochs", "temperature", "offset", "labelled_offset", "accuracy", "information", "train_seconds")
+_NUMBERS = ("epochs", "temperature", "offset", "labelled_offset", "accuracy", "perplexity", "train_seconds")
 
 
 class _Numbered(BaseModel):

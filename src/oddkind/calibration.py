@@ -39,11 +39,11 @@ def fit_temperature(logits: Array, targets: Array, *, bounds: tuple[float, float
     return float(np.exp(-minimize_scalar(mean_nll, bounds=(low, high), method="bounded").x))
 
 
-def information(logits: Array, targets: Array) -> float:
-    """How much of the classes' entropy the network explains on held-out samples, in [0, 1]: 1 − NLL / log C.
+def perplexity(logits: Array, targets: Array) -> float:
+    """Between how many classes the network hesitates on held-out samples, exp(NLL), from 1 (sure and right) to C.
 
-    logits [N, C], targets [N]; NLL at the temperature of `fit_temperature`. 0: no better than chance, 1: always sure
-    and right. McFadden's R², "Conditional logit analysis of qualitative choice behavior", 1974, beside equal classes.
+    logits [N, C], targets [N]; NLL at the temperature of `fit_temperature`, cut at that of guessing. Jelinek et al.,
+    "Perplexity – a measure of the difficulty of speech recognition tasks", 1977.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def information(logits: Array, targets: Array) -> float:
     """
     log_p = log_softmax(np.asarray(logits, float) / fit_temperature(logits, targets), axis=1)
     nll = -log_p[np.arange(len(targets)), targets].mean()
-    return float(np.clip(1 - nll / np.log(log_p.shape[1]), 0, 1))
+    return float(min(np.exp(nll), log_p.shape[1]))
 
 
 @dataclass(frozen=True, eq=False)

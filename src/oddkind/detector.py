@@ -25,7 +25,7 @@ from oddkind.calibration import (
     conformal_rank,
     conformal_threshold,
     fit_temperature,
-    information,
+    perplexity,
 )
 from oddkind.errors import InputError
 from oddkind.networks import Builder, build
@@ -96,8 +96,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         are passed along.
     accuracy_ : float
         Part of the held-out views classified right.
-    information_ : float
-        How much of the classes' entropy the networks explain on the held-out part: 0 for chance, 1 for certainty.
+    perplexity_ : float
+        Between how many of the task's classes the networks hesitate on the held-out part; 1: they are sure and right.
     losses_ : array [epochs, members]
         Mean training loss.
     epochs_ : int
@@ -331,11 +331,15 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _score(self) -> Score:
         return chosen(self.score, self.input_shape_)
 
+    @property
+    def _weights(self) -> Array:
+        return self._score.weights(self.perplexity_, self.task_.n_classes)
+
     def _columns(self, members: list[Outputs]) -> Array:
         return self._score.columns(members, self._reference, self.temperature_)
 
     def _scored(self, members: list[Outputs], known: bool) -> Array:
-        return combined(self._columns(members), self._normal[known], self._score.weights(self.information_))
+        return combined(self._columns(members), self._normal[known], self._weights)
 
     def _enough_epochs(self) -> int:
         steps = -(-len(self.training_rows_) // self.batch_size)
@@ -355,7 +359,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         assert held_out.targets is not None  # noqa: S101 - as in _plan
         logits, targets = held_out.logits.reshape(-1, self.task_.n_classes), held_out.targets.ravel()
         self.accuracy_ = float((logits.argmax(1) == targets).mean())
-        self.information_ = information(logits, targets)
+        self.perplexity_ = perplexity(logits, targets)
         self.temperature_ = float(self.temperature) if self.temperature != "fit" else fit_temperature(logits, targets)
         self._reference = part(self.training_rows_) if self._score.needs_reference else None
         labels = None if plan.labels is None else plan.labels[self.validation_rows_]
@@ -365,7 +369,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         for known in self._score.knowing(self.task_.transform.count):
             claimed = self.task_.targets(labels if known else None, len(held_out))
             self._normal[known] = self._columns([replace(member, targets=claimed) for member in members])
-            scores = combined_among_others(self._normal[known], self._score.weights(self.information_))
+            scores = combined_among_others(self._normal[known], self._weights)
             offsets[known] = -conformal_threshold(scores, self.false_alarm_rate)
         self.labelled_offset_ = offsets[True]
         self.offset_ = offsets.get(False, offsets[True])

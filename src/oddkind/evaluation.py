@@ -222,7 +222,7 @@ def evaluate(
                 values = _held_out(calm, temperature)
                 unknown = replace(calm, targets=detector.task_.targets(None, len(calm)))
                 usual = score.columns([unknown], references, temperature) if score.parts else np.empty((0, 1))
-                weights = score.weights(detector.information_)
+                weights = score.weights(detector.perplexity_, detector.task_.n_classes)
                 scored = [
                     combined(score.columns([of], references, temperature), usual, weights)
                     for of in (outputs, mixed)

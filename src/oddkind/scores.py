@@ -175,9 +175,9 @@ class Score:
         What is averaged over several networks before the rest is computed.
     needs_reference, needs_rotations, needs_labels : bool
         What it cannot do without; labels where samples are seen in one view only.
-    parts : dict name of `SCORES` → callable information → weight
-        The scores it combines, each made comparable on held-out normal samples and weighted by how much the network
-        learnt (`oddkind.calibration.information`, 0 to 1); none for a score of its own.
+    parts : dict name of `SCORES` → power
+        The scores it combines, each made comparable on held-out normal samples and weighted by that power of the part
+        of the classes that the network rules out; none for a score of its own.
     """
 
     compute: ScoreFunction
@@ -186,7 +186,7 @@ class Score:
     needs_reference: bool = False
     needs_rotations: bool = False
     needs_labels: bool = False
-    parts: Mapping[str, Callable[[float], float]] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     def knowing(self, n_views: int) -> tuple[bool, ...]:
         """Whether it can score samples whose labels are known (True) and those whose are not (False)."""
@@ -197,9 +197,10 @@ class Score:
         parts = [SCORES[name] for name in self.parts] or [self]
         return np.stack([part(members, references, temperature) for part in parts], 1)
 
-    def weights(self, information: float) -> Array:
-        """How much each column counts, [P], by how much the network learnt of the classes."""
-        return np.array([weight(information) for weight in self.parts.values()] or [1.0])
+    def weights(self, perplexity: float, n_classes: int) -> Array:
+        """How much each column counts, [P]: what the softmax says tells the more, the more classes it rules out."""
+        ruled_out = 1 - perplexity / n_classes
+        return np.array([ruled_out**power for power in self.parts.values()] or [1.0])
 
     def __call__(self, members: Sequence[Outputs], references: Sequence[Outputs] | None, temperature: float) -> Array:
         """Anomaly score [N] from the outputs of each network and, where needed, those of its normal samples."""
@@ -283,12 +284,6 @@ def _view_neighbours(vectors: Callable[[Outputs, float], Array]) -> ScoreFunctio
         return view_distance(vectors(outputs, temperature), vectors(reference, temperature))
 
     return _within_label(compute)
-
-
-def _inputs(outputs: Outputs, _: float) -> Array:
-    if outputs.inputs is None:
-        raise InputError("score 'input-neighbours' compares inputs: pass Outputs with inputs")
-    return outputs.inputs[:, None]
 
 
 def _vim(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
@@ -394,9 +389,6 @@ SCORES: dict[str, Score] = {
         "mean of the 5 least mean_v 1 − cos(f_v, normal f_v)",
         needs_reference=True,
     ),
-    "input-neighbours": Score(
-        _view_neighbours(_inputs), "mean of the 5 least 1 − cos(x, normal x)", needs_reference=True
-    ),
     "hellinger-neighbours": Score(
         _view_neighbours(lambda o, t: np.exp(log_softmax(o.logits / t, -1) / 2)),
         "mean of the 5 least mean_v 1 − Σ √(p_v · normal p_v), p = softmax(z/T)",
@@ -407,14 +399,9 @@ SCORES: dict[str, Score] = {
     "vim": Score(_within_label(_vim), "α ‖f outside the principal space‖ − log Σ exp z", needs_reference=True),
     "combined": Score(
         _combination,
-        "Σ −w log p of neighbours by features, of what the softmax says as far as that was learnt, else of inputs",
+        "−log p of view-neighbours − (1 − perplexity / C)⁴ log p of hellinger-neighbours and likelihood",
         needs_reference=True,
-        parts={
-            "view-neighbours": lambda information: 1.0,
-            "hellinger-neighbours": lambda information: information**4,
-            "likelihood": lambda information: information**4,
-            "input-neighbours": lambda information: 1 - information,
-        },
+        parts={"view-neighbours": 0, "hellinger-neighbours": 4, "likelihood": 4},
     ),
 }
 
