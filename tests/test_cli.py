@@ -146,7 +146,9 @@ def test_from_a_shell_bad_input_ends_with_code_2_and_one_line(tmp_path):
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "terminated"])
 def test_ended_from_outside_it_leaves_a_checkpoint_and_no_results(tmp_path, sent, code):
     words = ["lab", "--seeds", "1", "--out", str(tmp_path)]
-    script = f"from oddkind import training; training.CHECKPOINT_SECONDS = 0; {STARTED}"
+    # Whoever runs the tests in the background has SIGINT ignored, and so would the command.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{heard}; from oddkind import training; training.CHECKPOINT_SECONDS = 0; {STARTED}"
     process = subprocess.Popen([sys.executable, "-c", script, *words], stderr=subprocess.PIPE, text=True)  # noqa: S603
     while not list(tmp_path.glob(".checkpoints/*.safetensors")):
         assert process.poll() is None
