@@ -361,7 +361,8 @@ def test_a_label_that_is_hard_for_normal_samples_too_is_held_to_less(draw):
     torn, odd = np.array([[[0.0, 0.0]]]), np.array([[[7.0, 0.0]]])
     p = functions.softmax(logits)
     usual = np.stack([p[label == 0].mean(0), p[label == 1].mean(0)])
-    assert functions.label_nll(torn, usual)[0].min() > functions.label_nll(odd, usual)[0].min()
+    nll_of_torn, nll_of_odd = (functions.label_nll(z, np.log(usual))[0].min() for z in (torn, odd))
+    assert nll_of_torn > nll_of_odd
     low, high = (SCORES["likelihood"].compute(Outputs(z, z), reference, 1.0)[0] for z in (torn, odd))
     assert low < high
 
@@ -371,12 +372,20 @@ def test_classes_that_normal_samples_are_taken_for_are_as_good_as_the_true_one(d
     upside_down = sure[:, [2, 3, 0, 1]]
     usual = (functions.softmax(sure) + functions.softmax(upside_down)) / 2
     sideways = sure[:, [1, 2, 3, 0]]
-    nll = [functions.label_nll(logits, usual)[0, 0] for logits in (sure, upside_down, sideways)]
+    nll = [functions.label_nll(logits, np.log(usual))[0, 0] for logits in (sure, upside_down, sideways)]
     assert nll[0] == pytest.approx(nll[1])
     assert nll[2] > nll[0] + 3
     logits = draw.normal(size=(N, 4, 4)) * 2
     expected = functions.target_nll(logits, np.tile(np.arange(4), (N, 1))).mean(1)
-    assert_allclose(functions.label_nll(logits, np.eye(4)[None])[:, 0], expected)
+    sure = np.where(np.eye(4) == 1, 0, -np.inf)[None]
+    assert_allclose(functions.label_nll(logits, sure)[:, 0], expected)
+
+
+def test_likelihood_of_the_surest_network_is_finite(draw):
+    label = np.repeat([0, 1], 30)
+    logits = 1e4 * np.eye(2)[label][:, None] + draw.normal(size=(60, 1, 2))
+    scores = SCORES["likelihood"].compute(Outputs(-logits, logits), Outputs(logits, logits, label[:, None]), 0.05)
+    assert np.isfinite(scores).all()
 
 
 def within(x, classes):

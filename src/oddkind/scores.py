@@ -128,11 +128,12 @@ def target_nll(logits: Array, targets: Array, temperature: float = 1.0) -> Array
 def label_nll(logits: Array, usual: Array, temperature: float = 1.0) -> Array:
     """Negative log-likelihood of the views under each label, in nats; logits [N, V, C], usual [L, V, C] → [N, L].
 
-    mean_v −log Σ_c q_lvc softmax(z_v / T)_c, where q_lv are the probabilities that normal samples of label l usually
-    get in view v: all views have one label, and classes that normal samples are taken for are as good as the true one
-    (a zero may as well stand on its head). Where q is sure of class l·V + v it is that class's likelihood.
+    mean_v −log Σ_c q_lvc softmax(z_v / T)_c, where q_lv = exp(usual) are the probabilities that normal samples of label
+    l usually get in view v: all views have one label, and classes that normal samples are taken for are as good as the
+    true one (a zero may as well stand on its head). Where q is sure of class l·V + v it is that class's likelihood.
     """
-    return -np.log(np.einsum("nvc,lvc->nlv", softmax(np.asarray(logits, float), temperature), usual)).mean(2)
+    log_p = log_softmax(np.asarray(logits, float) / temperature, axis=-1)
+    return np.stack([-logsumexp(log_p + of_label, axis=2).mean(1) for of_label in usual], 1)
 
 
 def circular_distance(v_views: int) -> Array:
@@ -318,8 +319,10 @@ def _likelihood(outputs: Outputs, reference: Outputs | None, temperature: float)
     if len(absent):
         raise InputError(f"there is no normal sample of label {absent[0]:g} to compare with")
     labels, index = np.unique(known, return_inverse=True)
-    p = softmax(np.asarray(reference.logits, float), temperature)
-    usual = np.stack([p[known == label].mean(0) for label in labels])
+    log_p = log_softmax(np.asarray(reference.logits, float) / temperature, axis=-1)
+    usual = np.stack(
+        [logsumexp(log_p[own], axis=0) - np.log(own.sum()) for own in (known == label for label in labels)]
+    )
     nll, normal = (label_nll(of.logits, usual, temperature) for of in (outputs, reference))
     own = [normal[index == number, number] for number in range(len(labels))]
     standard = (nll - [of.mean() for of in own]) / [of.std() or 1.0 for of in own]
