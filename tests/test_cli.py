@@ -9,27 +9,9 @@ from problems import Own  # noqa: F401 - torch is in memory already, for the tes
 
 import oddkind.lab
 import oddkind.sweep
-from oddkind import __version__, cli
+from oddkind import __version__
 
 STARTED = "from oddkind.cli import main; main()"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command as from a shell, but in this process: exit code, what it printed, what it complained of."""
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["oddkind", *words])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from problems import quick
 from pyarrow import parquet
 from sklearn.metrics import roc_auc_score
 
-from oddkind import InputError, cli, load
+from oddkind import InputError, load
 from oddkind.calibration import p_values
 from oddkind.readers import Entry, Source, source_of
 from oddkind.recordings import Verdict, evaluate, fit_files, score_files, to_evaluate, write_verdicts
@@ -53,24 +52,6 @@ def fitted(data):
 
 def listed(data, split=None):
     return [entry for entry in source_of(data).entries(data)[0] if split in (None, entry.split)]
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command as from a shell, but in this process: exit code, what it printed, what it complained of."""
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["oddkind", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    return run
 
 
 # --- In Python -------------------------------------------------------------------------------------------
