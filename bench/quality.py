@@ -160,6 +160,14 @@ def digits(normal: list[int], anomalous: list[int], *, labels: bool = True) -> P
     return Problem(train, test, np.where(np.isin(test.labels, normal), "", "other digits"))
 
 
+def drawn(seed: int, *, labels: bool = True) -> Problem:
+    """Two to seven digits against the rest, drawn by lot: splits that no choice has seen."""
+    draw = np.random.default_rng(seed)
+    n_normal = int(draw.integers(2, 8))
+    shuffled = draw.permutation(10).tolist()
+    return digits(shuffled[:n_normal], shuffled[n_normal:], labels=labels)
+
+
 def motor(seed: int) -> Problem:
     """Seconds of motor sound as spectra; Propeller against whole held-out recordings, all equally loud."""
     spectra, condition, machine, recording = [], [], [], []
@@ -230,6 +238,8 @@ BENCHES: dict[str, dict[str, Callable[[int], Problem]]] = {
     "one digit, no labels": {
         str(digit): lambda _, digit=digit: digits([digit], sorted(ALL - {digit}), labels=False) for digit in range(10)
     },
+    "other digits": {"drawn": drawn},
+    "other digits, no labels": {"drawn": partial(drawn, labels=False)},
     "motor sound": {"Propeller": motor},
     "magnetic tiles": {"defects": tiles},
     "hydraulic rig": {"faults": hydraulic},
