@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 import oddkind.together
 from oddkind import SCORES, Detector, InputError
 from oddkind.calibration import perplexity
+from oddkind.distances import neighbour_distance
 from oddkind.evaluation import LECTURE
 from oddkind.metrics import auc
 from oddkind.networks import build
@@ -99,6 +100,33 @@ def test_a_samples_score_never_depends_on_its_batch(data, score):
     found = detector.anomaly_score(inputs)
     for rows in (slice(1), slice(3, 5), slice(40, 100), slice(None, None, -1)):
         assert_allclose(detector.anomaly_score(inputs[rows]), found[rows], rtol=1e-12)
+
+
+def test_pastes_find_a_small_mark_that_neighbours_on_pixels_miss():
+    draw = np.random.default_rng(0)
+    # A brushed surface: each picture's stripes lie elsewhere and are lit otherwise.
+    stripes = draw.normal(size=(300, 1, 1, 24)) * 20 + draw.uniform(80, 170, (300, 1, 1, 1))
+    inputs = stripes + draw.normal(size=(300, 1, 24, 24)) * 5
+    odd = np.arange(300) >= 250
+    for one in inputs[250:]:
+        y, x = draw.integers(20, size=2)
+        one[0, y : y + 4, x : x + 4] += draw.choice([-40, 40])
+    inputs = inputs.clip(0, 255).astype(np.uint8)
+    detector = Detector(task="pastes", epochs=40, random_state=0).fit(inputs[:200])
+    found, pixels = auc(odd[200:], detector.anomaly_score(inputs[200:])), inputs.reshape(300, -1).astype(float)
+    assert found > 0.95
+    assert found > auc(odd[200:], neighbour_distance(pixels[200:], pixels[:200], metric="euclidean")) + 0.1
+    for rows in (slice(200, 201), slice(203, 250)):
+        assert_allclose(detector.anomaly_score(inputs[rows]), detector.anomaly_score(inputs)[rows], rtol=1e-12)
+
+
+def test_a_transform_that_leaves_samples_as_they_are_is_worth_a_word():
+    inputs, labels = pictures()
+    symmetric = (inputs // 2 + np.rot90(inputs, 2, (-2, -1)) // 2).astype(np.uint8)
+    with pytest.warns(UserWarning, match=r"rotations leave 100% of the samples as they are.*choose another task"):
+        quick(epochs=1).fit(symmetric, labels)
+    with pytest.warns(UserWarning, match="reversals leave 100% of the samples"):
+        quick(epochs=1).fit(np.repeat(np.arange(60.0), 40).reshape(60, 1, 40))
 
 
 @pytest.mark.parametrize(

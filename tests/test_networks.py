@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everyone writes it
 
 from oddkind import InputError
-from oddkind.networks import MLP, NETWORKS, LectureCNN, PictureCNN, SignalCNN, build
+from oddkind.networks import MLP, NETWORKS, LectureCNN, LocalCNN, PictureCNN, SignalCNN, build
 
-SHAPES = {"lecture": (1, 28, 28), "picture": (1, 28, 28), "mlp": (5,), "signal": (2, 100)}
+SHAPES = {"lecture": (1, 28, 28), "picture": (1, 28, 28), "local": (1, 28, 28), "mlp": (5,), "signal": (2, 100)}
 
 
 class Pair(nn.Module):
@@ -57,8 +57,19 @@ def test_logits_are_one_linear_layer_on_the_features(name):
     network = build(name, SHAPES[name], 7, seed=0)
     logits, features = network(torch.randn(3, *SHAPES[name], generator=torch.Generator().manual_seed(0)))
     assert logits.shape == (3, 7)
-    assert features.shape == (3, {"lecture": 72, "mlp": 64, "signal": 32}[name])
+    assert features.shape == (3, {"lecture": 72, "local": 128, "mlp": 64, "signal": 32}[name])
     torch.testing.assert_close(logits, F.linear(features, network.classifier.weight, network.classifier.bias))
+
+
+def test_local_cnn_sees_a_mark_wherever_it_is():
+    network, x = build("local", (1, 64, 64), 3, seed=0), torch.zeros(3, 1, 64, 64)
+    x[0, 0, 20:24, 20:24] = 1
+    x[1, 0, 40:44, 28:32] = 1
+    with torch.no_grad():
+        logits, features = network(x)
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-4, rtol=1e-4)
+    assert (features[0] - features[2]).abs().max() > 0.01
+    assert isinstance(build("auto", (1, 64, 64), 3, seed=0, local=True), LocalCNN)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +160,9 @@ def test_a_callable_is_told_the_shape_and_the_number_of_classes():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match="network='resnet'; known are 'auto', 'lecture', 'picture', 'mlp', 'signal'"):
+    with pytest.raises(
+        InputError, match="network='resnet'; known are 'auto', 'lecture', 'picture', 'local', 'mlp', 'signal'"
+    ):
         build("resnet", (5,), 3, seed=0)
 
 
@@ -161,6 +174,8 @@ def test_unknown_names_are_refused():
         ("lecture", (28, 28), r"reads pictures \[N, C, H, W\]"),
         ("picture", (1, 7, 28), r"at least 8 × 8; got \(1, 7, 28\)"),
         ("picture", (28, 28), r"network 'picture' reads pictures \[N, C, H, W\]"),
+        ("local", (1, 28, 7), r"at least 8 × 8; got \(1, 28, 7\)"),
+        ("local", (28, 28), r"network 'local' reads pictures \[N, C, H, W\]"),
         ("mlp", (1, 28, 28), r"reads vectors \[N, D\]"),
         ("signal", (5,), r"reads signals \[N, C, T\]"),
     ],

@@ -94,7 +94,7 @@ def spoilt(value):
         ([["a", "b"]] * 60, "could not convert string"),
         (np.full((60, 1, 8, 8), np.nan), "contains NaN"),
         (np.ones((60, 1, 7, 7), np.uint8), "at least 8 × 8"),
-        (np.ones((60, 1, 8, 9), np.uint8), "turns square pictures"),
+        (np.ones((60, 1, 7, 9), np.uint8), "network 'local' reads pictures"),
     ],
     ids=lambda given: given if isinstance(given, str) else f"{np.shape(given)}",
 )

@@ -5,7 +5,7 @@ import torch
 from problems import Own, frozen, with_batch_norm, with_dropout
 from torch import nn
 
-from oddkind.networks import MLP, LectureCNN, PictureCNN, SignalCNN
+from oddkind.networks import MLP, LectureCNN, LocalCNN, PictureCNN, SignalCNN
 from oddkind.stacking import Stack, why_alone
 
 CPU = torch.device("cpu")
@@ -18,6 +18,7 @@ CASES = [
     (LectureCNN, (1, 15, 31)),
     (PictureCNN, (1, 28, 28)),
     (PictureCNN, (3, 40, 21)),
+    (LocalCNN, (2, 21, 30)),
     (MLP, (5,)),
     (SignalCNN, (2, 50)),
     (Own, (5,)),

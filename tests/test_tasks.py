@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from oddkind import InputError
-from oddkind.tasks import TASKS, Affine, Identity, Reversals, Rotations, Task, make_task
+from oddkind.tasks import TASKS, Affine, Identity, Pastes, Reversals, Rotations, Task, ambiguous, make_task
 
-SHAPES = {"affine": (5,), "reversals": (2, 9), "rotations": (1, 6, 6)}
+SHAPES = {"affine": (5,), "pastes": (1, 9, 8), "reversals": (2, 9), "rotations": (1, 6, 6)}
 
 
 def task(name, shape=(5,), labels=None, seed=0):
@@ -43,6 +43,64 @@ def test_affine_views_are_matrix_products(draw):
         assert_allclose(views[:, v], x @ matrices[v], rtol=1e-4, atol=1e-5)
 
 
+def pictures(kind, n=6, channels=2, height=20, width=14):
+    x = torch.randint(256, (n, channels, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return x if kind == "uint8" else (x.float() - 128) / 70
+
+
+@given(st.integers(0, 99), st.sampled_from(["uint8", "float"]), st.integers(1, 3))
+def test_pastes_change_one_piece_of_the_first_view_and_one_thinner_scar(seed, kind, channels):
+    x = pictures(kind, channels=channels, height=40, width=40)
+    views = Pastes()(x, torch.rand(len(x), Pastes.n_draws, generator=torch.Generator().manual_seed(seed)))
+    assert views.shape == (len(x), 3, *x.shape[1:])
+    assert views.dtype == x.dtype
+    assert torch.equal(views[:, 0], x)
+    changed = (views != views[:, :1]).any(2)  # [N, 3, H, W]
+    for piece, scar in changed[:, 1:]:
+        assert 1 <= piece.sum() <= 0.15 * 40 * 40
+        rows, columns = (np.flatnonzero(piece.any(axis)) for axis in (1, 0))
+        # Upright: what of the rectangle is not the same as before by chance fills rows and columns without a gap.
+        assert len(rows) == np.ptp(rows) + 1
+        assert len(columns) == np.ptp(columns) + 1
+        assert 1 <= scar.sum() <= 0.06 * 0.25 * 40 * 40 + 25
+
+
+def test_what_is_pasted_is_of_the_same_picture_brighter_or_darker():
+    x = pictures("float", channels=1)
+    draws = torch.rand(len(x), Pastes.n_draws, generator=torch.Generator().manual_seed(1))
+    tone = (4 * draws[:, 7] - 2) * x.std((1, 2, 3))
+    for one, view, added in zip(x, Pastes()(x, draws)[:, 1], tone, strict=True):
+        pasted = view[view != one] - added
+        assert len(pasted)
+        assert torch.isclose(pasted[:, None], one.flatten(), atol=1e-5).any(1).all()
+
+
+def test_pastes_reach_every_place_of_the_smallest_picture():
+    x = pictures("uint8", n=500, channels=1, height=8, width=11)
+    views = Pastes()(x, torch.rand(len(x), Pastes.n_draws, generator=torch.Generator().manual_seed(0)))
+    changed = views != x[:, None]
+    assert changed[:, 1:].flatten(2).any(2).float().mean() > 0.95  # the rest is pasted over its like
+    assert changed[:, 1:].any(0).all()
+
+
+def test_only_pictures_as_they_are_are_scored_where_views_are_drawn():
+    x = pictures("uint8")
+    assert torch.equal(Pastes()(x), x[:, None])
+    made = task("labels+pastes", x.shape[1:], np.array([7, 3]))
+    assert made.n_classes == 6
+    assert made.targets(np.array([7, 3]), 2).tolist() == [[3], [0]]
+    assert made.targets(np.array([7, 3]), 2, training=True).tolist() == [[3, 4, 5], [0, 1, 2]]
+
+
+def test_ambiguous_is_the_part_of_samples_with_views_alike():
+    one = torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))
+    x = torch.stack([one, one + one.rot90(2, (1, 2)), torch.ones(1, 6, 6), one + 1])
+    assert ambiguous(Rotations(), x) == 0.5
+    assert ambiguous(Identity(), x) == 0
+    assert ambiguous(Pastes(), x) == 0.25
+    assert ambiguous(Reversals(), torch.tensor([[[1, 2, 1]], [[1, 2, 3]]])) == 0.5
+
+
 def test_identity_is_one_view():
     x = torch.arange(6).view(2, 3)
     assert torch.equal(Identity()(x), x[:, None])
@@ -60,7 +118,7 @@ def test_class_l_v_plus_v_is_label_l_under_transform_v(n_labels, transform):
     labels = np.arange(n_labels).repeat(2)
     made = task(f"labels+{transform}", SHAPES[transform], labels)
     views = made.transform.count
-    targets = made.targets(labels, len(labels))
+    targets = made.targets(labels, len(labels), training=True)
     assert made.n_classes == n_labels * views
     assert targets.tolist() == [[label * views + v for v in range(views)] for label in labels]
 
@@ -86,9 +144,11 @@ def test_every_named_task_can_be_made_and_its_views_have_its_targets(name):
     labels = np.array([0, 1, 0]) if "labels" in name else None
     made = task(name, shape, labels)
     views, targets = made.transform(torch.zeros(3, *shape)), made.targets(labels, 3)
+    assert views.shape == (3, made.transform.scored, *shape)
+    assert targets.shape == (3, made.transform.scored)
+    views = made.transform(torch.zeros(3, *shape), torch.rand(3, made.transform.n_draws))
     assert views.shape == (3, made.transform.count, *shape)
-    assert targets.shape == (3, made.transform.count)
-    assert len(np.unique(targets)) == made.n_classes
+    assert len(np.unique(made.targets(labels, 3, training=True))) == made.n_classes
 
 
 def test_auto_is_the_transforms_of_the_shape_together_with_the_labels_if_any():
@@ -101,6 +161,7 @@ def test_auto_is_the_transforms_of_the_shape_together_with_the_labels_if_any():
     oblong = task("auto", (1, 6, 7), np.array([0, 1]))
     assert isinstance(oblong.transform, Identity)
     assert oblong.n_classes == 2
+    assert isinstance(task("auto", (1, 6, 7)).transform, Pastes)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +196,7 @@ def test_a_task_of_labels_needs_labels(name):
     [
         ("rotations", (1, 6, 7), r"turns square pictures \[N, C, S, S\]; got samples of shape \(1, 6, 7\)"),
         ("rotations", (6, 6), "turns square pictures"),
-        ("auto", (1, 6, 7), "turns square pictures"),
+        ("pastes", (6, 6), r"pastes into pictures \[N, C, H, W\]; got samples of shape \(6, 6\)"),
         ("reversals", (5,), r"plays signals \[N, C, T\] backwards; got samples of shape \(5,\)"),
         ("affine", (2, 9), r"maps vectors \[N, D\]; got samples of shape \(2, 9\)"),
     ],

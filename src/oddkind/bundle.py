@@ -332,10 +332,10 @@ def unpack(bundle: Bundle, network: nn.Module | Builder | None, score: ScoreFunc
     how = chosen(state["score"], shape)
     columns = len(state["validation_rows_"]), len(how.parts) or 1
     state["_normal"] = {
-        known: bundle.take(_calibration(known), columns).numpy() for known in how.knowing(task.transform.count)
+        known: bundle.take(_calibration(known), columns).numpy() for known in how.knowing(task.transform.scored)
     }
     state["_reference"] = _reference(bundle, task, len(state["training_rows_"])) if how.needs_reference else None
-    state["networks_"] = [_network(bundle, state["network"], task.n_classes, m) for m in range(parameters.members)]
+    state["networks_"] = [_network(bundle, state["network"], task, m) for m in range(parameters.members)]
     if bundle.tensors:
         extra = sorted(bundle.tensors)[0]
         raise InputError(f"{file}: tensor {extra!r} is one too many; the file is damaged or of another network")
@@ -367,11 +367,11 @@ def _labels(bundle: Bundle) -> Array | None:
 
 def _reference(bundle: Bundle, task: Task, n: int) -> list[Outputs]:
     inputs = bundle.take("reference.inputs", (n, math.prod(bundle.manifest.input_shape))).numpy()
-    targets = bundle.take("reference.targets", (n, task.transform.count), torch.int64).numpy()
+    targets = bundle.take("reference.targets", (n, task.transform.scored), torch.int64).numpy()
     return [
         Outputs(
-            bundle.take(f"reference.{m}.logits", (n, task.transform.count, task.n_classes)).numpy(),
-            bundle.take(f"reference.{m}.features", (n, task.transform.count, None)).numpy(),
+            bundle.take(f"reference.{m}.logits", (n, task.transform.scored, task.n_classes)).numpy(),
+            bundle.take(f"reference.{m}.features", (n, task.transform.scored, None)).numpy(),
             targets,
             inputs,
         )
@@ -379,15 +379,15 @@ def _reference(bundle: Bundle, task: Task, n: int) -> list[Outputs]:
     ]
 
 
-def _network(bundle: Bundle, network: str | nn.Module | Builder, n_classes: int, member: int) -> nn.Module:
+def _network(bundle: Bundle, network: str | nn.Module | Builder, task: Task, member: int) -> nn.Module:
     """Build a member's network and fill it in."""
     shape = bundle.manifest.input_shape
     try:
         if isinstance(network, str):
             with torch.device("meta"):  # without memory: a damaged file must not ask for any
-                module = builder(network, shape)(shape, n_classes)
+                module = builder(network, shape, local=task.transform.local)(shape, task.n_classes)
         else:
-            module = build(network, shape, n_classes, seed=0)
+            module = build(network, shape, task.n_classes, seed=0)
     except (InputError, RuntimeError) as error:
         raise InputError(f"{bundle.file}: {error}") from error
     weights = _weights(module)

@@ -257,7 +257,9 @@ def fit(
     false_alarm_rate: Annotated[
         float, typer.Option(help="At most this part of normal files is called anomalous.")
     ] = 0.05,
-    task: Annotated[str, typer.Option(help="auto, labels, rotations, labels+rotations, …")] = "auto",
+    task: Annotated[
+        str, typer.Option(help="auto, labels, rotations, pastes (small defects of surfaces), labels+rotations, …")
+    ] = "auto",
     score: Annotated[str, typer.Option(help="auto, or a score's name.")] = "auto",
     members: Annotated[int, typer.Option(help="Networks that score together.")] = 1,
     random_state: Annotated[int, typer.Option(help="Where every random draw comes from.")] = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import numbers
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,13 +29,18 @@ from oddkind.calibration import (
 )
 from oddkind.errors import InputError
 from oddkind.networks import Builder, build
+from oddkind.parameters import check_parameters, device_of
 from oddkind.samples import Samples, holdout
-from oddkind.scores import SCORES, Outputs, Score, ScoreFunction, chosen, pooled
-from oddkind.tasks import Rotations, make_task
+from oddkind.scores import Outputs, Score, ScoreFunction, chosen, pooled
+from oddkind.tasks import Rotations, ambiguous, make_task
 from oddkind.together import Run, train_together
-from oddkind.training import SCHEDULES, Job, predict
+from oddkind.training import Job, predict
 
 Array = npt.NDArray[Any]
+
+
+# So many samples are looked at before training; where a larger part has views that cannot be told apart, it says so.
+LOOKED_AT, AMBIGUOUS = 256, 0.1
 
 
 class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -48,12 +53,14 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     task : str
         What to classify. "labels": the internal labels passed to `fit`; "rotations" (square pictures),
-        "reversals" (signals), "affine" (vectors): known transforms; "labels+rotations" and so on: both at
-        once, L · V classes; "auto": the transforms that suit the shape (pictures that are not square: none),
-        together with the labels if there are any.
+        "reversals" (signals), "affine" (vectors): known transforms; "pastes" (pictures of surfaces, where defects are
+        small marks anywhere): pieces of a picture pasted into it; "labels+rotations" and so on: both at once, L · V
+        classes; "auto": the transforms that suit the shape, together with the labels if there are any (pictures that
+        are not square: the labels alone, or pastes without any).
     network : str, callable or torch module
-        "lecture", "picture", "mlp", "signal", "auto" (by shape); `(input_shape, n_classes) → nn.Module`; or a module
-        (a copy is trained, from the weights it has). A module returns `(logits [B, C], features [B, D])`.
+        "lecture", "picture", "local", "mlp", "signal", "auto" (by shape and task); `(input_shape, n_classes) →
+        nn.Module`; or a module (a copy is trained, from the weights it has). A module returns `(logits [B, C],
+        features [B, D])`.
     score : str or callable
         "auto" ("combined" for pictures, "joint-neighbours" for vectors and signals); a name of
         `oddkind.scores.SCORES`; or `(outputs, reference outputs, temperature) → [N]`, such as
@@ -95,7 +102,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Samples whose `score_samples` lies below it are called anomalous; the second for samples whose labels
         are passed along.
     accuracy_ : float
-        Part of the held-out views classified right.
+        Part of the held-out views classified right; of views drawn at random only the one as it is counts.
     perplexity_ : float
         Between how many of the task's classes the networks hesitate on the held-out part; 1: they are sure and right.
     losses_ : array [epochs, members]
@@ -273,7 +280,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _plan(self, X: Array, y: Array | None, groups: Array | None) -> _Plan:
         """Check everything, hold out the validation part and draw the initial weights."""
-        _check_parameters(self)
+        check_parameters(vars(self))
         inputs = self._validated(X, reset=True)
         labels = None if y is None else _validated_labels(y, len(inputs))
         if groups is not None:
@@ -303,10 +310,18 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.epochs_ = int(self.epochs) if self.epochs != "auto" else self._enough_epochs()
         shift = int(self.shift) if self.shift != "auto" else min(self.input_shape_[1:], default=0) // 14
         seeds = random_state.randint(2**31, size=(self.members, 2)).tolist()
-        self.networks_ = [
-            build(self.network, self.input_shape_, self.task_.n_classes, for_weights) for for_weights, _ in seeds
-        ]
-        tensor, targets = self._tensor(inputs), self.task_.targets(labels, len(inputs))
+        form = self.network, self.input_shape_, self.task_.n_classes
+        local = self.task_.transform.local
+        self.networks_ = [build(*form, for_weights, local=local) for for_weights, _ in seeds]
+        tensor, targets = self._tensor(inputs), self.task_.targets(labels, len(inputs), training=True)
+        alike = ambiguous(self.task_.transform, tensor[self.training_rows_[:LOOKED_AT]])
+        if alike > AMBIGUOUS:
+            kind = type(self.task_.transform).__name__.lower()
+            warnings.warn(
+                f"{kind} leave {alike:.0%} of the samples as they are, so telling views apart teaches little "
+                f"(task={self.task!r}); choose another task",
+                stacklevel=3,
+            )
         assert targets is not None  # noqa: S101 - make_task refuses a task with labels where there are none
         jobs = [
             Job(
@@ -323,7 +338,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             )
             for network, (_, for_order) in zip(self.networks_, seeds, strict=True)
         ]
-        device = _device(self.device)
+        device = device_of(self.device)
         runs = [Run(job, self.epochs_, self.batch_size, self.schedule, device) for job in jobs]
         return _Plan(self, tensor, labels, runs)
 
@@ -366,7 +381,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         # Scores of the held-out samples, with their labels known or not: a threshold holds for scores made as it was.
         self._normal = {}
         offsets = {}
-        for known in self._score.knowing(self.task_.transform.count):
+        for known in self._score.knowing(self.task_.transform.scored):
             claimed = self.task_.targets(labels if known else None, len(held_out))
             self._normal[known] = self._columns([replace(member, targets=claimed) for member in members])
             scores = combined_among_others(self._normal[known], self._weights)
@@ -407,7 +422,7 @@ def load(
     detector = Detector()
     detector.__dict__.update(unpack(read(Path(file)), network, score))
     for own in detector.networks_:
-        own.to(_device(detector.device))
+        own.to(device_of(detector.device))
     return detector
 
 
@@ -466,46 +481,9 @@ def _fit(plans: Sequence[_Plan], checkpoints: Path | None, on_progress: Callable
         plan.detector._finish(plan)
 
 
-def _device(name: str) -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
-
-
 def _validated_labels(y: Array, n_samples: int) -> Array:
     y = column_or_1d(y)
     check_classification_targets(y)
     if len(y) != n_samples:
         raise InputError(f"{len(y)} labels for {n_samples} samples; pass one label a sample")
     return np.asarray(y)
-
-
-def _check_parameters(detector: Detector) -> None:
-    """Refuse parameters out of range, naming the parameter, what was passed and what would be right."""
-
-    def number(name: str, kind: type, accept: Callable[[Any], bool], right: str) -> None:
-        value = getattr(detector, name)
-        if isinstance(value, bool) or not isinstance(value, kind) or not accept(value):
-            raise InputError(f"{name}={value!r}; it must be {right}")
-
-    number("members", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
-    if detector.epochs != "auto":
-        number("epochs", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1, or 'auto'")
-    if detector.shift != "auto":
-        number("shift", numbers.Integral, lambda v: v >= 0, "a whole number of at least 0, or 'auto'")
-    if detector.schedule not in SCHEDULES:
-        raise InputError(f"schedule={detector.schedule!r}; known are {', '.join(map(repr, SCHEDULES))}")
-    number("batch_size", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
-    number("learning_rate", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0")
-    number("weight_decay", numbers.Real, lambda v: 0 <= v < np.inf, "a number of at least 0")
-    number("label_smoothing", numbers.Real, lambda v: 0 <= v < 1, "a number from 0 to below 1")
-    number("validation_fraction", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1")
-    number("false_alarm_rate", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1")
-    if detector.temperature != "fit":
-        number("temperature", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0, or 'fit'")
-    if isinstance(detector.score, str) and detector.score not in ("auto", *SCORES):
-        raise InputError(f"score={detector.score!r}; known are 'auto', {', '.join(map(repr, SCORES))}")
-    if not isinstance(detector.score, str) and not callable(detector.score):
-        raise InputError(f"score={detector.score!r}; pass a name of oddkind.SCORES or a function")
-    try:
-        torch.empty(0, device=_device(detector.device))
-    except (RuntimeError, TypeError, AssertionError) as error:
-        raise InputError(f"device={detector.device!r}; it must be 'auto', 'cpu', 'cuda' or 'cuda:0'") from error

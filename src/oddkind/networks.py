@@ -84,6 +84,33 @@ class PictureCNN(nn.Module):
         return self.classifier(x.flatten(1)), features
 
 
+class LocalCNN(nn.Module):
+    """Convolutions that see a tenth of a picture at a time, then its strongest and its mean answers, for local defects.
+
+    A 4×4 convolution of stride 2, two of 3×3 with 2×2 max-pooling and without, group norm and ReLU after each, and one
+    of 1×1. [B, C, H, W] → logits [B, n_classes], features [B, 128]: maximum and mean over the picture, so that what
+    is in one place counts, wherever that is.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        if len(input_shape) != 3 or min(input_shape[1:]) < 8:
+            raise InputError(f"network 'local' reads pictures [N, C, H, W] of at least 8 × 8; got {input_shape}")
+        self.stem = Convolution(input_shape[0], 16, kernel_size=4, stride=2)
+        self.blocks = nn.ModuleList([Convolution(16, 32), Convolution(32, 64), Convolution(64, 64)])
+        self.places = nn.Conv2d(64, 64, kernel_size=1)
+        self.classifier = nn.Linear(128, n_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and features."""
+        x = self.stem(x)
+        for number, convolution in enumerate(self.blocks):
+            x = convolution(x, pool=1 if number else 2)
+        x = self.places(x)
+        features = torch.cat([x.amax((-2, -1)), x.mean((-2, -1))], 1)
+        return self.classifier(features), features
+
+
 class Convolution(nn.Module):
     """A convolution that keeps the size or halves it, max-pooling if asked for, group norm and ReLU."""
 
@@ -141,26 +168,37 @@ class SignalCNN(nn.Module):
         return self.classifier(features), features
 
 
-NETWORKS: dict[str, Builder] = {"lecture": LectureCNN, "picture": PictureCNN, "mlp": MLP, "signal": SignalCNN}
+NETWORKS: dict[str, Builder] = {
+    "lecture": LectureCNN,
+    "picture": PictureCNN,
+    "local": LocalCNN,
+    "mlp": MLP,
+    "signal": SignalCNN,
+}
 
 # By the rank of one sample: [D], [C, T], [C, H, W].
 _AUTO = {1: "mlp", 2: "signal", 3: "picture"}
 
 
-def builder(name: str, input_shape: tuple[int, ...]) -> Builder:
-    """Return what builds the network called `name`, "auto" by the shape of a sample; refuses as `build` does."""
+def builder(name: str, input_shape: tuple[int, ...], *, local: bool = False) -> Builder:
+    """Return what builds the network called `name`; refuses as `build` does."""
     if name != "auto" and name not in NETWORKS:
         raise InputError(f"network={name!r}; known are 'auto', {', '.join(map(repr, NETWORKS))}")
-    return NETWORKS[_AUTO[len(input_shape)] if name == "auto" else name]
+    if name == "auto":
+        name = "local" if local else _AUTO[len(input_shape)]
+    return NETWORKS[name]
 
 
-def build(network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+def build(
+    network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_classes: int, seed: int, *, local: bool = False
+) -> nn.Module:
     """Make the network for samples of `input_shape`, its initial weights drawn from `seed` alone.
 
     Parameters
     ----------
     network : str, callable or nn.Module
-        "auto" (by input shape) or a name of `NETWORKS`; a callable `(input_shape, n_classes) → nn.Module`; or
+        "auto" (by input shape, and `local`: whether what it must see is in one place of a picture) or a name of
+        `NETWORKS`; a callable `(input_shape, n_classes) → nn.Module`; or
         a module, which is copied with the weights it has. A module takes [B, *input_shape] and returns
         `(logits [B, n_classes], features [B, D])`.
 
@@ -170,7 +208,7 @@ def build(network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_cl
         Where the name is unknown, or the network does not return what it must.
     """
     if isinstance(network, str):
-        network = builder(network, input_shape)
+        network = builder(network, input_shape, local=local)
     if not callable(network):
         raise InputError(f"network={network!r}; pass a name, a torch module or a callable that builds one")
     with torch.random.fork_rng(devices=[]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +16,49 @@ from oddkind.errors import InputError
 Array = npt.NDArray[Any]
 
 
+class Transform:
+    """Shows samples in V = `count` views, the first of them the sample as it is or as good as that.
+
+    Attributes
+    ----------
+    n_draws : int
+        How many random numbers it takes to show a sample. 0: its views are always the same. Else only the first view
+        is scored, for it takes none.
+    local : bool
+        Whether a view differs from the others in one place only.
+    """
+
+    n_draws: ClassVar[int] = 0
+    local: ClassVar[bool] = False
+
+    @property
+    def count(self) -> int:
+        """V, how many views there are to tell apart."""
+        raise NotImplementedError
+
+    @property
+    def scored(self) -> int:
+        """How many of the views, the first ones, a sample is scored in."""
+        return 1 if self.n_draws else self.count
+
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+        """[N, ...] → [N, V, ...], with draws [N, n_draws] from [0, 1); without them the views that are scored."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Identity:
+class Identity(Transform):
     """No transform: every sample is seen once, as it is."""
 
     count: int = 1
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, ...] → [N, 1, ...]."""
         return x[:, None]
 
 
 @dataclass(frozen=True)
-class Rotations:
+class Rotations(Transform):
     """A picture and its turns by 90, 180 and 270 degrees counter-clockwise.
 
     RotNet: Gidaris et al., "Unsupervised representation learning by predicting image rotations", ICLR 2018.
@@ -36,24 +66,67 @@ class Rotations:
 
     count: int = 4
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, C, S, S] → [N, 4, C, S, S]."""
         return torch.stack([torch.rot90(x, turns, (-2, -1)) for turns in range(self.count)], 1)
 
 
 @dataclass(frozen=True)
-class Reversals:
+class Reversals(Transform):
     """A signal forwards and backwards in time."""
 
     count: int = 2
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, C, T] → [N, 2, C, T]."""
         return torch.stack([x, x.flip(-1)], 1)
 
 
+@dataclass(frozen=True)
+class Pastes(Transform):
+    """A picture as it is, with a piece of itself pasted elsewhere, and with a thin scar of itself so pasted.
+
+    The piece covers 1 to 12 % of a square picture, its sides up to 3 : 1; the scar is 2 to 6 % of the shorter side
+    wide, 6 to 25 % long, and turned. Both become brighter or darker, by up to twice the picture's standard deviation.
+    CutPaste: Li et al., "CutPaste: self-supervised learning for anomaly detection and localization", CVPR 2021.
+    """
+
+    count: int = 3
+    n_draws: ClassVar[int] = 16
+    local: ClassVar[bool] = True
+
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] → [N, 3, C, H, W], or [N, 1, C, H, W] without draws."""
+        if draws is None:
+            return x[:, None]
+        piece, scar = draws.unflatten(1, (2, 8)).unbind(1)
+        area, sides = (0.01 + 0.11 * piece[:, 0]).sqrt(), 3 ** (piece[:, 1] - 0.5)
+        thin = 0.02 + 0.04 * scar[:, 0], 0.06 + 0.19 * scar[:, 1]
+        pasted = _pasted(x, area * sides, area / sides, piece), _pasted(x, *thin, scar, turned=True)
+        return torch.stack([x, *pasted], 1)
+
+
+def _pasted(x: Tensor, wide: Tensor, long: Tensor, draws: Tensor, *, turned: bool = False) -> Tensor:
+    """Paste a rectangle of each picture [N, C, H, W] into itself, so wide and long [N] in parts of its shorter side."""
+    n, channels, height, width = x.shape
+    to_y, to_x, angle, from_y, from_x, tone = draws[:, 2:8, None, None].unbind(1)  # [N, 1, 1] each
+    rows, columns = torch.arange(height, device=x.device)[:, None], torch.arange(width, device=x.device)
+    down, right = rows + 0.5 - to_y * height, columns + 0.5 - to_x * width  # from the middle of where it goes
+    cosine, sine = (torch.cos(torch.pi * angle), torch.sin(torch.pi * angle)) if turned else (1.0, 0.0)
+    half = min(height, width) / 2
+    half_wide, half_long = ((half * of).clamp(min=0.75)[:, None, None] for of in (wide, long))  # a pixel at least
+    inside = (cosine * right + sine * down).abs() < half_wide
+    inside &= (cosine * down - sine * right).abs() < half_long
+    index = (rows + (from_y * height).long()) % height * width + (columns + (from_x * width).long()) % width
+    source = x.flatten(2).gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view_as(x)
+    toned = source + (4 * tone[..., None] - 2) * x.float().std((1, 2, 3), keepdim=True)
+    if x.dtype == torch.uint8:
+        toned = toned.round().clamp(0, 255).to(torch.uint8)
+    return torch.where(inside[:, None], toned, x)
+
+
 @dataclass(frozen=True, eq=False)
-class Affine:
+class Affine(Transform):
     """A vector under V random linear maps, fixed once drawn; GOAD: Bergman & Hoshen, ICLR 2020."""
 
     matrices: Array  # [V, D, D]
@@ -63,12 +136,9 @@ class Affine:
         """How many maps there are."""
         return len(self.matrices)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, D] → [N, V, D]."""
         return torch.einsum("nd,vde->nve", x, torch.as_tensor(self.matrices, dtype=x.dtype, device=x.device))
-
-
-Transform = Identity | Rotations | Reversals | Affine
 
 
 def _rotations(input_shape: tuple[int, ...], _: np.random.RandomState) -> Rotations:
@@ -90,8 +160,15 @@ def _affine(input_shape: tuple[int, ...], random_state: np.random.RandomState, c
     return Affine((random_state.standard_normal((count, size, size)) / np.sqrt(size)).astype(np.float32))
 
 
+def _pastes(input_shape: tuple[int, ...], _: np.random.RandomState) -> Pastes:
+    if len(input_shape) != 3:
+        raise InputError(f"task 'pastes' pastes into pictures [N, C, H, W]; got samples of shape {input_shape}")
+    return Pastes()
+
+
 TRANSFORMS: dict[str, Callable[[tuple[int, ...], np.random.RandomState], Transform]] = {
     "rotations": _rotations,
+    "pastes": _pastes,
     "reversals": _reversals,
     "affine": _affine,
 }
@@ -102,6 +179,14 @@ TASKS = ("auto", "labels", *TRANSFORMS, *(f"labels+{name}" for name in TRANSFORM
 _AUTO = {1: "affine", 2: "reversals", 3: "rotations"}
 
 
+def ambiguous(transform: Transform, x: Tensor) -> float:
+    """Part of the samples [N, ...] of which two views are the same, such as a symmetric picture and its turns."""
+    draws = torch.as_tensor(np.random.default_rng(0).random((len(x), transform.n_draws), np.float32), device=x.device)
+    views = transform(x, draws).flatten(2)
+    same = [(views[:, a] == views[:, b]).all(1) for a in range(transform.count) for b in range(a)]
+    return float(torch.stack(same).any(0).float().mean()) if same else 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """L internal labels × V known transforms; class l·V + v is label l under transform v.
@@ -110,8 +195,7 @@ class Task:
     ----------
     labels : array [L] or None
         The internal labels, sorted. None: the task has none (L = 1).
-    transform : callable [N, ...] → [N, V, ...]
-        Shows every sample in V views.
+    transform : Transform
     """
 
     labels: Array | None
@@ -122,15 +206,17 @@ class Task:
         """C = L · V."""
         return self.transform.count * (1 if self.labels is None else len(self.labels))
 
-    def targets(self, labels: Array | None, n_samples: int) -> Array | None:
-        """Class of every view, int64 [N, V]; None when the task has labels and they were not given.
+    def targets(self, labels: Array | None, n_samples: int, *, training: bool = False) -> Array | None:
+        """Class of every view that is scored, or all for training, int64 [N, V].
+
+        None when the task has labels and they were not given.
 
         Raises
         ------
         InputError
             Where a label was not learnt.
         """
-        views = np.arange(self.transform.count)
+        views = np.arange(self.transform.count if training else self.transform.scored)
         if self.labels is None:
             return np.tile(views, (n_samples, 1))
         if labels is None:
@@ -152,7 +238,8 @@ def make_task(
     ----------
     name : str
         One of `TASKS`. "auto": the transforms that suit the shape (rotations of square pictures, reversals of
-        signals, affine maps of vectors), together with the labels where there are any.
+        signals, affine maps of vectors), together with the labels where there are any; for pictures that are not
+        square, the labels alone, or pastes without any.
     labels : array [N] or None
         Internal labels of the samples to learn from.
 
@@ -164,9 +251,9 @@ def make_task(
     if name not in TASKS:
         raise InputError(f"task={name!r}; known are {', '.join(map(repr, TASKS))}")
     if name == "auto":
-        transform = _AUTO[len(input_shape)]
-        suits = transform != "rotations" or input_shape[1] == input_shape[2]
-        name = transform if labels is None else f"labels+{transform}" if suits else "labels"
+        oblong = len(input_shape) == 3 and input_shape[1] != input_shape[2]
+        transform = "pastes" if oblong else _AUTO[len(input_shape)]
+        name = transform if labels is None else "labels" if oblong else f"labels+{transform}"
     first, _, rest = name.partition("+")
     if first != "labels":
         return Task(None, TRANSFORMS[first](input_shape, random_state))

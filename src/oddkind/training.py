@@ -53,7 +53,7 @@ class Job:
         Trained in place, from the weights it has.
     inputs : tensor [N, ...]
         uint8 or float32; jobs whose tensors share memory share the views made of them.
-    transform : callable [n, ...] → [n, V, ...]
+    transform : Transform
         Shows samples in V views.
     targets : int array [N, V]
         Class of every view.
@@ -150,12 +150,15 @@ def train(
             order = [_order(job, epoch, longest) for job in jobs]
             picked = torch.as_tensor(np.take_along_axis(rows, np.stack(order), 1), device=device)  # [M, longest]
             classes = [job.targets[job.rows[own]].astype(np.int32) for job, own in zip(jobs, order, strict=True)]
-            moves = torch.as_tensor(np.stack([_moves(job, epoch, longest) for job in jobs]), device=device)
+            moves, draws = (
+                torch.as_tensor(np.stack([of(job, epoch, longest) for job in jobs]), device=device)
+                for of in (_moves, _draws)
+            )
             true = torch.as_tensor(np.stack(classes), device=device).flatten(1)  # [M, longest · V]
             for step in range(optimizer.steps % steps, steps):
                 samples = slice(step * batch_size, (step + 1) * batch_size)
                 x = torch.index_select(pool, 0, picked[:, samples].flatten())
-                x = prepare(x, moves[:, samples].flatten(0, 1))  # [M · B, V, ...]
+                x = prepare(x, moves[:, samples].flatten(0, 1), draws[:, samples].flatten(0, 1))  # [M · B, V, ...]
                 z = stack.logits(x.view(len(jobs), -1, *x.shape[2:]))  # [M, C, B · V]
                 with torch.no_grad():
                     in_views = slice(samples.start * views, samples.stop * views)
@@ -190,25 +193,25 @@ def _threads(count: int) -> Iterator[None]:
 
 def _pool(
     jobs: Sequence[Job], stack: Stack, device: torch.device
-) -> tuple[Tensor, Array, Callable[[Tensor, Tensor], Tensor]]:
+) -> tuple[Tensor, Array, Callable[[Tensor, Tensor, Tensor], Tensor]]:
     """Put the inputs of all jobs one after another, those that share a tensor once.
 
     Returns the pool, which of its rows each job learns from [M, longest n], and what makes a batch of it views
-    [n, V, ...] in the stack's order, each moved as told: nothing is left to do where none is moved and all views
+    [n, V, ...] in the stack's order, each moved and drawn as told: nothing is left to do where none is and all views
     fit in memory.
     """
 
-    def prepare(x: Tensor, moves: Tensor | None = None, transform: Transform = jobs[0].transform) -> Tensor:
-        views = transform(x).flatten(0, 1)
+    def prepare(x: Tensor, transform: Transform, moves: Tensor | None = None, draws: Tensor | None = None) -> Tensor:
+        views = transform(x, draws).flatten(0, 1)
         views = views if moves is None else shifted(views, moves.flatten(0, 1))
         return stack.arrange(views).unflatten(0, (len(x), -1))
 
     sources = {job.source: job for job in jobs}
     views_bytes = sum(job.inputs.nbytes * job.transform.count for job in sources.values())
-    moved = any(job.shift for job in jobs)
-    lazy = len({job.transform for job in jobs}) == 1 and (moved or views_bytes > PREPARED_BYTES)
+    moved, drawn = any(job.shift for job in jobs), jobs[0].transform.n_draws > 0
+    lazy = len({job.transform for job in jobs}) == 1 and (moved or drawn or views_bytes > PREPARED_BYTES)
     parts = [
-        part if lazy else prepare(part, None, job.transform)
+        part if lazy else prepare(part, job.transform)
         for job in sources.values()
         for part in job.inputs.to(device).split(len(job.inputs) if lazy else 4096)
     ]
@@ -217,8 +220,8 @@ def _pool(
     rows = [starts[job.source] + np.pad(job.rows, (0, longest - len(job.rows)), "edge") for job in jobs]
     pool = parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def ready(x: Tensor, moves: Tensor) -> Tensor:
-        return prepare(x, moves if moved else None) if lazy else x
+    def ready(x: Tensor, moves: Tensor, draws: Tensor) -> Tensor:
+        return prepare(x, jobs[0].transform, moves if moved else None, draws if drawn else None) if lazy else x
 
     return pool, np.stack(rows).astype(np.int32), ready
 
@@ -235,6 +238,12 @@ def _moves(job: Job, epoch: int, longest: int) -> Array:
     if not job.shift:
         return np.zeros(shape, np.int64)
     return np.random.default_rng((job.seed, epoch, 1)).integers(-job.shift, job.shift + 1, shape)
+
+
+def _draws(job: Job, epoch: int, longest: int) -> Array:
+    """What its transform draws for each sample, float32 [longest, n_draws]; of seed and epoch alone."""
+    shape = longest, job.transform.n_draws
+    return np.random.default_rng((job.seed, epoch, 2)).random(shape, np.float32)
 
 
 def shifted(x: Tensor, moves: Tensor) -> Tensor:
@@ -331,7 +340,7 @@ def predict(network: nn.Module, task: Task, inputs: Tensor, labels: Array | None
     device = next(network.parameters()).device
     logits, features = [], []
     with torch.no_grad():
-        for part in inputs.split(max(1, PREDICT_BATCH // task.transform.count)):
+        for part in inputs.split(max(1, PREDICT_BATCH // task.transform.scored)):
             # A product with one row is summed in another order: with blanks beside it a sample scores as in a crowd.
             blanks = part.new_zeros(max(0, 16 - len(part)), *part.shape[1:])
             views = task.transform(torch.cat([part, blanks]).to(device))
