@@ -28,6 +28,7 @@ format: install
 	$(BIN)/ruff format .
 
 bench: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
