@@ -42,7 +42,7 @@ class LogMel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the statistics of windows."""
-        return statistics((self.filters @ power(x, self.window) + FLOOR).log())
+        return statistics((power(x, self.window) @ self.filters.T + FLOOR).log())
 
 
 class Spectrum(nn.Module):
@@ -56,7 +56,7 @@ class Spectrum(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the statistics of windows."""
-        return statistics((power(x, self.window)[:, 1:] + FLOOR).log())
+        return statistics((power(x, self.window)[..., 1:] + FLOOR).log())
 
 
 class Envelope(nn.Module):
@@ -111,14 +111,16 @@ def frame_length(sample_rate: int, n_samples: int) -> int:
 
 
 def power(x: Tensor, window: Tensor) -> Tensor:
-    """Power of half overlapping frames, [B, T] → [B, n_fft / 2 + 1, frames]; a full-scale sine has power 1 / 4."""
-    frames = x.unfold(1, len(window), len(window) // 2) * window
-    return (torch.fft.rfft(frames) / window.sum()).abs().square().transpose(1, 2)
+    """Power of half overlapping frames, [B, T] → [B, frames, n_fft / 2 + 1]; a full-scale sine has power 1 / 4."""
+    frames = x.unfold(1, len(window), len(window) // 2) * (window / window.sum())
+    spectrum = torch.fft.rfft(frames)
+    return spectrum.real.square() + spectrum.imag.square()  # abs takes a root first: three times as long
 
 
 def statistics(x: Tensor) -> Tensor:
-    """Mean and deviation over time, [B, F, frames] → [B, 2F]."""
-    return torch.cat([x.mean(2), x.std(2, correction=0)], 1)
+    """Mean and deviation over time, [B, frames, F] → [B, 2F]."""
+    variance, mean = torch.var_mean(x, 1, correction=0)
+    return torch.cat([mean, variance.sqrt()], 1)
 
 
 FRONT_ENDS: dict[str, Callable[[int, int], nn.Module]] = {

@@ -52,12 +52,15 @@ def windows(
         stream = soxr.ResampleStream(sound.samplerate, sample_rate, width, dtype="float32") if resampled else None
         rest = np.empty((0, width), np.float32)
         seconds, found, skip = 0.0, False, 0
-        for block in sound.blocks(BLOCK_SECONDS * sound.samplerate, dtype="float32", always_2d=True):
+        # What libsndfile does to 16 bits, to the bit, in a fifth of its time.
+        dtype, scale = ("int16", np.float32(2**-15)) if sound.subtype == "PCM_16" else ("float32", np.float32(1))
+        for read in sound.blocks(BLOCK_SECONDS * sound.samplerate, dtype=dtype, always_2d=True):
+            block = read * scale
             if not np.isfinite(block).all():
                 second = seconds + np.flatnonzero(~np.isfinite(block).all(1))[0] / sound.samplerate
                 raise InputError(f"NaN or infinite at {second:.3f} s")
             seconds += len(block) / sound.samplerate
-            kept = block.mean(1, keepdims=True) if channels is None else block[:, np.subtract(channels, 1)]
+            kept = (sum(block.T) / sound.channels)[:, None] if channels is None else block[:, np.subtract(channels, 1)]
             if stream is not None:
                 kept = stream.resample_chunk(kept, last=sound.tell() >= sound.frames)
             rest = np.concatenate([rest, kept])[skip:]

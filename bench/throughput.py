@@ -1,0 +1,137 @@
+"""How fast does sound become scores on one core, beside librosa's log-mel and the same network, and in how much memory?
+
+    python bench/throughput.py [--files 200] [--hours 1,10,100] [--repeats 3]
+
+Recordings of 10 s at 16 kHz, generated and read again and again, each time from disk to its score: by `score_files`; or
+librosa's log-mel of the whole recording or of each second in a loop over files, then the same detector's
+`anomaly_score` of all at once. Each in a process of its own on one core, in turn; medians of the repeats. Starting up
+and loading the detector are not counted. The last line of the output is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import soundfile
+import torch
+
+from oddkind import Detector, load
+from oddkind.readers import Entry, source_of
+from oddkind.recordings import fit_files, score_files
+
+RATE, SECONDS, RECORDINGS = 16_000, 10, 60
+CONTESTANTS = ("oddkind", "librosa, whole recording", "librosa, second by second")
+
+
+def generate(folder: Path) -> None:
+    """Write hums in noise, three machines' worth, and fit a detector to them."""
+    draw = np.random.default_rng(0)
+    now = np.arange(SECONDS * RATE) / RATE
+    for number in range(RECORDINGS):
+        hum = sum(np.sin(2 * np.pi * (100 + 40 * (number % 3)) * part * now) / part for part in range(1, 8))
+        sound = 0.05 * hum + 0.05 * draw.normal(size=len(now))
+        soundfile.write(folder / f"m{number % 3}_{number}.wav", sound, RATE, subtype="PCM_16")
+    source = source_of(folder, pattern="{label}_{number}.wav")
+    detector = Detector(random_state=0)
+    fit_files(source.entries(folder)[0], source, detector)
+    detector.save(folder / "hum.oddkind", source=detector.source_)
+
+
+def log_mel(sound: np.ndarray) -> np.ndarray:
+    """As many bands as ours, frames as long and as far apart, [64, frames]."""
+    import librosa
+
+    power = librosa.feature.melspectrogram(y=sound, sr=RATE, n_fft=1024, hop_length=512, n_mels=64)
+    return np.log(power + 1e-12)
+
+
+def of_recording(file: Path, *, whole: bool) -> np.ndarray:
+    """Mean and deviation of librosa's log-mel in each second, [seconds, 128]."""
+    import librosa
+
+    sound, _ = librosa.load(file, sr=RATE)
+    if whole:
+        parts = np.array_split(log_mel(sound), len(sound) // RATE, axis=1)
+    else:
+        parts = [log_mel(second) for second in sound[: len(sound) // RATE * RATE].reshape(-1, RATE)]
+    return np.stack([np.concatenate([part.mean(1), part.std(1)]) for part in parts]).astype(np.float32)
+
+
+def contest(contestant: str, folder: Path, n_files: int) -> dict[str, float]:
+    """Seconds from disk to scores on one core, after a first file, and the process's peak memory in MB."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
+    detector = load(folder / "hum.oddkind")
+    paths = islice(cycle(sorted(folder.glob("*.wav"))), n_files)
+    files = [Entry(path, f"{number}/{path.name}") for number, path in enumerate(paths)]
+
+    def scores(some: list[Entry]) -> list[float]:
+        if contestant == "oddkind":
+            return [verdict.score for verdict in score_files(some, detector)]
+        features = [of_recording(file.path, whole="whole" in contestant) for file in some]
+        return detector.anomaly_score(np.concatenate(features)).reshape(len(some), -1).mean(1).tolist()
+
+    scores(files[:1])
+    start = time.perf_counter()
+    found = scores(files)
+    seconds = time.perf_counter() - start
+    assert len(found) == n_files
+    assert np.isfinite(found).all()
+    return {"seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def main() -> None:
+    """Run every contestant, and ours for many hours."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=200)
+    parser.add_argument("--hours", default="1,10,100")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        contestant, folder, n_files = options.child
+        print(json.dumps(contest(contestant, Path(folder), int(n_files))))
+        return
+    with TemporaryDirectory() as folder:
+        generate(Path(folder))
+
+        def child(contestant: str, n_files: int) -> dict[str, float]:
+            print(f"{contestant}: {n_files} files", file=sys.stderr, flush=True)
+            command = [sys.executable, __file__, "--child", contestant, folder, str(n_files)]
+            alone = os.environ | {"OMP_NUM_THREADS": "1"}
+            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=alone)  # noqa: S603
+            return json.loads(answer.stdout)
+
+        runs: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
+        for _ in range(options.repeats):
+            for name in CONTESTANTS:
+                runs[name].append(child(name, options.files)["seconds"] / options.files)
+        seconds = {name: statistics.median(of) for name, of in runs.items()}
+        memory = {
+            int(hours): child("oddkind", int(hours) * 3600 // SECONDS)["memory"] for hours in options.hours.split(",")
+        }
+    print(
+        "| one core | recordings a second | hours of sound a minute | × as long as oddkind |\n| --- | --- | --- | --- |"
+    )
+    for name, each in seconds.items():
+        print(f"| {name} | {1 / each:.0f} | {60 / each * SECONDS / 3600:.0f} | {each / seconds['oddkind']:.1f} |")
+    print("\n| hours scored by one process | peak memory, MB |\n| --- | --- |")
+    for hours, used in memory.items():
+        print(f"| {hours} | {used:.0f} |")
+    print(json.dumps({"bench": "throughput", "seconds_a_recording": seconds, "memory_mb": memory}))
+
+
+if __name__ == "__main__":
+    main()
