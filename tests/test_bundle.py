@@ -123,6 +123,8 @@ def test_every_score_has_the_same_bits(tmp_path, score, members):
         ("float pictures", {"task": "pastes", "score": "likelihood"}),
         ("signals", {"network": "signal", "members": 2}),
         ("signals", {"task": "reversals", "score": "likelihood"}),
+        ("signals", {"task": "labels+permutations"}),
+        ("signals", {"task": "speeds", "score": "likelihood"}),
     ],
     ids=str,
 )

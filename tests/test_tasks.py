@@ -6,9 +6,23 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from oddkind import InputError
-from oddkind.tasks import TASKS, Affine, Identity, Pastes, Reversals, Rotations, Task, ambiguous, make_task
+from oddkind.tasks import (
+    TASKS,
+    Affine,
+    Bands,
+    Identity,
+    Pastes,
+    Permutations,
+    Reversals,
+    Rotations,
+    Speeds,
+    Task,
+    ambiguous,
+    make_task,
+)
 
-SHAPES = {"affine": (5,), "pastes": (1, 9, 8), "reversals": (2, 9), "rotations": (1, 6, 6)}
+SHAPES = {"affine": (5,), "pastes": (1, 9, 8), "rotations": (1, 6, 6)}
+SHAPES |= dict.fromkeys(("reversals", "speeds", "bands", "permutations"), (2, 9))
 
 
 def task(name, shape=(5,), labels=None, seed=0):
@@ -34,6 +48,62 @@ def test_reversals_play_backwards():
     assert Reversals()(torch.tensor([[[1, 2, 3], [4, 5, 6]]])).tolist() == [
         [[[1, 2, 3], [4, 5, 6]], [[3, 2, 1], [6, 5, 4]]]
     ]
+
+
+@pytest.mark.parametrize("length", [1, 2, 50, 51])
+def test_speeds_stretch_a_signal_about_its_middle_and_reflect_what_lies_beyond(length):
+    ramp = torch.arange(length)[None, None] - (length - 1) / 2
+    as_it_is, faster, slower = Speeds()(ramp)[0]
+    assert torch.equal(as_it_is, ramp[0])
+    inside = (1.25 * ramp[0]).abs() <= (length - 1) / 2
+    torch.testing.assert_close(faster[inside], 1.25 * ramp[0][inside])
+    torch.testing.assert_close(slower, 0.8 * ramp[0])
+    beyond = (length - 1) * ramp[0].sign() - 1.25 * ramp[0]
+    torch.testing.assert_close(faster[~inside], beyond[~inside])
+
+
+def test_a_faster_tone_is_higher():
+    time = torch.arange(800) / 800 - 0.5
+    tone = torch.cos(2 * torch.pi * 20 * time)[None, None]
+    peaks = torch.fft.rfft(Speeds()(tone)[0, :, 0]).abs().argmax(1)
+    assert peaks.tolist() == [20, 25, 16]
+
+
+@given(st.integers(1, 4), st.integers(1, 40), st.integers(0, 9))
+def test_what_bands_take_out_adds_up_to_the_signal_but_its_mean(channels, length, seed):
+    x = torch.randn(3, channels, length, generator=torch.Generator().manual_seed(seed))
+    views = Bands()(x)
+    assert torch.equal(views[:, 0], x)
+    taken = (x[:, None] - views[:, 1:]).sum(1)
+    torch.testing.assert_close(taken, x - x.mean(2, keepdim=True), atol=1e-5, rtol=1e-5)
+
+
+def test_bytes_stay_bytes():
+    x = torch.randint(256, (3, 2, 30), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for transform in (Speeds(), Bands(), Permutations(2)):
+        views = transform(x).int()
+        assert (views - transform(x.float()).clamp(0, 255)).abs().max() <= 0.5
+
+
+def test_bands_are_thirds_of_the_spectrum():
+    time = torch.arange(600) / 600
+    tones = torch.stack([torch.sin(2 * torch.pi * frequency * time) for frequency in (50, 150, 250)])[:, None]
+    views = Bands()(tones)[:, 1:].square().sum((2, 3))
+    torch.testing.assert_close(views, 300 * (1 - torch.eye(3)), atol=1e-2, rtol=0)
+
+
+def test_permutations_move_channels_on():
+    x = torch.arange(5).view(1, 5, 1)
+    assert Permutations()(x)[0, :, :, 0].tolist() == [
+        [0, 1, 2, 3, 4],
+        [4, 0, 1, 2, 3],
+        [3, 4, 0, 1, 2],
+        [2, 3, 4, 0, 1],
+    ]
+    assert task("permutations", (2, 9)).n_classes == 2
+    assert task("permutations", (7, 9)).n_classes == 4
+    with pytest.raises(InputError, match="needs at least 2, got 1"):
+        task("permutations", (1, 9))
 
 
 def test_affine_views_are_matrix_products(draw):
@@ -197,7 +267,10 @@ def test_a_task_of_labels_needs_labels(name):
         ("rotations", (1, 6, 7), r"turns square pictures \[N, C, S, S\]; got samples of shape \(1, 6, 7\)"),
         ("rotations", (6, 6), "turns square pictures"),
         ("pastes", (6, 6), r"pastes into pictures \[N, C, H, W\]; got samples of shape \(6, 6\)"),
-        ("reversals", (5,), r"plays signals \[N, C, T\] backwards; got samples of shape \(5,\)"),
+        ("reversals", (5,), r"task 'reversals' reverses signals \[N, C, T\]; got samples of shape \(5,\)"),
+        ("speeds", (5,), r"task 'speeds' speeds up and slows down signals \[N, C, T\]"),
+        ("bands", (1, 5, 5), r"task 'bands' takes frequencies out of signals \[N, C, T\]"),
+        ("permutations", (5,), r"task 'permutations' moves the channels of signals \[N, C, T\]"),
         ("affine", (2, 9), r"maps vectors \[N, D\]; got samples of shape \(2, 9\)"),
     ],
 )

@@ -52,10 +52,11 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     task : str
-        What to classify. "labels": the internal labels passed to `fit`; "rotations" (square pictures),
-        "reversals" (signals), "affine" (vectors): known transforms; "pastes" (pictures of surfaces, where defects are
-        small marks anywhere): pieces of a picture pasted into it; "labels+rotations" and so on: both at once, L · V
-        classes; "auto": the transforms that suit the shape, together with the labels if there are any (pictures that
+        What to classify. "labels": the internal labels passed to `fit`. Or known transforms: "rotations" of square
+        pictures; "pastes" of pieces of a picture into it, for surfaces, where defects are small marks anywhere;
+        "reversals" of signals in time, "speeds" (faster and slower), "bands" (without a third of the frequencies),
+        "permutations" of their channels; "affine" maps of vectors. "labels+rotations" and so on: both at once, L · V
+        classes. "auto": the transforms that suit the shape, together with the labels if there are any (pictures that
         are not square: the labels alone, or pastes without any).
     network : str, callable or torch module
         "lecture", "picture", "local", "mlp", "signal", "auto" (by shape and task); `(input_shape, n_classes) →

@@ -83,6 +83,58 @@ class Reversals(Transform):
 
 
 @dataclass(frozen=True)
+class Speeds(Transform):
+    """A signal as it is, a quarter faster and higher, and a fifth slower and lower, about its middle.
+
+    Between samples it is interpolated, beyond its ends reflected. As a pretext task: Sarkar & Etemad,
+    "Self-supervised ECG representation learning for emotion recognition", IEEE TAFFC 2020.
+    """
+
+    count: int = 3
+
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+        """[N, C, T] → [N, 3, C, T]."""
+        last = x.shape[-1] - 1
+        now = torch.arange(last + 1, device=x.device) - last / 2
+        views = [x]
+        for speed in (1.25, 0.8):
+            at = last - ((now * speed + last / 2).abs() - last).abs()
+            before = at.floor().long().clamp(max=max(last - 1, 0))
+            views.append(torch.lerp(x[..., before].float(), x[..., (before + 1).clamp(max=last)].float(), at - before))
+        return torch.stack([_like(view, x) for view in views], 1)
+
+
+@dataclass(frozen=True)
+class Bands(Transform):
+    """A signal as it is, and without the lowest, middle and highest third of its frequencies; its mean stays.
+
+    As SpecAugment's frequency masks, to be told apart: Park et al., "SpecAugment", Interspeech 2019.
+    """
+
+    count: int = 4
+
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+        """[N, C, T] → [N, 4, C, T]."""
+        spectrum = torch.fft.rfft(x.float())
+        third = 3 * torch.arange(spectrum.shape[-1] - 1, device=x.device) // max(1, spectrum.shape[-1] - 1)
+        kept = [torch.nn.functional.pad(third != band, (1, 0), value=True) for band in range(3)]
+        views = [torch.fft.irfft(spectrum * of, n=x.shape[-1]) for of in kept]
+        return torch.stack([x, *(_like(view, x) for view in views)], 1)
+
+
+@dataclass(frozen=True)
+class Permutations(Transform):
+    """A signal as it is, and with its channels moved on cyclically: each stands where another belongs."""
+
+    count: int = 4
+
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+        """[N, C, T] → [N, V, C, T]."""
+        channels = x.shape[1]
+        return torch.stack([x.roll(view * channels // self.count, 1) for view in range(self.count)], 1)
+
+
+@dataclass(frozen=True)
 class Pastes(Transform):
     """A picture as it is, with a piece of itself pasted elsewhere, and with a thin scar of itself so pasted.
 
@@ -120,9 +172,12 @@ def _pasted(x: Tensor, wide: Tensor, long: Tensor, draws: Tensor, *, turned: boo
     index = (rows + (from_y * height).long()) % height * width + (columns + (from_x * width).long()) % width
     source = x.flatten(2).gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view_as(x)
     toned = source + (4 * tone[..., None] - 2) * x.float().std((1, 2, 3), keepdim=True)
-    if x.dtype == torch.uint8:
-        toned = toned.round().clamp(0, 255).to(torch.uint8)
-    return torch.where(inside[:, None], toned, x)
+    return torch.where(inside[:, None], _like(toned, x), x)
+
+
+def _like(view: Tensor, x: Tensor) -> Tensor:
+    """Bring a view to the type of the samples."""
+    return view.round().clamp(0, 255).to(x.dtype) if x.dtype == torch.uint8 else view.to(x.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,16 +196,28 @@ class Affine(Transform):
         return torch.einsum("nd,vde->nve", x, torch.as_tensor(self.matrices, dtype=x.dtype, device=x.device))
 
 
+Maker = Callable[[tuple[int, ...], np.random.RandomState], Transform]
+
+
 def _rotations(input_shape: tuple[int, ...], _: np.random.RandomState) -> Rotations:
     if len(input_shape) != 3 or input_shape[1] != input_shape[2]:
         raise InputError(f"task 'rotations' turns square pictures [N, C, S, S]; got samples of shape {input_shape}")
     return Rotations()
 
 
-def _reversals(input_shape: tuple[int, ...], _: np.random.RandomState) -> Reversals:
-    if len(input_shape) != 2:
-        raise InputError(f"task 'reversals' plays signals [N, C, T] backwards; got samples of shape {input_shape}")
-    return Reversals()
+def _of_signals(name: str, what: str, make: Callable[[int], Transform]) -> Maker:
+    def of(input_shape: tuple[int, ...], _: np.random.RandomState) -> Transform:
+        if len(input_shape) != 2:
+            raise InputError(f"task {name!r} {what} signals [N, C, T]; got samples of shape {input_shape}")
+        return make(input_shape[0])
+
+    return of
+
+
+def _permutations(channels: int) -> Permutations:
+    if channels < 2:
+        raise InputError("task 'permutations' moves the channels of signals [N, C, T]; it needs at least 2, got 1")
+    return Permutations(min(channels, 4))
 
 
 def _affine(input_shape: tuple[int, ...], random_state: np.random.RandomState, count: int = 8) -> Affine:
@@ -166,10 +233,13 @@ def _pastes(input_shape: tuple[int, ...], _: np.random.RandomState) -> Pastes:
     return Pastes()
 
 
-TRANSFORMS: dict[str, Callable[[tuple[int, ...], np.random.RandomState], Transform]] = {
+TRANSFORMS: dict[str, Maker] = {
     "rotations": _rotations,
     "pastes": _pastes,
-    "reversals": _reversals,
+    "reversals": _of_signals("reversals", "reverses", lambda _: Reversals()),
+    "speeds": _of_signals("speeds", "speeds up and slows down", lambda _: Speeds()),
+    "bands": _of_signals("bands", "takes frequencies out of", lambda _: Bands()),
+    "permutations": _of_signals("permutations", "moves the channels of", _permutations),
     "affine": _affine,
 }
 
