@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -171,25 +170,22 @@ def main() -> None:
         sys.exit(f"{DATA} is not here; nothing to measure")
     for name in [name for name in CASES if name.startswith(tuple(options.only))]:
         values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        seconds: dict[str, list[float]] = defaultdict(list)
         for seed in range(options.seeds):
             case = CASES[name](seed)
             for contestant, score in (OURS[name] | OTHERS).items():
-                start = time.perf_counter()
                 scores = score(case, seed)
-                seconds[contestant].append(time.perf_counter() - start)
                 of = dict(found(case, scores))
                 for kind, value in of.items():
                     values[contestant][kind].append(value)
                 print(f"{name}, seed {seed}, {contestant}: {of}", file=sys.stderr, flush=True)
         kinds = list(values[next(iter(values))])
         several = case.recordings is None
-        print(f"\n{name}\n\n| AUC | " + " | ".join(kinds + ["mean"] * several + ["seconds"]) + " |")
-        print("| --- " * (len(kinds) + 2 + several) + "|")
+        print(f"\n{name}\n\n| AUC | " + " | ".join(kinds + ["mean"] * several) + " |")
+        print("| --- " * (len(kinds) + 1 + several) + "|")
         for contestant, of in values.items():
             mean = [cell(np.mean(list(of.values()), 0).tolist())] if several else []
             row = [*(cell(of[kind]) if kind in of else "" for kind in kinds), *mean]
-            print(f"| {contestant} | " + " | ".join([*row, f"{np.median(seconds[contestant]):.1f}"]) + " |")
+            print(f"| {contestant} | " + " | ".join(row) + " |")
         facts[name] = {
             contestant: {kind: float(np.mean(v)) for kind, v in of.items()} for contestant, of in values.items()
         }

@@ -110,6 +110,18 @@ def test_every_score_has_the_same_bits(tmp_path, score, members):
     assert_same(load(tmp_path / "a.oddkind"), detector, inputs, labels)
 
 
+def test_of_many_samples_some_are_compared_with_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("oddkind.scores.MOST_COMPARED", 50)
+    inputs, labels = DATA["vectors"]
+    detector = quick(epochs=1).fit(inputs, labels)
+    (reference,) = detector._reference
+    rows = detector.training_rows_[np.linspace(0, len(detector.training_rows_) - 1, 50).astype(int)]
+    assert_array_equal(reference.targets[:, 0], detector.task_.targets(labels[rows], 50)[:, 0])
+    assert_array_equal(detector.member_outputs(inputs[rows], labels[rows])[0].features, reference.features)
+    detector.save(tmp_path / "a.oddkind")
+    assert_same(load(tmp_path / "a.oddkind"), detector, inputs, labels)
+
+
 @pytest.mark.parametrize(
     ("data", "parameters"),
     [

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from oddkind import __version__
 from oddkind.errors import InputError
 from oddkind.networks import NETWORKS, Builder, build, builder
-from oddkind.scores import SCORES, Outputs, ScoreFunction, chosen
+from oddkind.scores import SCORES, Outputs, ScoreFunction, chosen, compared
 from oddkind.tasks import TASKS, Affine, Task, make_task
 from oddkind.training import SCHEDULES
 
@@ -334,7 +334,9 @@ def unpack(bundle: Bundle, network: nn.Module | Builder | None, score: ScoreFunc
     state["_normal"] = {
         known: bundle.take(_calibration(known), columns).numpy() for known in how.knowing(task.transform.scored)
     }
-    state["_reference"] = _reference(bundle, task, len(state["training_rows_"])) if how.needs_reference else None
+    state["_reference"] = (
+        _reference(bundle, task, len(compared(state["training_rows_"]))) if how.needs_reference else None
+    )
     state["networks_"] = [_network(bundle, state["network"], task, m) for m in range(parameters.members)]
     if bundle.tensors:
         extra = sorted(bundle.tensors)[0]

@@ -31,7 +31,7 @@ from oddkind.errors import InputError
 from oddkind.networks import Builder, build
 from oddkind.parameters import check_parameters, device_of
 from oddkind.samples import Samples, holdout
-from oddkind.scores import Outputs, Score, ScoreFunction, chosen, pooled
+from oddkind.scores import Outputs, Score, ScoreFunction, chosen, compared, pooled
 from oddkind.tasks import Rotations, ambiguous, make_task
 from oddkind.together import Run, train_together
 from oddkind.training import Job, predict
@@ -377,7 +377,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.accuracy_ = float((logits.argmax(1) == targets).mean())
         self.perplexity_ = perplexity(logits, targets)
         self.temperature_ = float(self.temperature) if self.temperature != "fit" else fit_temperature(logits, targets)
-        self._reference = part(self.training_rows_) if self._score.needs_reference else None
+        self._reference = part(compared(self.training_rows_)) if self._score.needs_reference else None
         labels = None if plan.labels is None else plan.labels[self.validation_rows_]
         # Scores of the held-out samples, with their labels known or not: a threshold holds for scores made as it was.
         self._normal = {}

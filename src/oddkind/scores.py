@@ -23,6 +23,9 @@ Array = npt.NDArray[Any]
 # Inputs of more numbers than this are not whitened: their covariance would take longer than the network.
 WHITENED = 1024
 
+# Samples are compared with at most so many normal ones: more would cost time and memory, and teach little.
+MOST_COMPARED = 65_536
+
 # The score "auto" is, by the rank of one sample: [D], [C, T], [C, H, W].
 _AUTO = {1: "joint-neighbours", 2: "joint-neighbours", 3: "combined"}
 
@@ -407,6 +410,11 @@ SCORES: dict[str, Score] = {
         parts={"view-neighbours": 0, "hellinger-neighbours": 4, "likelihood": 4},
     ),
 }
+
+
+def compared(rows: Array) -> Array:
+    """Rows of the normal samples to compare with: all, or `MOST_COMPARED` of them, evenly spread."""
+    return rows if len(rows) <= MOST_COMPARED else rows[np.linspace(0, len(rows) - 1, MOST_COMPARED).astype(int)]
 
 
 def chosen(score: str | ScoreFunction, input_shape: tuple[int, ...]) -> Score:
