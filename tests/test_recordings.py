@@ -2,11 +2,13 @@
 
 import csv
 import json
+import warnings
 
 import numpy as np
 import pytest
 import soundfile
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 from problems import quick
 from pyarrow import parquet
 from sklearn.metrics import roc_auc_score
@@ -239,6 +241,17 @@ def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(command, data,
     (line,) = err.strip().splitlines()
     assert message in line
     assert not list(tmp_path.iterdir())
+
+
+def test_a_warning_is_one_line(command, tmp_path):
+    for number in range(60):
+        Image.fromarray(np.full((10, 10), number, np.uint8)).save(tmp_path / f"{number}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code, _, err = command("fit", tmp_path, "--out", tmp_path / "model", "--size", "10,10", "--task", "rotations")
+    assert code == 0
+    (line,) = [line for line in err.splitlines() if "leave" in line]
+    assert line.startswith("oddkind: rotations leave 100% of the samples as they are")
 
 
 def test_settings_are_read_back_as_they_were(fitted):

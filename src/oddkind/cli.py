@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,14 +31,21 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; bad input ends with one line on standard error and exit code 2."""
+    """Run the command line; a warning is a line on standard error, bad input ends with one and exit code 2."""
     # Ended from outside, a command cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.showwarning = tell_warning
+            app()
     except InputError as error:
         print(f"oddkind: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def tell_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning without the line of code it came from."""
+    print(f"oddkind: {message}", file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)
