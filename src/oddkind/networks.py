@@ -85,7 +85,7 @@ class PictureCNN(nn.Module):
 
 
 class LocalCNN(nn.Module):
-    """Convolutions that see a tenth of a picture at a time, then its strongest and its mean answers, for local defects.
+    """Convolutions that see 26 × 26 pixels at a time, then their strongest and their mean answer, for local defects.
 
     A 4×4 convolution of stride 2, two of 3×3 with 2×2 max-pooling and without, group norm and ReLU after each, and one
     of 1×1. [B, C, H, W] → logits [B, n_classes], features [B, 128]: maximum and mean over the picture, so that what
