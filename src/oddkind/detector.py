@@ -40,7 +40,7 @@ Array = npt.NDArray[Any]
 
 
 # So many samples are looked at before training; where a larger part has views that cannot be told apart, it says so.
-LOOKED_AT, AMBIGUOUS = 256, 0.1
+LOOKED_AT, AMBIGUOUS = 32, 0.1
 
 
 class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
