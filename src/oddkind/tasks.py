@@ -138,20 +138,23 @@ class Permutations(Transform):
 class Pastes(Transform):
     """A picture as it is, with a piece of itself pasted elsewhere, and with a thin scar of itself so pasted.
 
+    In training it may be mirrored first, left to right, top to bottom or both, to which surfaces are indifferent.
     The piece covers 1 to 12 % of a square picture, its sides up to 3 : 1; the scar is 2 to 6 % of the shorter side
     wide, 6 to 25 % long, and turned. Both become brighter or darker, by up to twice the picture's standard deviation.
     CutPaste: Li et al., "CutPaste: self-supervised learning for anomaly detection and localization", CVPR 2021.
     """
 
     count: int = 3
-    n_draws: ClassVar[int] = 16
+    n_draws: ClassVar[int] = 18
     local: ClassVar[bool] = True
 
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, C, H, W] → [N, 3, C, H, W], or [N, 1, C, H, W] without draws."""
         if draws is None:
             return x[:, None]
-        piece, scar = draws.unflatten(1, (2, 8)).unbind(1)
+        for axis, mirrored in ((-1, draws[:, 16]), (-2, draws[:, 17])):
+            x = torch.where(mirrored[:, None, None, None] < 0.5, x, x.flip(axis))
+        piece, scar = draws[:, :16].unflatten(1, (2, 8)).unbind(1)
         area, sides = (0.01 + 0.11 * piece[:, 0]).sqrt(), 3 ** (piece[:, 1] - 0.5)
         thin = 0.02 + 0.04 * scar[:, 0], 0.06 + 0.19 * scar[:, 1]
         pasted = _pasted(x, area * sides, area / sides, piece), _pasted(x, *thin, scar, turned=True)
