@@ -310,6 +310,14 @@ def perform(run: Run) -> tuple[Run, dict[str, Any]]:
     return run, result
 
 
+def cell(sample: Iterable[float], digits: int = 4, sign: str = "") -> str:
+    """Mean and half of its 95 % interval, nothing where there is none."""
+    sample = list(sample)
+    interval = mean_interval(sample)
+    mean = f"{np.mean(sample):{sign}.{digits}f}" if sample else ""
+    return mean + ("" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.{digits}f}")
+
+
 def table(kept: dict[str, Any], seeds: int) -> dict[str, Any]:
     """Print the tables of what was measured; returns the numbers for the last line."""
     values: dict[tuple[str, str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -326,16 +334,10 @@ def table(kept: dict[str, Any], seeds: int) -> dict[str, Any]:
         own = values[bench, variant, score]
         return {seed: float(np.mean(of)) for seed, of in own.items() if len(of) == len(BENCHES[bench])}
 
-    def cell(sample: Iterable[float], form: str = ".4f") -> str:
-        sample = list(sample)
-        interval = mean_interval(sample)
-        mean = f"{np.mean(sample):{form}}" if sample else ""
-        return mean + ("" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.4f}")
-
     def gain(bench: str, score: str = "default", variant: str = "default") -> str:
         base = means(bench)
         own = means(bench, score, variant)
-        return cell([own[seed] - base[seed] for seed in own if seed in base], "+.4f")
+        return cell([own[seed] - base[seed] for seed in own if seed in base], sign="+")
 
     def heading(*titles: str) -> None:
         print("\n| " + " | ".join(titles) + " |\n" + "| --- " * len(titles) + "|")

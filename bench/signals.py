@@ -24,12 +24,12 @@ import numpy as np
 from pyod.models.auto_encoder import AutoEncoder
 from pyod.models.ecod import ECOD
 from pyod.models.knn import KNN
-from quality import DATA, Problem, hydraulic, tiles
+from quality import DATA, Problem, cell, hydraulic, tiles
 from sklearn.ensemble import IsolationForest
 
 from oddkind import Detector, Samples
 from oddkind.distances import neighbour_distance
-from oddkind.metrics import auc, mean_interval
+from oddkind.metrics import auc
 from oddkind.readers import read, resolved, source_of
 
 Array = np.ndarray
@@ -155,12 +155,6 @@ def found(case: Case, scores: Array) -> Iterator[tuple[str, float]]:
             )
 
 
-def cell(values: list[float]) -> str:
-    """Mean and half of its 95 % interval."""
-    interval = mean_interval(values)
-    return f"{np.mean(values):.3f}" + ("" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.3f}")
-
-
 def main() -> None:
     """Measure every contestant on every split, and print a table a set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,14 +173,18 @@ def main() -> None:
                 of = dict(found(case, scores))
                 for kind, value in of.items():
                     values[contestant][kind].append(value)
-                print(f"{name}, seed {seed}, {contestant}: {of}", file=sys.stderr, flush=True)
+                print(
+                    f"{name}, seed {seed}, {contestant}: {of}, mean {np.mean([*of.values()]):.3f}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         kinds = list(values[next(iter(values))])
         several = case.recordings is None
         print(f"\n{name}\n\n| AUC | " + " | ".join(kinds + ["mean"] * several) + " |")
         print("| --- " * (len(kinds) + 1 + several) + "|")
         for contestant, of in values.items():
-            mean = [cell(np.mean(list(of.values()), 0).tolist())] if several else []
-            row = [*(cell(of[kind]) if kind in of else "" for kind in kinds), *mean]
+            mean = [cell(np.mean(list(of.values()), 0).tolist(), 3)] if several else []
+            row = [*(cell(of.get(kind, []), 3) for kind in kinds), *mean]
             print(f"| {contestant} | " + " | ".join(row) + " |")
         facts[name] = {
             contestant: {kind: float(np.mean(v)) for kind, v in of.items()} for contestant, of in values.items()

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 import oddkind.together
 from oddkind import SCORES, Detector, InputError
-from oddkind.calibration import perplexity
+from oddkind.calibration import fit_temperature, perplexity
 from oddkind.distances import neighbour_distance
 from oddkind.evaluation import LECTURE
 from oddkind.metrics import auc
@@ -340,7 +340,8 @@ def test_accuracy_and_perplexity_are_those_of_the_held_out_part():
     assert_array_equal(np.sort(np.concatenate([rows, detector.training_rows_])), np.arange(300))
     logits = detector.outputs(inputs[rows]).logits[:, 0]
     assert detector.accuracy_ == (logits.argmax(1) == labels[rows]).mean()
-    assert detector.perplexity_ == perplexity(logits, np.searchsorted(detector.classes_, labels[rows]))
+    targets = np.searchsorted(detector.classes_, labels[rows])
+    assert detector.perplexity_ == perplexity(logits, targets, fit_temperature(logits, targets))
     assert 0.3 < detector.accuracy_ < 1
 
 

@@ -39,18 +39,14 @@ def fit_temperature(logits: Array, targets: Array, *, bounds: tuple[float, float
     return float(np.exp(-minimize_scalar(mean_nll, bounds=(low, high), method="bounded").x))
 
 
-def perplexity(logits: Array, targets: Array) -> float:
+def perplexity(logits: Array, targets: Array, temperature: float) -> float:
     """Between how many classes the network hesitates on held-out samples, exp(NLL), from 1 (sure and right) to C.
 
-    logits [N, C], targets [N]; NLL at the temperature of `fit_temperature`, cut at that of guessing. Jelinek et al.,
-    "Perplexity – a measure of the difficulty of speech recognition tasks", 1977.
-
-    Raises
-    ------
-    InputError
-        Where there are no samples.
+    logits [N, C], targets [N]; the NLL is cut at that of guessing. At the temperature of `fit_temperature` it is the
+    same however the logits are scaled. Jelinek et al., "Perplexity – a measure of the difficulty of speech recognition
+    tasks", 1977.
     """
-    log_p = log_softmax(np.asarray(logits, float) / fit_temperature(logits, targets), axis=1)
+    log_p = log_softmax(np.asarray(logits, float) / temperature, axis=1)
     nll = -log_p[np.arange(len(targets)), targets].mean()
     return float(min(np.exp(nll), log_p.shape[1]))
 

@@ -375,8 +375,9 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         assert held_out.targets is not None  # noqa: S101 - as in _plan
         logits, targets = held_out.logits.reshape(-1, self.task_.n_classes), held_out.targets.ravel()
         self.accuracy_ = float((logits.argmax(1) == targets).mean())
-        self.perplexity_ = perplexity(logits, targets)
-        self.temperature_ = float(self.temperature) if self.temperature != "fit" else fit_temperature(logits, targets)
+        fitted = fit_temperature(logits, targets)
+        self.perplexity_ = perplexity(logits, targets, fitted)
+        self.temperature_ = fitted if self.temperature == "fit" else float(self.temperature)
         self._reference = part(compared(self.training_rows_)) if self._score.needs_reference else None
         labels = None if plan.labels is None else plan.labels[self.validation_rows_]
         # Scores of the held-out samples, with their labels known or not: a threshold holds for scores made as it was.

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 # Inputs of more numbers than this are not whitened: their covariance would take longer than the network.
 WHITENED = 1024
 
-# Samples are compared with at most so many normal ones: more would cost time and memory, and teach little.
+# Samples are compared with at most so many normal ones: more would cost more time and memory than most have.
 MOST_COMPARED = 65_536
 
 # The score "auto" is, by the rank of one sample: [D], [C, T], [C, H, W].
