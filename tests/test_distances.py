@@ -134,6 +134,18 @@ def test_view_distance_of_zero_vectors_is_that_of_neighbour_distance(draw):
     assert_allclose(distances.view_distance(zero, zero), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("n", "references"), [(3, 5), (300, 1500)])
+def test_joint_distance_is_the_mean_over_views_of_the_nearest_side_by_side(draw, n, references):
+    shared, views = draw.normal(size=(n, 4)), draw.normal(size=(n, 3, 2)) + 10
+    normal, normal_views = draw.normal(size=(references, 4)), draw.normal(size=(references, 3, 2)) + 10
+    expected = [
+        cdist(np.hstack([shared, views[:, view]]), np.hstack([normal, normal_views[:, view]])).min(1)
+        for view in range(3)
+    ]
+    found = distances.joint_distance(shared, views, normal, normal_views)
+    assert_allclose(found, np.mean(expected, 0), rtol=1e-6)
+
+
 @pytest.mark.parametrize("size", [4, 5, 1])
 def test_vim_is_the_residual_of_a_pca_beside_the_logits(draw, size):
     reference, features = draw.normal(size=(60, size)) * np.arange(1, size + 1), draw.normal(size=(N, size)) * 4

@@ -55,6 +55,41 @@ def view_distance(vectors: Array, reference: Array, *, k: int = 5) -> Array:
     return (_nearest(flat(vectors), flat(reference), min(k, len(reference))) ** 2).mean(1) / 2
 
 
+def joint_distance(shared: Array, views: Array, reference_shared: Array, reference_views: Array) -> Array:
+    """Mean over views of the Euclidean distance to the nearest normal sample; [N, D], [N, V, E] → [N].
+
+    In view v a sample is its vector [D] that all views share beside that of the view [E]; so are the normal samples,
+    [R, D] and [R, V, E], and each view has its own nearest. Their products are taken once for the shared part.
+    """
+    middle, view_middle = reference_shared.mean(0), reference_views.mean(0)
+    parts = [(shared - middle, views - view_middle), (reference_shared - middle, reference_views - view_middle)]
+    (a, of), (b, beside) = ((one.astype(np.float32), each.astype(np.float32).swapaxes(0, 1)) for one, each in parts)
+    # ‖a − b‖² is least where a·b − ‖b‖² / 2 is greatest: one product, with one coordinate more.
+    halves = -(np.square(b).sum(1) + np.square(beside).sum(2)) / 2
+    of = np.concatenate([of, np.ones_like(of[..., :1])], -1)
+    beside = np.concatenate([beside, halves[..., None]], -1)
+    nearest, most = np.zeros(of.shape[:2], int), np.full(of.shape[:2], -np.inf, np.float32)
+    for first in range(0, len(a), 256):  # blocks that stay in the cache
+        rows = slice(first, first + 256)
+        index = np.arange(len(a[rows]))
+        for start in range(0, len(b), 1024):
+            against = slice(start, start + 1024)
+            alike = a[rows] @ b[against].T
+            for view in range(len(of)):
+                here = of[view, rows] @ beside[view, against].T
+                here += alike
+                found = here.argmax(1)
+                nearer = here[index, found] > most[view, rows]
+                most[view, rows][nearer] = here[index, found][nearer]
+                nearest[view, rows][nearer] = found[nearer] + start
+    apart = [
+        np.square(np.subtract(shared, reference_shared[own], dtype=float)).sum(1)
+        + np.square(np.subtract(views[:, view], reference_views[own, view], dtype=float)).sum(1)
+        for view, own in enumerate(nearest)
+    ]
+    return np.sqrt(apart).mean(0)
+
+
 def _nearest(vectors: Array, reference: Array, k: int) -> Array:
     """Euclidean distances of [N, D] to the k nearest of [R, D], nearest first; [N, k].
 

@@ -154,18 +154,20 @@ def _parts(
 ) -> Iterator[list[tuple[Entry, Array]]]:
     """Read files, some thousand samples at a time: memory stays flat however many there are."""
     part: list[tuple[Entry, Array]] = []
+    n_samples = 0
     for entry, inputs in each(files, source):
         if not isinstance(inputs, str) and inputs.shape[1:] != detector.input_shape_:
             inputs = f"gives samples of shape {inputs.shape[1:]}; the detector learnt {detector.input_shape_}"
         if not isinstance(inputs, str):
             part.append((entry, inputs))
+            n_samples += len(inputs)
         elif on_refused is None:
             raise InputError(f"{entry.name}: {inputs}")
         else:
             on_refused(entry.name, inputs)
-        if sum(len(inputs) for _, inputs in part) >= SCORED_AT_ONCE:
+        if n_samples >= SCORED_AT_ONCE:
             yield part
-            part = []
+            part, n_samples = [], 0
     if part:
         yield part
 

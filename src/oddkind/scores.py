@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax, logsumexp
 from sklearn.covariance import LedoitWolf
 
-from oddkind.distances import mahalanobis, neighbour_distance, view_distance, vim, whitening
+from oddkind.distances import joint_distance, mahalanobis, neighbour_distance, view_distance, vim, whitening
 from oddkind.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -341,23 +342,40 @@ def _joint_neighbours(outputs: Outputs, reference: Outputs | None, _: float) -> 
         raise InputError(
             "score 'joint-neighbours' compares with normal samples: pass their Outputs, targets included, with inputs"
         )
+    if reference not in _JOINT_SPACES:
+        _JOINT_SPACES[reference] = _joint_space(reference)
+    place, placed = _JOINT_SPACES[reference]
+    return _within_label(_joint_distance)(place(outputs), placed, 1.0)
+
+
+# What it takes to compare with a reference, for as long as that lives: a detector scores many batches beside one.
+_JOINT_SPACES: WeakKeyDictionary[Outputs, tuple[Callable[[Outputs], Outputs], Outputs]] = WeakKeyDictionary()
+
+
+def _joint_space(reference: Outputs) -> tuple[Callable[[Outputs], Outputs], Outputs]:
+    """What scales inputs, beside whitened ones unless they are long, and features alike; and the reference so scaled."""
+    assert reference.inputs is not None and reference.targets is not None  # noqa: S101, PT018 - refused before
     whiten = None
     if reference.inputs.shape[1] <= WHITENED:
         whiten = whitening(reference.inputs, reference.targets[:, 0], LedoitWolf(assume_centered=True))
 
     def parts(of: Outputs) -> list[Array]:
-        assert of.inputs is not None  # noqa: S101 - refused above
+        assert of.inputs is not None  # noqa: S101 - refused before
         # Rounded: a product's last bits depend on how many rows it has, and a score must not.
-        inputs = [of.inputs] if whiten is None else [of.inputs, (of.inputs @ whiten).astype(np.float32)]
-        return [*(np.repeat(part[:, None], of.n_views, 1) for part in inputs), of.features]
+        return [of.inputs, *([] if whiten is None else [(of.inputs @ whiten).astype(np.float32)]), of.features]
 
     scales = [np.sqrt(part.var(0).sum(-1)).mean() or 1.0 for part in parts(reference)]
 
-    def together(of: Outputs) -> Outputs:
-        scaled = [part / scale for part, scale in zip(parts(of), scales, strict=True)]
-        return replace(of, features=np.concatenate(scaled, -1))
+    def place(of: Outputs) -> Outputs:
+        *inputs, features = (part / scale for part, scale in zip(parts(of), scales, strict=True))
+        return replace(of, inputs=np.concatenate(inputs, -1), features=features)
 
-    return neighbours(metric="euclidean")(together(outputs), together(reference), 1.0)
+    return place, place(reference)
+
+
+def _joint_distance(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
+    assert outputs.inputs is not None and reference is not None and reference.inputs is not None  # noqa: S101, PT018
+    return joint_distance(outputs.inputs, outputs.features, reference.inputs, reference.features)
 
 
 SCORES: dict[str, Score] = {

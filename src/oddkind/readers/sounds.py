@@ -53,24 +53,30 @@ def windows(
         rest = np.empty((0, width), np.float32)
         seconds, found, skip = 0.0, False, 0
         # What libsndfile does to 16 bits, to the bit, in a fifth of its time.
-        dtype, scale = ("int16", np.float32(2**-15)) if sound.subtype == "PCM_16" else ("float32", np.float32(1))
-        for read in sound.blocks(BLOCK_SECONDS * sound.samplerate, dtype=dtype, always_2d=True):
-            block = read * scale
-            if not np.isfinite(block).all():
+        whole = sound.subtype == "PCM_16"
+        for read in sound.blocks(
+            BLOCK_SECONDS * sound.samplerate, dtype="int16" if whole else "float32", always_2d=True
+        ):
+            block = read * np.float32(2**-15) if whole else read
+            if not whole and not np.isfinite(block).all():
                 second = seconds + np.flatnonzero(~np.isfinite(block).all(1))[0] / sound.samplerate
                 raise InputError(f"NaN or infinite at {second:.3f} s")
             seconds += len(block) / sound.samplerate
-            kept = (sum(block.T) / sound.channels)[:, None] if channels is None else block[:, np.subtract(channels, 1)]
+            if channels is not None:
+                kept = block[:, np.subtract(channels, 1)]
+            else:
+                kept = block if sound.channels == 1 else (sum(block.T) / sound.channels)[:, None]
             if stream is not None:
                 kept = stream.resample_chunk(kept, last=sound.tell() >= sound.frames)
-            rest = np.concatenate([rest, kept])[skip:]
+            rest = np.concatenate([rest, kept])[skip:] if len(rest) or skip else kept
             skip = max(0, skip - len(kept)) if skip else 0  # rest is empty while there is something to skip
             if len(rest) < length:
                 continue
-            cut = np.lib.stride_tricks.sliding_window_view(rest, length, axis=0)[::step].copy()  # [n, C, T]
+            cut = np.lib.stride_tricks.sliding_window_view(rest, length, axis=0, writeable=True)[::step]  # [n, C, T]
+            cut = np.require(cut, requirements=["C", "W"])
             rest, skip = rest[len(cut) * step :], max(0, len(cut) * step - len(rest))
             if match_loudness:
-                cut /= np.sqrt(np.square(cut).mean((1, 2), keepdims=True)) + FLOOR
+                cut = cut / (np.sqrt(np.square(cut).mean((1, 2), keepdims=True)) + FLOOR)
             found = True
             yield cut
         if not found:
