@@ -59,6 +59,25 @@ def listed(data, split=None):
 # --- In Python -------------------------------------------------------------------------------------------
 
 
+def test_what_was_read_is_kept_in_the_cache_and_gives_the_same(data, fitted, tmp_path, monkeypatch):
+    source = source_of(data)
+    files = source.entries(data)[0]
+    again = quick(epochs=20)
+    fit_files(files, source, again, cache=tmp_path)
+    assert again.source_ == fitted.source_
+    first = score_files(listed(data, "test"), fitted, cache=tmp_path)
+    monkeypatch.setattr("oddkind.readers.source._inputs", None)  # nothing is read anew
+    assert score_files(listed(data, "test"), fitted, cache=tmp_path) == first
+    monkeypatch.undo()
+    assert score_files(listed(data, "test"), fitted) == first
+
+
+def test_a_cache_that_cannot_be_written_is_refused(data, fitted, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="file: cannot be written"):
+        score_files(listed(data, "test"), fitted, cache=tmp_path / "file")
+
+
 def test_odd_recordings_are_found_and_normal_ones_are_not(data, fitted):
     verdicts = score_files(listed(data, "test"), fitted)
     odd = np.array(["abnormal" in verdict.path for verdict in verdicts])

@@ -183,6 +183,7 @@ def sweep(
 Data = Annotated[Path, typer.Argument(help="Folder, manifest (a table with a column path) or single file.")]
 Model = Annotated[Path, typer.Argument(help="Detector that fit wrote.")]
 Strict = Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be read.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder to keep what was read in, for the next command.")]
 Kind = Annotated[str | None, typer.Option(help="sounds, pictures or tables; found out if not said.")]
 Pattern = Annotated[str | None, typer.Option(help="What file names say, such as {condition}_{label}_{rpm}.wav.")]
 Label = Annotated[str | None, typer.Option(help="Field with the kind of normal: machine, load, lighting.")]
@@ -217,6 +218,7 @@ def check(
     size: Size = None,
     grey: Grey = None,
     columns: Columns = None,
+    cache: Cache = None,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -228,7 +230,9 @@ def check(
         files, refused = source.entries(data)
         total = len(files) + len(refused)  # reading refuses more of them
         refuse = complain(refused, strict)
-        found = check_files(files, source, on_refused=refuse, on_progress=lambda done: tell("reading", done))
+        found = check_files(
+            files, source, cache=cache, on_refused=refuse, on_progress=lambda done: tell("reading", done)
+        )
     if json:
         print_json(found | {"refused": refused})
         return
@@ -271,6 +275,7 @@ def fit(
     score: Annotated[str, typer.Option(help="auto, or a score's name.")] = "auto",
     members: Annotated[int, typer.Option(help="Networks that score together.")] = 1,
     random_state: Annotated[int, typer.Option(help="Where every random draw comes from.")] = 0,
+    cache: Cache = None,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -289,7 +294,7 @@ def fit(
             false_alarm_rate=false_alarm_rate,
             random_state=random_state,
         )
-        fit_files(files, source, detector, on_refused=refuse, on_progress=tell)
+        fit_files(files, source, detector, cache=cache, on_refused=refuse, on_progress=tell)
         detector.save(out, source=detector.source_)
     facts: dict[str, Any] = {
         "learnt": len(detector.source_["learnt"]),
@@ -314,6 +319,7 @@ def score(
     out: Annotated[Path | None, typer.Option(help="CSV or Parquet to write; printed if not said.")] = None,
     pattern: Pattern = None,
     label: Label = None,
+    cache: Cache = None,
     strict: Strict = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
@@ -325,7 +331,9 @@ def score(
         detector = load(model)
         files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=None)
         refuse = complain(refused, strict)
-        verdicts = score_files(files, detector, on_refused=refuse, on_progress=lambda done: tell("scoring", done))
+        verdicts = score_files(
+            files, detector, cache=cache, on_refused=refuse, on_progress=lambda done: tell("scoring", done)
+        )
     write_verdicts(verdicts, out, as_json=json)
     if out is not None:
         odd = sum(verdict.anomalous for verdict in verdicts)
@@ -340,6 +348,7 @@ def evaluate(
     pattern: Pattern = None,
     label: Label = None,
     normal: Normal = None,
+    cache: Cache = None,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -353,7 +362,9 @@ def evaluate(
         files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=normal)
         refuse = complain(refused, strict)
         wanted = to_evaluate(files, detector)
-        verdicts = score_files(wanted, detector, on_refused=refuse, on_progress=lambda done: tell("scoring", done))
+        verdicts = score_files(
+            wanted, detector, cache=cache, on_refused=refuse, on_progress=lambda done: tell("scoring", done)
+        )
         rows = compare(wanted, verdicts)
     means = {name: harmonic([getattr(row, name) for row in rows[1:]]) for name in ("auc", "partial_auc")}
     if json:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -28,6 +29,7 @@ from oddkind.calibration import (
     perplexity,
 )
 from oddkind.errors import InputError
+from oddkind.mapped import gathered, is_mapped
 from oddkind.networks import Builder, build
 from oddkind.parameters import check_parameters, device_of
 from oddkind.samples import Samples, holdout
@@ -41,6 +43,8 @@ Array = npt.NDArray[Any]
 
 # So many samples are looked at before training; where a larger part has views that cannot be told apart, it says so.
 LOOKED_AT, AMBIGUOUS = 32, 0.1
+# Samples that are worked on at a time where there may be more than fit in memory.
+AT_ONCE = 4096
 
 
 class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -259,7 +263,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"X has {X.ndim} axes; pass [N, D], [N, C, T] or [N, C, H, W]")
         if X.size == 0:
             raise InputError(f"X has shape {X.shape}; every axis needs at least 1")
-        if X.dtype != np.uint8:
+        if X.dtype not in (np.uint8, np.float32):
             with np.errstate(over="ignore"):  # refused below
                 X = X.astype(np.float32)
             if not np.isfinite(X).all():
@@ -277,7 +281,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Samples for `train` and `predict`: floats standardised, uint8 as they are."""
         if not self.scaled_:
             return torch.from_numpy(np.require(inputs, requirements=["C", "W"]))
-        return torch.from_numpy(((inputs - self.mean_) / self.scale_).astype(np.float32, copy=False))
+        parts = ((inputs[some] - self.mean_) / self.scale_ for some in _some(len(inputs)))
+        return torch.from_numpy(gathered(parts) if is_mapped(inputs) else np.concatenate(list(parts)))
 
     def _plan(self, X: Array, y: Array | None, groups: Array | None) -> _Plan:
         """Check everything, hold out the validation part and draw the initial weights."""
@@ -303,11 +308,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             if lost:
                 raise InputError(f"every group of label {lost[0]!r} was held out; give each label more groups")
         if self.scaled_:
-            axes = (0, *range(2, inputs.ndim))  # all but the feature or channel
-            learnt = inputs[self.training_rows_].astype(float)
-            scale = learnt.std(axes, keepdims=True)[0]
-            self.mean_ = learnt.mean(axes, keepdims=True)[0].astype(np.float32)
-            self.scale_ = np.where(scale > 0, scale, 1).astype(np.float32)
+            mean, scale = _moments(inputs, self.training_rows_)
+            self.mean_, self.scale_ = mean.astype(np.float32), np.where(scale > 0, scale, 1).astype(np.float32)
         self.epochs_ = int(self.epochs) if self.epochs != "auto" else self._enough_epochs()
         shift = int(self.shift) if self.shift != "auto" else min(self.input_shape_[1:], default=0) // 14
         seeds = random_state.randint(2**31, size=(self.members, 2)).tolist()
@@ -481,6 +483,20 @@ def _fit(plans: Sequence[_Plan], checkpoints: Path | None, on_progress: Callable
         plan.detector.losses_ = np.stack([losses for losses, _ in own], 1)
         plan.detector.train_seconds_ = sum(seconds for _, seconds in own)
         plan.detector._finish(plan)
+
+
+def _some(n: int) -> Iterator[slice]:
+    """Rows, some at a time: there may be more than fit in memory."""
+    return (slice(start, start + AT_ONCE) for start in range(0, n, AT_ONCE))
+
+
+def _moments(inputs: Array, rows: Array) -> tuple[Array, Array]:
+    """Mean and deviation of each feature or channel in these rows of [N, C, ...], [C, 1 ...]."""
+    axes = (0, *range(2, inputs.ndim))
+    n = len(rows) * math.prod(inputs.shape[2:])
+    mean = sum(inputs[rows[some]].sum(axes, float, keepdims=True) for some in _some(len(rows))) / n
+    square = sum(np.square(inputs[rows[some]] - mean).sum(axes, keepdims=True) for some in _some(len(rows))) / n
+    return mean[0], np.sqrt(square)[0]
 
 
 def _validated_labels(y: Array, n_samples: int) -> Array:

@@ -62,25 +62,29 @@ def joint_distance(shared: Array, views: Array, reference_shared: Array, referen
     [R, D] and [R, V, E], and each view has its own nearest. Their products are taken once for the shared part.
     """
     middle, view_middle = reference_shared.mean(0), reference_views.mean(0)
-    parts = [(shared - middle, views - view_middle), (reference_shared - middle, reference_views - view_middle)]
-    (a, of), (b, beside) = ((one.astype(np.float32), each.astype(np.float32).swapaxes(0, 1)) for one, each in parts)
-    # ‖a − b‖² is least where a·b − ‖b‖² / 2 is greatest: one product, with one coordinate more.
-    halves = -(np.square(b).sum(1) + np.square(beside).sum(2)) / 2
+
+    def centred(one: Array, each: Array) -> tuple[Array, Array]:
+        """Single precision, [n, D] and [V, n, E]."""
+        return (one - middle).astype(np.float32), (each - view_middle).astype(np.float32).swapaxes(0, 1)
+
+    a, of = centred(shared, views)
     of = np.concatenate([of, np.ones_like(of[..., :1])], -1)
-    beside = np.concatenate([beside, halves[..., None]], -1)
     nearest, most = np.zeros(of.shape[:2], int), np.full(of.shape[:2], -np.inf, np.float32)
-    for first in range(0, len(a), 256):  # blocks that stay in the cache
-        rows = slice(first, first + 256)
-        index = np.arange(len(a[rows]))
-        for start in range(0, len(b), 1024):
-            against = slice(start, start + 1024)
-            alike = a[rows] @ b[against].T
+    for start in range(0, len(reference_shared), 1024):  # blocks that stay in the cache
+        b, beside = centred(reference_shared[start : start + 1024], reference_views[start : start + 1024])
+        # ‖a − b‖² is least where a·b − ‖b‖² / 2 is greatest: one product, with one coordinate more.
+        halves = -(np.square(b).sum(1) + np.square(beside).sum(2)) / 2
+        beside = np.concatenate([beside, halves[..., None]], -1)
+        for first in range(0, len(a), 256):
+            rows = slice(first, first + 256)
+            alike = a[rows] @ b.T
             for view in range(len(of)):
-                here = of[view, rows] @ beside[view, against].T
+                here = of[view, rows] @ beside[view].T
                 here += alike
                 found = here.argmax(1)
-                nearer = here[index, found] > most[view, rows]
-                most[view, rows][nearer] = here[index, found][nearer]
+                value = here[np.arange(len(here)), found]
+                nearer = value > most[view, rows]
+                most[view, rows][nearer] = value[nearer]
                 nearest[view, rows][nearer] = found[nearer] + start
     apart = [
         np.square(np.subtract(shared, reference_shared[own], dtype=float)).sum(1)

@@ -41,9 +41,9 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(self.n_fft))
         # A quarter of the bands at a time, and only the lines they hold: a third of the work of all by all.
         self.quarters = []
-        for bands_of in torch.arange(len(self.filters)).chunk(4):
-            held = self.filters[bands_of].any(0).nonzero()
-            self.quarters.append((slice(bands_of[0], bands_of[-1] + 1), slice(held.min(), held.max() + 1)))
+        for own in torch.arange(len(self.filters)).chunk(4):
+            held = self.filters[own].any(0).nonzero()
+            self.quarters.append((slice(int(own[0]), int(own[-1]) + 1), slice(int(held.min()), int(held.max()) + 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the statistics of windows."""

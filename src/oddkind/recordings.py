@@ -61,6 +61,7 @@ def fit_files(
     source: Source,
     detector: Detector,
     *,
+    cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[str, float], None] = lambda stage, done: None,
 ) -> Source:
@@ -79,7 +80,9 @@ def fit_files(
     if not normal:
         raise InputError(f"none of {len(files)} files is normal and not of the test split; there is nothing to learn")
     source = resolved(source, normal)
-    samples = read(normal, source, on_refused=on_refused, on_progress=lambda done: on_progress("reading", done))
+    samples = read(
+        normal, source, cache=cache, on_refused=on_refused, on_progress=lambda done: on_progress("reading", done)
+    )
     assert samples.files is not None  # noqa: S101 - read fills it in
     units = samples.files if samples.groups is None else samples.groups
     n_units, rate = len(np.unique(units)), detector.false_alarm_rate
@@ -112,6 +115,7 @@ def score_files(
     files: Sequence[Entry],
     detector: Detector,
     *,
+    cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> list[Verdict]:
@@ -125,7 +129,7 @@ def score_files(
     settings = _settings(detector)
     rate = detector.false_alarm_rate
     verdicts = []
-    for part in _parts(files, Source.model_validate(settings["settings"]), detector, on_refused):
+    for part in _parts(files, Source.model_validate(settings["settings"]), detector, cache, on_refused):
         owner = np.repeat(np.arange(len(part)), [len(inputs) for _, inputs in part])
         inputs = np.concatenate([inputs for _, inputs in part])
         classes = getattr(detector, "classes_", np.array([]))
@@ -150,12 +154,13 @@ def _parts(
     files: Sequence[Entry],
     source: Source,
     detector: Detector,
+    cache: Path | None,
     on_refused: Callable[[str, str], None] | None,
 ) -> Iterator[list[tuple[Entry, Array]]]:
     """Read files, some thousand samples at a time: memory stays flat however many there are."""
     part: list[tuple[Entry, Array]] = []
     n_samples = 0
-    for entry, inputs in each(files, source):
+    for entry, inputs in each(files, source, cache=cache):
         if not isinstance(inputs, str) and inputs.shape[1:] != detector.input_shape_:
             inputs = f"gives samples of shape {inputs.shape[1:]}; the detector learnt {detector.input_shape_}"
         if not isinstance(inputs, str):

@@ -344,16 +344,19 @@ def _joint_neighbours(outputs: Outputs, reference: Outputs | None, _: float) -> 
         )
     if reference not in _JOINT_SPACES:
         _JOINT_SPACES[reference] = _joint_space(reference)
-    place, placed = _JOINT_SPACES[reference]
-    return _within_label(_joint_distance)(place(outputs), placed, 1.0)
+    place, placed, scale = _JOINT_SPACES[reference]
+    return _within_label(_joint_distance)(place(outputs), placed, 1.0) / scale
 
 
 # What it takes to compare with a reference, for as long as that lives: a detector scores many batches beside one.
-_JOINT_SPACES: WeakKeyDictionary[Outputs, tuple[Callable[[Outputs], Outputs], Outputs]] = WeakKeyDictionary()
+_JOINT_SPACES: WeakKeyDictionary[Outputs, tuple[Callable[[Outputs], Outputs], Outputs, float]] = WeakKeyDictionary()
 
 
-def _joint_space(reference: Outputs) -> tuple[Callable[[Outputs], Outputs], Outputs]:
-    """What scales inputs, beside whitened ones unless they are long, and features alike; and the reference so scaled."""
+def _joint_space(reference: Outputs) -> tuple[Callable[[Outputs], Outputs], Outputs, float]:
+    """What scales inputs, beside whitened ones unless they are long, as the features are; the reference; their scale.
+
+    Only inputs are scaled, for features are as many times larger as there are views, and would be held twice.
+    """
     assert reference.inputs is not None and reference.targets is not None  # noqa: S101, PT018 - refused before
     whiten = None
     if reference.inputs.shape[1] <= WHITENED:
@@ -364,13 +367,13 @@ def _joint_space(reference: Outputs) -> tuple[Callable[[Outputs], Outputs], Outp
         # Rounded: a product's last bits depend on how many rows it has, and a score must not.
         return [of.inputs, *([] if whiten is None else [(of.inputs @ whiten).astype(np.float32)]), of.features]
 
-    scales = [np.sqrt(part.var(0).sum(-1)).mean() or 1.0 for part in parts(reference)]
+    *scales, scale = (np.sqrt(part.var(0).sum(-1)).mean() or 1.0 for part in parts(reference))
 
     def place(of: Outputs) -> Outputs:
-        *inputs, features = (part / scale for part, scale in zip(parts(of), scales, strict=True))
-        return replace(of, inputs=np.concatenate(inputs, -1), features=features)
+        scaled = [part * (scale / own) for part, own in zip(parts(of), scales, strict=False)]
+        return replace(of, inputs=np.concatenate(scaled, -1))
 
-    return place, place(reference)
+    return place, place(reference), float(scale)
 
 
 def _joint_distance(outputs: Outputs, reference: Outputs | None, _: float) -> Array:

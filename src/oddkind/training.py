@@ -27,7 +27,7 @@ from oddkind.tasks import Task, Transform
 Array = npt.NDArray[Any]
 
 # Views are made and arranged once, before the first epoch, where they fit in this much memory.
-PREPARED_BYTES = 1 << 29
+PREPARED_BYTES = 1 << 27
 PREDICT_BATCH = 512
 # Threads cost more than they bring for the built-in networks on batches of fewer numbers than this.
 SMALL_BATCH = 100_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oddkind.errors import InputError
 from oddkind.frontends import FrontEnds
+from oddkind.mapped import gathered, kept
 from oddkind.readers.arrays import read_array
 from oddkind.readers.listing import Entry, entries, kind_of
 from oddkind.readers.pictures import is_grey, read_picture
 from oddkind.readers.sounds import sample_rate_of, windows
 from oddkind.readers.tables import numbers_of, read_signal
 from oddkind.samples import Array, Samples
+
+# To be raised when a file comes to be read otherwise: what a cache holds is then read anew.
+READING = 1
 
 # Which settings suit which kind of files.
 SUITS = {
@@ -140,13 +145,26 @@ def _found(source: Source, file: Path) -> dict[str, Any]:
     }
 
 
-def each(files: Sequence[Entry], source: Source) -> Iterator[tuple[Entry, Array | str]]:
+def each(files: Sequence[Entry], source: Source, *, cache: Path | None = None) -> Iterator[tuple[Entry, Array | str]]:
     """Read files one by one as resolved settings tell: samples [n, …] of each, or why it cannot be read.
 
     Sounds give vectors [n, D], pictures [1, C, H, W], tables [n, C, T], arrays [1, …] as they are.
     Files are read by as many threads as there are processors, a few ahead: decoding and Fourier transforms hold no
-    lock.
+    lock. What was read is kept in the folder `cache`, if there is one, and looked for there first.
+
+    Raises
+    ------
+    InputError
+        Where `cache` is no folder that can be written to.
     """
+    if cache is not None:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=cache):
+                pass
+        except OSError as error:
+            raise InputError(f"{cache}: cannot be written ({error.strerror}); name a cache folder that can") from error
+    key = f"{READING} {source.model_dump_json(exclude={'pattern', 'label', 'group', 'normal'})}"
     front_end = None
     if source.kind == "sounds":
         assert source.sample_rate is not None and source.window is not None  # noqa: S101, PT018 - resolved
@@ -154,7 +172,9 @@ def each(files: Sequence[Entry], source: Source) -> Iterator[tuple[Entry, Array 
 
     def one(entry: Entry) -> Array | str:
         try:
-            return _inputs(entry.path, source, front_end)
+            if cache is None:
+                return _inputs(entry.path, source, front_end)
+            return kept(cache, entry.path, key, lambda: _inputs(entry.path, source, front_end))
         except InputError as error:
             return str(error)
 
@@ -176,14 +196,17 @@ def read(
     files: Sequence[Entry],
     source: Source,
     *,
+    cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
     name: str = "samples",
 ) -> Samples:
-    """Read files, as `each` does, into one record.
+    """Read files, as `each` does, into one record, its inputs on disk: there may be more than fit in memory.
 
     Parameters
     ----------
+    cache : path or None
+        As in `each`.
     on_refused : callable (name, reason) or None
         Told of each file that cannot be read; None: the first ends it all.
 
@@ -192,34 +215,40 @@ def read(
     InputError
         Where no file can be read, or one cannot and nobody asks to be told.
     """
-    parts: list[Array] = []
-    kept: list[Entry] = []
-    for number, (entry, part) in enumerate(each(files, source), start=1):
-        if not isinstance(part, str) and parts and part.shape[1:] != parts[0].shape[1:]:
-            part = f"gives samples of shape {part.shape[1:]}; those before it {parts[0].shape[1:]}"
-        if not isinstance(part, str):
-            parts.append(part)
-            kept.append(entry)
-        elif on_refused is None:
-            raise InputError(f"{entry.name}: {part}")
-        else:
-            on_refused(entry.name, part)
-        on_progress(number / len(files))
-    if not parts:
-        raise InputError(f"none of {len(files)} {source.kind} can be read")
-    counts = [len(part) for part in parts]
+    kept_files: list[Entry] = []
+    counts: list[int] = []
+
+    def parts() -> Iterator[Array]:
+        shape: tuple[int, ...] | None = None
+        for number, (entry, part) in enumerate(each(files, source, cache=cache), start=1):
+            if not isinstance(part, str) and shape not in (None, part.shape[1:]):
+                part = f"gives samples of shape {part.shape[1:]}; those before it {shape}"
+            if not isinstance(part, str):
+                shape = part.shape[1:]
+                kept_files.append(entry)
+                counts.append(len(part))
+                yield part
+            elif on_refused is None:
+                raise InputError(f"{entry.name}: {part}")
+            else:
+                on_refused(entry.name, part)
+            on_progress(number / len(files))
+        if not counts:
+            raise InputError(f"none of {len(files)} {source.kind} can be read")
+
+    inputs = gathered(parts())
 
     def column(values: list[Any]) -> Array | None:
         return None if None in values else np.repeat(np.array(values), counts)
 
     # A picture without a group stands for itself; windows of one file belong together.
-    whole = source.kind == "pictures" and all(entry.group is None for entry in kept)
+    whole = source.kind == "pictures" and all(entry.group is None for entry in kept_files)
     return Samples(
-        np.concatenate(parts),
-        column([entry.label for entry in kept]),
-        column([entry.anomalous for entry in kept]),
-        None if whole else column([entry.group or entry.name for entry in kept]),
-        column([entry.name for entry in kept]),
+        inputs,
+        column([entry.label for entry in kept_files]),
+        column([entry.anomalous for entry in kept_files]),
+        None if whole else column([entry.group or entry.name for entry in kept_files]),
+        column([entry.name for entry in kept_files]),
         name,
     )
 
@@ -228,6 +257,7 @@ def check_files(
     files: Sequence[Entry],
     source: Source,
     *,
+    cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> dict[str, Any]:
@@ -242,7 +272,7 @@ def check_files(
     counts: Counter[tuple[str | None, str | None, str | None]] = Counter()
     samples: Counter[tuple[str | None, str | None, str | None]] = Counter()
     groups: dict[tuple[str | None, str | None, str | None], set[str]] = {}
-    for number, (entry, part) in enumerate(each(files, source), start=1):
+    for number, (entry, part) in enumerate(each(files, source, cache=cache), start=1):
         if not isinstance(part, str):
             condition = {None: None, True: "anomalous", False: "normal"}[entry.anomalous]
             key = entry.split, entry.label, condition

@@ -1,0 +1,77 @@
+"""Arrays on disk, mapped into memory: as large as the disk; the system takes back what is not being read."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from oddkind.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+def gathered(parts: Iterable[Array]) -> Array:
+    """Put parts [n, ...] of one type one after another, [N, ...], in a temporary file that is gone with the array.
+
+    Raises
+    ------
+    InputError
+        Where there is no room for it.
+    """
+    try:
+        with tempfile.TemporaryFile() as file:
+            n, first = 0, None
+            for part in parts:
+                first = part if first is None else first
+                n += len(part)
+                file.write(np.ascontiguousarray(part).data)
+            assert first is not None  # noqa: S101 - as promised
+            file.flush()
+            return np.memmap(file, first.dtype, "r+", shape=(n, *first.shape[1:]))
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise InputError(f"{where}: cannot be written ({error.strerror}); set TMPDIR to a folder that can") from error
+
+
+def is_mapped(array: Array) -> bool:
+    """Whether an array, or what it is a view of, lies on disk."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, mmap.mmap)
+
+
+def kept(folder: Path, content: Path, settings: str, make: Callable[[], Array]) -> Array:
+    """Return what `make` makes of a file with settings, from the folder if it was made before.
+
+    The key is the file's content, not its name. An array is written whole or not at all; one that cannot be read is
+    made again, and where there is no room for it, it is not kept.
+    """
+    try:
+        with content.open("rb") as file:
+            key = hashlib.sha256(settings.encode() + hashlib.file_digest(file, "sha256").digest()).hexdigest()
+    except OSError:  # `make` says it better
+        return make()
+    name = folder / key[:2] / f"{key[2:]}.npy"
+    with suppress(OSError, ValueError, EOFError):
+        return np.asarray(np.load(name))
+    array = make()
+    unfinished = name.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    try:
+        name.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            np.save(file, array)
+        os.replace(unfinished, name)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+    return array
