@@ -257,7 +257,11 @@ def test_only_what_is_needed_is_saved(saved):
         "mean",
         "scale",
         "normal.labelled",
+        "normal.labelled.score",
         "normal.unlabelled",
+        "normal.unlabelled.score",
+        "held_out.units",
+        "held_out.kinds",
     }
     facts = json.loads(members(saved[2])[MANIFEST])
     assert list(facts)[:2] == ["format", "oddkind"]
@@ -327,8 +331,8 @@ def test_a_file_that_is_there_is_replaced(tmp_path, saved):
         (lambda content: changed(content, format=0), f"format 0; this oddkind reads format {FORMAT}"),
         (lambda content: changed(content, format="1"), "format: Input should be a valid integer; got '1'"),
         (lambda content: changed(content, format=...), "format: Field required"),
-        (lambda content: changed(content, offset=...), "offset: Field required"),
-        (lambda content: changed(content, offset="0"), "offset: Input should be a valid number; got '0'"),
+        (lambda content: changed(content, accuracy=...), "accuracy: Field required"),
+        (lambda content: changed(content, accuracy="0"), "accuracy: Input should be a valid number; got '0'"),
         (lambda content: changed(content, novelty=1), "novelty: Extra inputs are not permitted; got 1"),
         (lambda content: changed(content, input_shape=[]), "input_shape: "),
         (lambda content: changed(content, input_shape=[5]), r"'mean' is torch\.float32 \(4,\); it must be .*\(5,\)"),

@@ -9,12 +9,18 @@ from sklearn.metrics import log_loss
 
 from oddkind import InputError
 from oddkind.calibration import (
+    alarms,
     combined,
     combined_among_others,
     conformal_threshold,
+    discoveries,
     fit_temperature,
+    p_values,
     perplexity,
+    pool,
+    promise_kept,
     reliability,
+    shares,
     surprise,
 )
 
@@ -239,10 +245,10 @@ def test_conformal_threshold_covers_new_normal_samples(draw, n, rate):
     repetitions, new = 4000, 200
     held_out = draw.gamma(2.0, size=(repetitions, n))
     thresholds = np.array([conformal_threshold(scores, rate) for scores in held_out])
-    alarms = (draw.gamma(2.0, size=(repetitions, new)) > thresholds[:, None]).mean(1)
-    error = 4 * alarms.std() / np.sqrt(repetitions)
-    assert alarms.mean() <= rate + error
-    assert alarms.mean() >= rate - 1 / (n + 1) - error
+    found = (draw.gamma(2.0, size=(repetitions, new)) > thresholds[:, None]).mean(1)
+    error = 4 * found.std() / np.sqrt(repetitions)
+    assert found.mean() <= rate + error
+    assert found.mean() >= rate - 1 / (n + 1) - error
 
 
 @given(st.integers(0, 99), st.floats(0.05, 0.95), st.floats(0.05, 0.95))
@@ -274,3 +280,92 @@ def test_nineteen_samples_are_just_enough_for_five_percent():
 def test_conformal_threshold_refuses_a_rate_that_is_none(rate):
     with pytest.raises(InputError, match=r"false_alarm_rate=.*between 0 and 1"):
         conformal_threshold(np.arange(99), rate)
+
+
+@pytest.mark.parametrize("n", [19, 99])
+def test_p_values_are_super_uniform(draw, n):
+    repetitions = 5000
+    p = np.array([p_values(draw.gamma(2.0, size=1), draw.gamma(2.0, size=n))[0] for _ in range(repetitions)])
+    for rate in (0.01, 0.05, 0.1, 0.3, 0.8):
+        assert alarms(p, rate).mean() <= rate + 4 * np.sqrt(rate * (1 - rate) / repetitions)
+    assert alarms(p, 0.8).mean() >= 0.8 - 1 / (n + 1) - 0.03  # and no more careful than it must be
+
+
+def test_windows_of_recordings_break_the_naive_promise_and_keep_that_of_shares(draw):
+    """20 recordings of 50 windows, a new window of a new recording: 1,000 windows are not 1,000 samples."""
+    repetitions, rate = 4000, 0.05
+    units = np.repeat(np.arange(20), 50)
+    naive, fair = [], []
+    for _ in range(repetitions):
+        level = 3 * draw.normal(size=21)
+        normal = level[units] + draw.normal(size=1000)
+        new = level[20:] + draw.normal(size=1)
+        naive.append(alarms(p_values(new, normal), rate)[0])
+        p = p_values(new, normal, shares(units))
+        fair.append(alarms(p, rate)[0])
+        assert fair[-1] == (new[0] > conformal_threshold(normal, rate, shares(units)))
+    error = 4 * np.sqrt(rate * (1 - rate) / repetitions)
+    assert np.mean(fair) <= rate + error
+    assert np.mean(naive) > rate + error
+
+
+@given(st.integers(0, 999), st.floats(0.06, 0.9))
+def test_a_score_above_the_threshold_is_one_whose_p_value_is_at_most_the_rate(seed, rate):
+    draw = np.random.default_rng(seed)
+    units, normal = draw.integers(20, size=60), draw.integers(12, size=60).astype(float)  # with ties
+    counts = shares(units)
+    assume(counts.sum() + 1 >= 1 / rate)
+    new = np.arange(-1, 14) / 1.0
+    threshold = conformal_threshold(normal, rate, counts)
+    assert_array_equal(new > threshold, alarms(p_values(new, normal, counts), rate))
+
+
+def test_shares_of_a_unit_are_one_in_all_and_p_values_take_them_for_repetitions():
+    assert_array_equal(shares(np.array(["b", "a", "b", "b"])), [1 / 3, 1, 1 / 3, 1 / 3])
+    draw = np.random.default_rng(0)
+    normal, new = draw.normal(size=30), draw.normal(size=10)
+    assert_allclose(p_values(new, np.repeat(normal, 4), np.full(120, 0.25)), p_values(new, normal))
+
+
+def test_discoveries_are_those_of_benjamini_and_hochberg(draw):
+    p = draw.uniform(size=200) ** 3
+    order = np.sort(p)
+    passed = np.flatnonzero(order <= 0.1 * np.arange(1, 201) / 200)
+    assert_array_equal(discoveries(p, 0.1), p <= order[passed[-1]])
+    assert discoveries(np.array([0.9, 0.5]), 0.1).tolist() == [False, False]
+    assert len(discoveries(np.empty(0), 0.1)) == 0
+    with pytest.raises(InputError, match=r"false_discovery_rate=1.0; it must lie between 0 and 1"):
+        discoveries(p, 1.0)
+
+
+def test_the_part_of_normal_ones_among_discoveries_stays_within_the_promise(draw):
+    parts = []
+    for _ in range(1000):
+        scores = draw.normal(size=100)
+        scores[:20] += 4
+        found = discoveries(p_values(scores, draw.normal(size=500)), 0.2)
+        parts.append(found[20:].sum() / max(1, found.sum()))
+    assert 0.08 < np.mean(parts) <= 0.2 * 0.8 + 4 * np.std(parts) / np.sqrt(1000)  # the rate times the normal part
+
+
+def test_promise_kept_is_the_chance_of_so_many_false_alarms(draw):
+    n, new, rate, repetitions = 39, 60, 0.05, 20_000
+    scores = draw.normal(size=(repetitions, n + new))
+    thresholds = np.sort(scores[:, :n], axis=1)[:, n - 2]  # the 38th of 39
+    found = (scores[:, n:] > thresholds[:, None]).sum(1)
+    for count in (0, 1, 3, 8, 15):
+        expected = (found >= count).mean()
+        assert promise_kept(count, new, n, rate) == pytest.approx(expected, abs=4 * np.sqrt(0.25 / repetitions))
+    assert promise_kept(40, new, n, rate) < 1e-6
+    with pytest.raises(InputError, match="can be promised from 19"):
+        promise_kept(0, 10, 18, 0.05)
+
+
+def test_windows_are_pooled_to_recordings_by_mean_maximum_or_quantile(draw):
+    scores, owner = draw.normal(size=60), draw.integers(7, size=60)
+    by = {"mean": np.mean, "max": np.max, "0.25": lambda own: np.quantile(own, 0.25)}
+    for how, of in by.items():
+        assert_allclose(pool(scores, owner, how), [of(scores[owner == one]) for one in np.unique(owner)])
+    for how in ("median", "1.5", "-0.1", "nan"):
+        with pytest.raises(InputError, match=f"pool='{how}'; it must be 'mean', 'max' or a quantile"):
+            pool(scores, owner, how)

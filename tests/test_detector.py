@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 import oddkind.together
 from oddkind import SCORES, Detector, InputError
-from oddkind.calibration import fit_temperature, perplexity
+from oddkind.calibration import alarms, fit_temperature, perplexity
 from oddkind.distances import neighbour_distance
 from oddkind.evaluation import LECTURE
 from oddkind.metrics import auc
@@ -234,6 +234,70 @@ def test_false_alarms_stay_within_the_promise(score, known):
     # n = 40 held out: the mean is between rate − 1/41 and rate.
     error = 3 * np.sqrt(rate * (1 - rate) / 42 / 20)
     assert rate - 1 / 41 - error <= np.mean(alarms) <= rate + error
+
+
+@pytest.mark.parametrize("parameters", [{}, {"score": "msp"}, {"per_label": True}, {"task": "labels+affine"}])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("groups", [None, np.arange(300) // 3])
+def test_an_alarm_is_a_p_value_of_at_most_the_rate_whatever_rate_is_set_after_fitting(parameters, known, groups):
+    inputs, labels = kinds(apart=2.0)
+    labels = labels if groups is None else np.repeat(labels[:100], 3)
+    detector = quick(**parameters).fit(inputs, labels, groups)
+    new, claimed = kinds(500, seed=1, apart=2.0)
+    claimed = claimed if known else None
+    p = detector.p_value(new, claimed)
+    scores = detector.anomaly_score(new, claimed)
+    if not (known and detector.per_label):
+        assert (np.diff(p[np.argsort(scores)]) <= 0).all()
+    for rate in (0.2, 0.35, 0.5, 0.9):
+        detector.set_params(false_alarm_rate=rate)
+        assert_array_equal(detector.predict(new, claimed) == -1, alarms(p, rate))
+    for rows in (slice(1), slice(7, 40)):
+        assert_array_equal(detector.p_value(new[rows], None if claimed is None else claimed[rows]), p[rows])
+
+
+def test_within_each_label_a_sample_is_compared_with_that_label_alone():
+    inputs, labels = kinds(600, apart=2.0)
+    inputs[labels == 2] *= 3  # a label that scores higher
+    detector = quick(task="labels", score="euclidean-neighbours", per_label=True, epochs=5).fit(inputs, labels)
+    new, claimed = kinds(300, seed=1, apart=2.0)
+    new[claimed == 2] *= 3
+    scores, held_out = detector.anomaly_score(new, claimed), detector.held_out_scores_[True]
+    kind = labels[detector.validation_rows_]
+    expected = [
+        (1 + (held_out[kind == own] >= s).sum()) / (1 + (kind == own).sum())
+        for own, s in zip(claimed, scores, strict=True)
+    ]
+    assert_allclose(detector.p_value(new, claimed), expected)
+    assert detector.labelled_offset_.shape == (3,)
+    over_all = detector.set_params(per_label=False)
+    assert isinstance(over_all.labelled_offset_, float)
+
+
+def test_windows_of_a_recording_count_as_one_and_a_recording_is_compared_with_recordings():
+    draw, groups = np.random.default_rng(0), np.repeat(np.arange(60), 10)
+    inputs = draw.normal(size=(600, 4)) + np.repeat(draw.normal(size=(60, 4)), 10, axis=0)
+    detector = quick(task="affine", epochs=3).fit(inputs, groups=groups)
+    rows, held_out = detector.validation_rows_, detector.held_out_scores_[False]
+    names = np.unique(groups[rows])
+    assert len(rows) == 10 * len(names)
+    parts = held_out.reshape(len(names), 10)
+    new = inputs[:30] + 1
+    scores = detector.anomaly_score(new)
+    expected = (1 + (parts[None] >= scores[:, None, None]).mean(2).sum(1)) / (1 + len(names))
+    assert_allclose(detector.p_value(new), expected)
+    found, p = detector.group_p_value(new, ["b"] * 10 + ["a"] * 20, how="max")
+    assert found.tolist() == ["a", "b"]
+    whole = np.array([scores[10:].max(), scores[:10].max()])
+    assert_allclose(p, (1 + (parts.max(1)[None] >= whole[:, None]).sum(1)) / (1 + len(names)))
+
+
+def test_as_many_are_held_out_as_the_rate_takes_but_at_most_half():
+    inputs, labels = kinds(200)
+    for rate, expected in ((0.2, 20), (0.05, 20), (0.02, 49), (0.01, 99)):
+        assert len(quick(false_alarm_rate=rate, epochs=1).fit(inputs, labels).validation_rows_) == expected
+    each = quick(false_alarm_rate=0.05, epochs=1, per_label=True).fit(inputs, labels)
+    assert np.bincount(labels[each.validation_rows_]).min() >= 19
 
 
 @pytest.mark.parametrize("parameters", [{}, {"temperature": "fit", "task": "labels"}, {"score": "msp"}])

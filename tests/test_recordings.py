@@ -14,9 +14,10 @@ from pyarrow import parquet
 from sklearn.metrics import roc_auc_score
 
 from oddkind import InputError, load
-from oddkind.calibration import p_values
+from oddkind.calibration import discoveries, p_values, promise_kept
+from oddkind.cli import promise_line
 from oddkind.readers import Entry, Source, source_of
-from oddkind.recordings import Verdict, evaluate, fit_files, score_files, to_evaluate, write_verdicts
+from oddkind.recordings import Promise, Verdict, evaluate, fit_files, promise, score_files, to_evaluate, write_verdicts
 
 RATE = 4000
 LABELS = ("팬 1", "fan 2")
@@ -93,12 +94,12 @@ def test_only_normal_files_of_the_training_split_are_learnt_from(data, fitted):
 
 
 def test_whole_recordings_are_held_out_and_a_p_value_compares_with_them(data, fitted):
-    held_out = len(fitted.source_["normal"][1])
-    assert len(fitted.validation_rows_) == 2 * held_out  # two windows each
+    normal = np.array(fitted.source_["held_out"]["scores"]["labelled"])
+    assert len(fitted.validation_rows_) == 2 * len(normal)  # two windows each
     verdicts = score_files(listed(data, "test"), fitted)
     scores = np.array([verdict.score for verdict in verdicts])
     found = [verdict.p_value for verdict in verdicts]
-    assert_allclose(found, p_values(scores, np.array(fitted.source_["normal"][1])))
+    assert_allclose(found, p_values(scores, normal))
     assert [verdict.anomalous for verdict in verdicts] == [p <= fitted.false_alarm_rate for p in found]
 
 
@@ -160,10 +161,69 @@ def test_an_evaluation_is_scikit_learns_file_by_file_and_label_by_label():
 
 def test_too_few_files_for_the_false_alarm_rate_are_refused_before_training(data):
     source = source_of(data)
-    with pytest.raises(InputError, match=r"0\.01 can be promised from 198 normal files or groups on.*there are 48"):
+    with pytest.raises(InputError, match=r"0\.01 can be promised from 198 normal groups on.*there are 48"):
         fit_files(listed(data), source, quick(false_alarm_rate=0.01))
     with pytest.raises(InputError, match="none of 12 files is normal"):
         fit_files([entry for entry in listed(data) if entry.anomalous], source, quick())
+
+
+@pytest.mark.parametrize("how", ["max", "0.25"])
+def test_a_files_windows_may_be_pooled_otherwise(data, fitted, how):
+    source, detector = source_of(data), quick(epochs=20)
+    fit_files(source.entries(data)[0], source, detector, how=how)
+    quantile = {"max": 1, "0.25": 0.25}[how]
+    scores = detector.held_out_scores_[True].reshape(-1, 2)  # two windows each
+    expected = np.sort(np.quantile(scores, quantile, axis=1))
+    assert_allclose(np.sort(detector.source_["held_out"]["scores"]["labelled"]), expected)
+    found, means = (
+        np.array([verdict.score for verdict in score_files(listed(data, "test"), one)]) for one in (detector, fitted)
+    )
+    assert (found > means).all() if how == "max" else (found < means).all()
+    with pytest.raises(InputError, match=r"pool='median'; it must be 'mean', 'max' or a quantile"):
+        fit_files(source.entries(data)[0], source, quick(), how="median")
+
+
+def test_the_rate_may_change_after_fitting_and_each_label_may_have_its_own(data):
+    source, detector = source_of(data), quick(epochs=5, false_alarm_rate=0.1, per_label=True)
+    fit_files(source.entries(data)[0], source, detector)
+    held_out = detector.source_["held_out"]
+    assert [held_out["labels"].count(label) for label in LABELS] == [9, 9]
+    verdicts = score_files(listed(data, "test"), detector)
+    labels, normal = np.array(held_out["labels"]), np.array(held_out["scores"]["labelled"])
+    for verdict in verdicts:
+        assert verdict.p_value == p_values(np.array([verdict.score]), normal[labels == verdict.label])[0]
+        assert verdict.anomalous == (verdict.p_value <= 0.1)
+    detector.set_params(false_alarm_rate=0.5)
+    assert [verdict.anomalous for verdict in score_files(listed(data, "test"), detector)] == [
+        verdict.p_value <= 0.5 for verdict in verdicts
+    ]
+    with pytest.raises(InputError, match=r"0\.01 can be promised from 99 held-out normal files or groups on; there"):
+        score_files(listed(data, "test"), detector.set_params(false_alarm_rate=0.01))
+
+
+def test_the_promise_is_kept_by_files_like_those_held_out_and_broken_by_others(fitted):
+    def told(p_values, groups=None):
+        groups = groups or [None] * len(p_values)
+        names = [str(number) for number in range(len(p_values))]
+        files = [Entry(None, name, group=of, anomalous=False) for name, of in zip(names, groups, strict=True)]
+        files.append(Entry(None, "odd", anomalous=True))
+        verdicts = [Verdict(name, None, 0.0, p, p <= 0.2) for name, p in zip(names, p_values, strict=True)]
+        return promise(files, [*verdicts, Verdict("odd", None, 9.0, 0.01, True)], fitted)
+
+    kept = told([0.5, 0.9, 0.1, 0.7])
+    assert (kept.n_alarms, kept.n_normal, kept.rate) == (1, 4, 0.2)
+    n = len(fitted.source_["held_out"]["groups"])
+    assert kept.chance == promise_kept(1, 4, n, 0.2)
+    assert told([0.05] * 20).chance < 1e-4
+    assert told([0.05] * 20, ["session"] * 20).chance > 0.1  # one session, once unlucky
+    assert promise([Entry(None, "odd", anomalous=True)], [Verdict("odd", None, 9.0, 0.01, True)], fitted) is None
+
+
+def test_among_many_files_so_many_are_called_that_few_of_those_are_normal(data, fitted):
+    verdicts = score_files(listed(data, "test"), fitted, false_discovery_rate=0.3)
+    p = np.array([verdict.p_value for verdict in verdicts])
+    assert [verdict.anomalous for verdict in verdicts] == discoveries(p, 0.3).tolist()
+    assert any(verdict.anomalous for verdict in verdicts)
 
 
 def test_a_detector_of_arrays_scores_no_files(data):
@@ -220,9 +280,27 @@ def test_a_detector_is_fitted_saved_used_and_evaluated(command, data, tmp_path):
     assert [row["label"] for row in facts["rows"]] == ["all", *sorted(LABELS)]
     assert facts["rows"][0]["n_normal"] == facts["rows"][0]["n_anomalous"] == 12
     assert facts["rows"][0]["auc"] > 0.9
-    code, out, _ = command("evaluate", model, data)
+    assert facts["promise"]["rate"] == 0.1
+    code, out, _ = command("evaluate", model, data, "--false-alarm-rate", "0.5")
     assert code == 0
     assert "harmonic mean" in out
+    assert "of 12 normal files or groups raise a false alarm; 0.5 was promised" in out
+    loose, strict = (
+        command("score", model, data, "--out", scores, *words)[1]
+        for words in (("--false-alarm-rate", "0.5"), ("--false-discovery-rate", "0.1"))
+    )
+    assert "at a false-alarm rate of 0.5" in loose
+    assert "at a false discovery rate of 0.1" in strict
+    code, out, err = command("score", model, data, "--false-alarm-rate", "0.001")
+    assert (code, out) == (2, "")
+    assert "0.001 can be promised from 999" in err
+
+
+def test_files_that_have_drifted_are_said_to_break_the_promise():
+    text = promise_line(Promise(30, 60, 0.05, 1e-12))
+    assert "30 of 60 normal files or groups raise a false alarm; 0.05 was promised" in text
+    assert "the promise does not hold for these files" in text
+    assert "does not hold" not in promise_line(Promise(3, 60, 0.05, 0.4))
 
 
 def test_files_that_cannot_be_read_are_named_or_end_it_all(command, data, tmp_path):
@@ -245,7 +323,7 @@ def test_files_that_cannot_be_read_are_named_or_end_it_all(command, data, tmp_pa
         (("fit", "DATA", "--out", "MODEL", "--size", "64,64"), "--size does not suit sounds"),
         (("fit", "DATA", "--out", "MODEL", "--window", "-1"), "--window -1.0: Input should be greater than 0"),
         (("fit", "DATA", "--out", "MODEL", "--front-end", "mfcc"), "'mfcc'"),
-        (("fit", "DATA", "--out", "MODEL", "--false-alarm-rate", "0.001"), "can be promised from 1998 normal files"),
+        (("fit", "DATA", "--out", "MODEL", "--false-alarm-rate", "0.001"), "can be promised from 1998 normal groups"),
         (("fit", "DATA", "--out", "MODEL", "--label", "load"), "no field 'load' for --label"),
         (("score", "DATA/fan 2/test/normal/0.wav", "DATA"), "not a saved detector"),
     ],

@@ -1,5 +1,7 @@
 """What the detector refuses, and how it says so."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,10 @@ def test_the_random_state_is_checked():
         quick(random_state="today").fit(*kinds(60))
 
 
+def clone_of(fitted, **parameters):
+    return copy.copy(fitted).set_params(**parameters)
+
+
 def spoilt(value):
     inputs = kinds(60)[0]
     inputs[3, 1] = value
@@ -140,7 +146,7 @@ def test_a_task_of_labels_without_labels_is_refused():
 )
 def test_groups_that_cannot_be_held_out_are_refused(groups, message):
     with pytest.raises(ValueError, match=message):
-        quick().fit(*kinds(60), groups=groups)
+        quick(validation_fraction=0.1, false_alarm_rate=0.5).fit(*kinds(60), groups=groups)
 
 
 @pytest.mark.parametrize("method", ["anomaly_score", "score_samples", "decision_function", "predict", "outputs"])
@@ -171,12 +177,51 @@ def test_a_detector_that_learnt_bytes_refuses_floats():
         detector.predict(inputs / 255)
 
 
-def test_too_few_samples_for_the_rate_are_refused_before_training(monkeypatch):
+@pytest.mark.parametrize(
+    ("parameters", "groups", "message"),
+    [
+        ({}, None, r"from 38 normal samples on, half of them held out; there are 36\. Pass more, a rate of 0\.06"),
+        ({"validation_fraction": 0.2}, None, r"from 19 held-out normal samples on; there are 7\. Pass more samples"),
+        ({}, np.arange(36) // 2, "from 38 normal groups on, half of them held out; there are 18"),
+        ({"validation_fraction": 0.5}, np.arange(36) // 2, "from 19 held-out normal groups on; there are 9"),
+        ({"per_label": True}, None, "from 38 normal samples of each label on, half of them held out; there are 12"),
+        (
+            {"per_label": True, "validation_fraction": 0.5},
+            None,
+            "from 19 held-out normal samples of label 0 on; there are 6",
+        ),
+    ],
+)
+def test_too_few_samples_for_the_rate_are_refused_before_training(monkeypatch, parameters, groups, message):
     monkeypatch.setattr(oddkind.together, "train", lambda *_, **__: pytest.fail("trained for nothing"))
-    with pytest.raises(
-        InputError, match=r"rate of 0\.05 can be promised from 19 held-out normal samples on; there are 6"
-    ):
-        Detector(random_state=0).fit(*kinds(60))
+    labels = np.arange(36) // 2 % 3
+    with pytest.raises(InputError, match="a false-alarm rate of 0.05 can be promised " + message):
+        Detector(random_state=0, **parameters).fit(kinds(36)[0], labels, groups)
+
+
+def test_a_promise_within_each_label_needs_labels_and_groups_of_one():
+    with pytest.raises(InputError, match="per_label=True needs a task with labels; task='affine'"):
+        quick(per_label=True, task="affine").fit(kinds(60)[0])
+    with pytest.raises(InputError, match="group 0 has samples of two labels"):
+        quick(per_label=True).fit(kinds(60)[0], np.arange(60) % 2, np.arange(60) // 2)
+
+
+def test_a_rate_set_after_fitting_is_refused_where_it_cannot_be_promised(fitted):
+    inputs = kinds(3)[0]
+    with pytest.raises(InputError, match=r"0\.001 can be promised from 999 held-out normal samples on; there are"):
+        clone_of(fitted, false_alarm_rate=0.001).predict(inputs)
+    with pytest.raises(InputError, match="false_alarm_rate=2; it must lie between 0 and 1"):
+        clone_of(fitted, false_alarm_rate=2).predict(inputs)
+    with pytest.raises(InputError, match="fit was given no groups"):
+        fitted.group_p_value(inputs, np.zeros(3))
+
+
+@pytest.mark.parametrize("method", ["p_value", "predict"])
+def test_nan_and_labels_that_were_not_learnt_get_no_p_value(fitted, method):
+    with pytest.raises(ValueError, match="contains NaN"):
+        getattr(fitted, method)(spoilt(np.nan))
+    with pytest.raises(InputError, match="label 7 of sample 1 was not learnt; known are"):
+        getattr(fitted, method)(kinds(3)[0], [0, 7, 0])
 
 
 def test_refusals_are_value_errors():

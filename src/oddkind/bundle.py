@@ -34,12 +34,12 @@ from oddkind.training import SCHEDULES
 Array = npt.NDArray[Any]
 Tensors = dict[str, Tensor]
 
-FORMAT = 1
+FORMAT = 2
 """Number of the format, written first.
 
 To be raised when a file of the last format would be read wrongly: fields or tensors change, or a name ("auto", a
 network, a score) comes to mean something else. Then keep, in `read`, a function that turns what the last format held
-into what this one does, and a file of the last format among the tests.
+into what this one does, and a file of the last format among the tests. Format 1 was never released.
 """
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
@@ -76,8 +76,9 @@ class Parameters(_Strict):
     shift: Annotated[int, Field(ge=0)] | Literal["auto"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     temperature: Positive | Literal["fit"]
-    validation_fraction: Part
+    validation_fraction: Part | Literal["auto"]
     false_alarm_rate: Part
+    per_label: bool
     random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
     verbose: bool
 
@@ -101,8 +102,7 @@ class Manifest(_Strict):
     labels: Labels | None
     epochs: Count
     temperature: Positive
-    offset: float
-    labelled_offset: float
+    grouped: bool
     accuracy: float
     perplexity: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     train_seconds: float
@@ -110,7 +110,7 @@ class Manifest(_Strict):
 
 
 # Fields of the manifest that are attributes of the detector, but for their underscore.
-_NUMBERS = ("epochs", "temperature", "offset", "labelled_offset", "accuracy", "perplexity", "train_seconds")
+_NUMBERS = ("epochs", "temperature", "accuracy", "perplexity", "train_seconds")
 
 
 class _Numbered(BaseModel):
@@ -244,6 +244,7 @@ def pack(state: Mapping[str, Any], source: dict[str, Any] | None) -> tuple[Manif
         "input_shape": state["input_shape_"],
         "feature_names": tuple(state["feature_names_in_"].tolist()) if "feature_names_in_" in state else None,
         "scaled": state["scaled_"],
+        "grouped": state["_grouped"],
         "labels": None if labels is None else {"dtype": labels.dtype.str, "values": tuple(labels.tolist())},
         **{name: state[f"{name}_"] for name in _NUMBERS},
         "source": source,
@@ -263,7 +264,9 @@ def _tensors(state: Mapping[str, Any]) -> Tensors:
     arrays = {name: state[f"{name}_"] for name in names}
     if isinstance(state["task_"].transform, Affine):
         arrays["matrices"] = state["task_"].transform.matrices
-    arrays |= {_calibration(known): columns for known, columns in state["_normal"].items()}
+    arrays |= {"held_out.units": state["_units"]} | ({"held_out.kinds": state["_kinds"]} if "_kinds" in state else {})
+    for known, columns in state["_normal"].items():
+        arrays |= {_calibration(known): columns, f"{_calibration(known)}.score": state["held_out_scores_"][known]}
     for m, outputs in enumerate(state["_reference"] or []):
         if m == 0:  # inputs and targets are the same for all members
             arrays |= {"reference.inputs": outputs.inputs, "reference.targets": outputs.targets}
@@ -313,6 +316,7 @@ def unpack(bundle: Bundle, network: nn.Module | Builder | None, score: ScoreFunc
         "input_shape_": shape,
         "n_features_in_": shape[0],
         "scaled_": manifest.scaled,
+        "_grouped": manifest.grouped,
         "source_": manifest.source,
         **{f"{name}_": getattr(manifest, name) for name in _NUMBERS},
     }
@@ -330,10 +334,14 @@ def unpack(bundle: Bundle, network: nn.Module | Builder | None, score: ScoreFunc
     for name in ("training_rows", "validation_rows"):
         state[f"{name}_"] = bundle.take(name, (None,), torch.int64).numpy()
     how = chosen(state["score"], shape)
-    columns = len(state["validation_rows_"]), len(how.parts) or 1
-    state["_normal"] = {
-        known: bundle.take(_calibration(known), columns).numpy() for known in how.knowing(task.transform.scored)
-    }
+    n = len(state["validation_rows_"])
+    state["_units"] = bundle.take("held_out.units", (n,), torch.int64).numpy()
+    if task.labels is not None:
+        state["_kinds"] = bundle.take("held_out.kinds", (n,), torch.int64).numpy()
+    state["_normal"], state["held_out_scores_"] = {}, {}
+    for known in how.knowing(task.transform.scored):
+        state["_normal"][known] = bundle.take(_calibration(known), (n, len(how.parts) or 1)).numpy()
+        state["held_out_scores_"][known] = bundle.take(f"{_calibration(known)}.score", (n,)).numpy()
     state["_reference"] = (
         _reference(bundle, task, len(compared(state["training_rows_"]))) if how.needs_reference else None
     )

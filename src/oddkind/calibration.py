@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
+from scipy.stats import betabinom, false_discovery_control
 
 from oddkind.errors import InputError
 
@@ -136,53 +138,146 @@ def combined(scores: Array, normal: Array, weights: Array) -> Array:
     return np.sum(np.asarray(weights)[:, None] * surprises, axis=0)
 
 
-def combined_among_others(normal: Array, weights: Array) -> Array:
+def combined_among_others(normal: Array, weights: Array, units: Array | None = None) -> Array:
     """`combined` of each normal sample [n, P] among the others, as a new one would be among all of them; [n].
 
-    Of more than 200, each is compared with those outside its 200th part.
+    Of more than 200, each is compared with those outside its 200th part. Samples of one unit [n] stand in one part.
     """
     if normal.shape[1] == 1:
         return normal[:, 0]
-    parts = np.array_split(np.arange(len(normal)), min(len(normal), 200))
-    return np.concatenate([combined(normal[part], np.delete(normal, part, 0), weights) for part in parts])
+    index = np.arange(len(normal)) if units is None else np.unique(units, return_inverse=True)[1]
+    part_of = index * min(index.max() + 1, 200) // (index.max() + 1)
+    scores = np.empty(len(normal))
+    for part in range(part_of.max() + 1):
+        own = part_of == part
+        scores[own] = combined(normal[own], normal[~own], weights)
+    return scores
 
 
-def p_values(scores: Array, normal: Array) -> Array:
-    """Split-conformal p-values of scores [N] beside those of held-out normal samples [n]; each in [1 / (n + 1), 1].
+def shares(units: Array) -> Array:
+    """What each sample counts, [n], where each unit (a recording, a session) counts 1 in all: 1 / its size."""
+    _, index, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    return 1 / sizes[index]
+
+
+def p_values(scores: Array, normal: Array, counts: Array | None = None) -> Array:
+    """Conformal p-values of scores [N] beside those of held-out normal samples [n]; each in [1 / (n + 1), 1].
 
     (1 + #{normal ≥ s}) / (1 + n): of a new normal sample, exchangeable with the held-out ones, it is at most α with
-    a chance of at most α, whatever the score. Vovk et al., "Algorithmic learning in a random world", 2005.
+    a chance of at most α, whatever the score. Vovk et al., "Algorithmic learning in a random world", 2005. With
+    counts [n], such as `shares` of recordings whose windows are alike, a sample counts so much, and what must be
+    exchangeable are the recordings: Lee, Barber & Willett, "Distribution-free inference with hierarchical data", 2023.
     """
-    above = len(normal) - np.searchsorted(np.sort(normal), scores, side="left")
-    return (1 + above) / (1 + len(normal))
+    counts = np.ones(len(normal)) if counts is None else counts
+    order = np.argsort(normal, kind="stable")
+    above = np.append(np.cumsum(counts[order][::-1])[::-1], 0)
+    return (1 + above[np.searchsorted(normal[order], scores, side="left")]) / (1 + counts.sum())
 
 
-def conformal_threshold(scores: Array, false_alarm_rate: float) -> float:
-    """Threshold above which at most `false_alarm_rate` of new normal samples fall, from held-out ones [n].
+def alarms(p: Array, rate: float) -> Array:
+    """Which p-values raise an alarm at a false-alarm rate: those at most as large, but for rounding."""
+    return p <= rate * (1 + 1e-9)
 
-    The ⌈(n + 1)(1 − rate)⌉-th smallest held-out score: if new samples are exchangeable with the held-out
-    ones, P(score > threshold) ≤ rate, whatever the score. Vovk et al., "Algorithmic learning in a random
-    world", 2005; Papadopoulos et al., "Inductive confidence machines", ECML 2002.
+
+def discoveries(p: Array, false_discovery_rate: float) -> Array:
+    """Which of many samples to call anomalous, so that at most this part of those called is normal on average; [N].
+
+    Benjamini & Hochberg, "Controlling the false discovery rate", JRSS B 1995; it holds for conformal p-values beside
+    one calibration set: Bates et al., "Testing for outliers with conformal p-values", Annals of Statistics 2023.
+
+    Raises
+    ------
+    InputError
+        Where the rate is not in (0, 1).
+    """
+    if not 0 < false_discovery_rate < 1:
+        raise InputError(f"false_discovery_rate={false_discovery_rate!r}; it must lie between 0 and 1")
+    if len(p) == 0:
+        return np.zeros(0, bool)
+    return alarms(false_discovery_control(p, method="bh"), false_discovery_rate)
+
+
+def conformal_threshold(scores: Array, false_alarm_rate: float, counts: Array | None = None) -> float:
+    """Least of the held-out scores [n] above which every score's p-value is at most `false_alarm_rate`.
+
+    Without counts it is the ⌈(n + 1)(1 − rate)⌉-th smallest: if new samples are exchangeable with the held-out ones,
+    P(score > threshold) ≤ rate, whatever the score. Papadopoulos et al., "Inductive confidence machines", ECML 2002;
+    counts [n] as in `p_values`.
 
     Raises
     ------
     InputError
         Where the rate is not in (0, 1), or n is too small for it: 1 / (n + 1) > rate.
     """
-    rank = conformal_rank(len(scores), false_alarm_rate)
-    return float(np.partition(np.asarray(scores, float), rank - 1)[rank - 1])
+    counts = np.ones(len(scores)) if counts is None else counts
+    check_enough(counts.sum(), false_alarm_rate)
+    order = np.argsort(-np.asarray(scores, float), kind="stable")
+    # So much may lie at or above a score that raises an alarm; summed and rounded alike, for 0.05 · 20 − 1 is not 0.
+    allowed = false_alarm_rate * (1 + counts.sum()) - 1
+    return float(scores[order[np.searchsorted(np.cumsum(counts[order]), allowed + 1e-9, side="right")]])
 
 
-def conformal_rank(n: int, false_alarm_rate: float) -> int:
-    """Which of n held-out scores, from 1 for the smallest, `conformal_threshold` is; refuses as it does."""
+def needed(false_alarm_rate: float) -> int:
+    """How many held-out normal samples a false-alarm rate takes: the least n with 1 / (n + 1) ≤ rate."""
+    return int(np.ceil(np.round(1 / false_alarm_rate, 9))) - 1
+
+
+def check_enough(n: float, false_alarm_rate: float, what: str = "samples") -> None:
+    """Refuse a false-alarm rate that n held-out normal samples (or groups) cannot promise.
+
+    Raises
+    ------
+    InputError
+        Saying how many it takes.
+    """
     if not 0 < false_alarm_rate < 1:
         raise InputError(f"false_alarm_rate={false_alarm_rate!r}; it must lie between 0 and 1")
-    # Rounded first: (9 + 1)(1 − 0.7) is 3.0000000000000004 in floating point, and must be 3.
-    rank = int(np.ceil(np.round((n + 1) * (1 - false_alarm_rate), 9)))
-    if rank > n:
-        needed = int(np.ceil(np.round(1 / false_alarm_rate, 9))) - 1
+    if round(n) < needed(false_alarm_rate):
         raise InputError(
-            f"a false-alarm rate of {false_alarm_rate:g} can be promised from {needed} held-out normal samples on; "
-            f"there are {n}. Pass more samples, or raise false_alarm_rate or validation_fraction"
+            f"a false-alarm rate of {false_alarm_rate:g} can be promised from {needed(false_alarm_rate)} held-out "
+            f"normal {what} on; there are {round(n)}. Pass more {what}, or raise false_alarm_rate or "
+            "validation_fraction"
         )
-    return rank
+
+
+def promise_kept(n_alarms: int, n_new: int, n_held_out: int, false_alarm_rate: float) -> float:
+    """Chance of so many false alarms or more among n_new normal samples, if they are like the held-out ones.
+
+    The chance of an alarm, given n held-out samples, is Beta(k, n + 1 − k), k = ⌊rate (n + 1)⌋, so their number is
+    beta-binomial: exact, for any score without ties. Small: the promise does not hold for these samples. Vovk,
+    "Conditional validity of inductive conformal predictors", ACML 2012.
+
+    Raises
+    ------
+    InputError
+        As `check_enough`.
+    """
+    check_enough(n_held_out, false_alarm_rate)
+    rank = int(np.floor(np.round(false_alarm_rate * (n_held_out + 1), 9)))
+    return float(betabinom.sf(n_alarms - 1, n_new, rank, n_held_out + 1 - rank))
+
+
+def pool(scores: Array, owner: Array, how: str = "mean") -> Array:
+    """One score for each recording from those of its windows [n], in the order of `np.unique(owner)`; owner [n].
+
+    how : "mean", "max", or a quantile between 0 and 1, such as "0.9".
+
+    Raises
+    ------
+    InputError
+        Where `how` is none of these.
+    """
+    index = np.unique(owner, return_inverse=True)[1]
+    if how == "mean":
+        return np.bincount(index, scores) / np.bincount(index)
+    quantile = 1.0 if how == "max" else _quantile(how)
+    order = np.argsort(index, kind="stable")
+    ends = np.cumsum(np.bincount(index))[:-1]
+    return np.array([np.quantile(own, quantile) for own in np.split(np.asarray(scores)[order], ends)])
+
+
+def _quantile(how: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(how) <= 1:
+            return float(how)
+    raise InputError(f"pool={how!r}; it must be 'mean', 'max' or a quantile between 0 and 1, such as '0.9'")

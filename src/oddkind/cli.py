@@ -19,7 +19,9 @@ from oddkind.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from oddkind.detector import Detector
     from oddkind.readers import Source
+    from oddkind.recordings import Promise
 
 app = typer.Typer(
     name="oddkind",
@@ -183,6 +185,7 @@ def sweep(
 Data = Annotated[Path, typer.Argument(help="Folder, manifest (a table with a column path) or single file.")]
 Model = Annotated[Path, typer.Argument(help="Detector that fit wrote.")]
 Strict = Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be read.")]
+Rate = Annotated[float | None, typer.Option("--false-alarm-rate", help="Another than the detector was fitted with.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder to keep what was read in, for the next command.")]
 Kind = Annotated[str | None, typer.Option(help="sounds, pictures or tables; found out if not said.")]
 Pattern = Annotated[str | None, typer.Option(help="What file names say, such as {condition}_{label}_{rpm}.wav.")]
@@ -269,6 +272,8 @@ def fit(
     false_alarm_rate: Annotated[
         float, typer.Option(help="At most this part of normal files is called anomalous.")
     ] = 0.05,
+    per_label: Annotated[bool, typer.Option("--per-label", help="Promise that rate within each label.")] = False,
+    pool: Annotated[str, typer.Option(help="A file's score of its windows': mean, max or a quantile, 0.9.")] = "mean",
     task: Annotated[
         str, typer.Option(help="auto, labels, rotations, pastes (small defects of surfaces), labels+rotations, …")
     ] = "auto",
@@ -292,13 +297,14 @@ def fit(
             score=score,
             members=members,
             false_alarm_rate=false_alarm_rate,
+            per_label=per_label,
             random_state=random_state,
         )
-        fit_files(files, source, detector, cache=cache, on_refused=refuse, on_progress=tell)
+        fit_files(files, source, detector, how=pool, cache=cache, on_refused=refuse, on_progress=tell)
         detector.save(out, source=detector.source_)
     facts: dict[str, Any] = {
         "learnt": len(detector.source_["learnt"]),
-        "held_out": len(detector.source_["normal"][0]),
+        "held_out": len(set(detector.source_["held_out"]["groups"])),
         "labels": getattr(detector, "classes_", []),
         "accuracy": detector.accuracy_,
         "refused": refused,
@@ -317,6 +323,10 @@ def score(
     model: Model,
     data: Data,
     out: Annotated[Path | None, typer.Option(help="CSV or Parquet to write; printed if not said.")] = None,
+    false_alarm_rate: Rate = None,
+    false_discovery_rate: Annotated[
+        float | None, typer.Option(help="Of all files call so many that at most this part of those called is normal.")
+    ] = None,
     pattern: Pattern = None,
     label: Label = None,
     cache: Cache = None,
@@ -328,16 +338,24 @@ def score(
         from oddkind.detector import load
         from oddkind.recordings import read_as_learnt, score_files, write_verdicts
 
-        detector = load(model)
+        detector = at_rate(load(model), false_alarm_rate)
         files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=None)
         refuse = complain(refused, strict)
         verdicts = score_files(
-            files, detector, cache=cache, on_refused=refuse, on_progress=lambda done: tell("scoring", done)
+            files,
+            detector,
+            false_discovery_rate=false_discovery_rate,
+            cache=cache,
+            on_refused=refuse,
+            on_progress=lambda done: tell("scoring", done),
         )
     write_verdicts(verdicts, out, as_json=json)
     if out is not None:
         odd = sum(verdict.anomalous for verdict in verdicts)
-        print(f"{out}: {len(verdicts)} files, {odd} anomalous at a false-alarm rate of {detector.false_alarm_rate:g}.")
+        rate = f"a false-alarm rate of {detector.false_alarm_rate:g}"
+        if false_discovery_rate is not None:
+            rate = f"a false discovery rate of {false_discovery_rate:g}"
+        print(f"{out}: {len(verdicts)} files, {odd} anomalous at {rate}.")
     listing(refused)
 
 
@@ -348,6 +366,7 @@ def evaluate(
     pattern: Pattern = None,
     label: Label = None,
     normal: Normal = None,
+    false_alarm_rate: Rate = None,
     cache: Cache = None,
     strict: Strict = False,
     json: Json = False,
@@ -356,19 +375,20 @@ def evaluate(
     with progress_bars("scoring") as tell:
         from oddkind.detector import load
         from oddkind.recordings import evaluate as compare
-        from oddkind.recordings import read_as_learnt, score_files, to_evaluate
+        from oddkind.recordings import promise, read_as_learnt, score_files, to_evaluate
 
-        detector = load(model)
+        detector = at_rate(load(model), false_alarm_rate)
         files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=normal)
         refuse = complain(refused, strict)
         wanted = to_evaluate(files, detector)
         verdicts = score_files(
             wanted, detector, cache=cache, on_refused=refuse, on_progress=lambda done: tell("scoring", done)
         )
-        rows = compare(wanted, verdicts)
+        rows, kept = compare(wanted, verdicts), promise(wanted, verdicts, detector)
     means = {name: harmonic([getattr(row, name) for row in rows[1:]]) for name in ("auc", "partial_auc")}
     if json:
-        print_json({"rows": [vars(row) for row in rows], "harmonic_mean": means, "refused": refused})
+        told = None if kept is None else vars(kept)
+        print_json({"rows": [vars(row) for row in rows], "harmonic_mean": means, "promise": told, "refused": refused})
         return
     table = table_of("", "normal", "anomalous", "AUC", "pAUC", "false\nalarms", "found")
     for row in rows:
@@ -377,8 +397,25 @@ def evaluate(
     if means["auc"] is not None:
         table.add_row("harmonic mean", "", "", *map(three_digits, means.values()))
     left = len(files) - len(wanted)
-    show(table, f"{left} files are not counted: learnt from, or not known to be normal or anomalous." if left else "")
+    lines = [f"{left} files are not counted: learnt from, or not known to be normal or anomalous."] if left else []
+    show(table, *lines, *([] if kept is None else [promise_line(kept)]))
     listing(refused)
+
+
+def at_rate(detector: Detector, false_alarm_rate: float | None) -> Detector:
+    """Set another false-alarm rate, if there is one; score_files refuses one that cannot be promised."""
+    return detector if false_alarm_rate is None else detector.set_params(false_alarm_rate=false_alarm_rate)
+
+
+def promise_line(kept: Promise) -> str:
+    """Say whether the promised false-alarm rate was kept, and what it means where it was not."""
+    found = f"{kept.n_alarms} of {kept.n_normal} normal files or groups raise a false alarm; {kept.rate:g} was promised"
+    if kept.chance >= 0.01:
+        return f"{found} (chance of so many or more: {kept.chance:.2g})."
+    return (
+        f"{found}. Were they like those held out, so many would come with a chance of {kept.chance:.1g}: something has "
+        "drifted or is new, and the promise does not hold for these files. Fit again with some like them."
+    )
 
 
 def source_from(data: Path, context: typer.Context) -> Source:

@@ -21,12 +21,16 @@ from torch import nn
 
 from oddkind.bundle import pack, read, unpack, write
 from oddkind.calibration import (
+    check_enough,
     combined,
     combined_among_others,
-    conformal_rank,
     conformal_threshold,
     fit_temperature,
+    needed,
+    p_values,
     perplexity,
+    pool,
+    shares,
 )
 from oddkind.errors import InputError
 from oddkind.mapped import gathered, is_mapped
@@ -84,10 +88,15 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Part of the target spread over all classes, in training only.
     temperature : float > 0 or "fit"
         Divides the logits when scoring, never in training. "fit": most likely on the held-out part.
-    validation_fraction : float in (0, 1)
-        Part of the samples held out of training for the threshold, the temperature and the accuracy.
+    validation_fraction : float in (0, 1) or "auto"
+        Part of the samples (of the groups, where `fit` is given any) held out of training for the threshold, the
+        temperature and the accuracy; "auto": a tenth, or as much as the false-alarm rate takes, but at most half.
     false_alarm_rate : float in (0, 1)
-        `predict` calls at most this part of new normal samples anomalous, by split-conformal prediction.
+        `predict` calls at most this part of new normal samples anomalous, by split-conformal prediction. Set anew
+        (`set_params`) after fitting it counts at once. With groups it is the promise for a sample of a new group.
+    per_label : bool
+        Whether the false-alarm rate holds within each label, where the labels of new samples are known (Mondrian
+        conformal prediction: Vovk et al. 2005), rather than over all together.
     device : str
         A torch device, or "auto": the GPU if there is one.
     random_state : int, RandomState or None
@@ -105,7 +114,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     temperature_ : float
     offset_, labelled_offset_ : float
         Samples whose `score_samples` lies below it are called anomalous; the second for samples whose labels
-        are passed along.
+        are passed along, with `per_label` one a label, [L].
     accuracy_ : float
         Part of the held-out views classified right; of views drawn at random only the one as it is counts.
     perplexity_ : float
@@ -116,6 +125,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         How many passes were made.
     training_rows_, validation_rows_ : int arrays
         Which samples were learnt from, and which were held out.
+    held_out_scores_ : dict bool → array [n]
+        Anomaly scores of those held out, each beside the others, with their labels known (True) or not (False).
     train_seconds_ : float
         Time the training loop took; in a stack of M, its M-th part.
     source_ : JSON object or None
@@ -148,8 +159,9 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         shift: int | Literal["auto"] = "auto",
         label_smoothing: float = 0.1,
         temperature: float | Literal["fit"] = 1.0,
-        validation_fraction: float = 0.1,
+        validation_fraction: float | Literal["auto"] = "auto",
         false_alarm_rate: float = 0.05,
+        per_label: bool = False,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -168,6 +180,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.temperature = temperature
         self.validation_fraction = validation_fraction
         self.false_alarm_rate = false_alarm_rate
+        self.per_label = per_label
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -227,11 +240,95 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def decision_function(self, X: Array, y: Array | None = None) -> Array:
         """`score_samples − offset_`, [N]: negative for anomalies."""
-        return self.score_samples(X, y) - (self.offset_ if y is None else self.labelled_offset_)
+        if y is None or not self.per_label:
+            return self.score_samples(X, y) - (self.offset_ if y is None else self.labelled_offset_)
+        return self.score_samples(X, y) - np.asarray(self.labelled_offset_)[self._kinds_of(y)]
 
     def predict(self, X: Array, y: Array | None = None) -> Array:
-        """+1 for normal samples, −1 for anomalies, [N]."""
+        """+1 for normal samples, −1 for anomalies, [N]: those whose p-value is at most `false_alarm_rate`."""
         return np.where(self.decision_function(X, y) < 0, -1, 1)
+
+    def p_value(self, X: Array, y: Array | None = None) -> Array:
+        """Conformal p-values of samples [N, …], [N]: how rare such scores are among normal samples.
+
+        Of a new normal sample it is at most α with a chance of at most α. With `per_label` and labels [N] a sample is
+        compared with held-out ones of its label. `oddkind.calibration.discoveries` chooses among many samples at once.
+        """
+        scores = self.anomaly_score(X, y)
+        held_out, counts = self.held_out_scores_[y is not None], shares(self._units)
+        if y is None or not self.per_label:
+            return p_values(scores, held_out, counts)
+        kinds, p = self._kinds_of(y), np.empty(len(scores))
+        for kind in np.unique(kinds):
+            rows = self._kinds == kind
+            p[kinds == kind] = p_values(scores[kinds == kind], held_out[rows], shares(self._units[rows]))
+        return p
+
+    def group_p_value(
+        self, X: Array, groups: Array, y: Array | None = None, *, how: str = "mean"
+    ) -> tuple[Array, Array]:
+        """Conformal p-values of whole groups, such as recordings of which samples [N, …] are windows.
+
+        A group's score is its samples' "mean", "max" or a quantile such as "0.9", and is compared with those of the
+        held-out groups, made alike.
+
+        Parameters
+        ----------
+        X, y : as in `p_value`; groups : array [N]
+        how : str
+
+        Returns
+        -------
+        names [G], p-values [G] of the groups, in the order of `np.unique`.
+
+        Raises
+        ------
+        InputError
+            Where `fit` was given no groups, or `how` is unknown.
+        """
+        check_is_fitted(self)
+        if not self._grouped:
+            raise InputError("fit was given no groups to compare whole groups with; pass fit groups=")
+        scores = self.anomaly_score(X, y)
+        check_consistent_length(scores, groups)
+        normal = pool(self.held_out_scores_[y is not None], self._units, how)
+        return np.unique(groups), p_values(pool(scores, np.asarray(groups), how), normal)
+
+    @property
+    def offset_(self) -> float:
+        """Minus the threshold of scores; follows `false_alarm_rate`."""
+        return -self._threshold(known=False not in self.held_out_scores_)
+
+    @property
+    def labelled_offset_(self) -> float | Array:
+        """That of scores of samples whose labels are known; with `per_label` one a label, [L]."""
+        if not self.per_label:
+            return -self._threshold(known=True)
+        self._need_labels()
+        return np.array([-self._threshold(known=True, kind=kind) for kind in range(len(self.classes_))])
+
+    def _threshold(self, known: bool, kind: int | None = None) -> float:
+        rows = slice(None) if kind is None else self._kinds == kind
+        counts = shares(self._units[rows])
+        check_enough(counts.sum(), self.false_alarm_rate, self._what(kind))
+        return conformal_threshold(self.held_out_scores_[known][rows], self.false_alarm_rate, counts)
+
+    def _what(self, kind: int | None = None) -> str:
+        """What a promise counts, for messages."""
+        what = "groups" if self._grouped else "samples"
+        return what if kind is None else f"{what} of label {self.classes_.tolist()[kind]!r}"
+
+    def _need_labels(self) -> None:
+        if self.task_.labels is None:
+            raise InputError(f"per_label=True needs a task with labels; task={self.task!r} has none here")
+
+    def _kinds_of(self, y: Array) -> Array:
+        """Which of the learnt labels each is, [N]."""
+        self._need_labels()
+        labels = _validated_labels(y, len(y))
+        targets = self.task_.targets(labels, len(labels))
+        assert targets is not None  # noqa: S101 - per_label needs a task with labels
+        return np.asarray(targets[:, 0] // self.task_.transform.count)
 
     def save(self, file: str | Path, *, source: dict[str, Any] | None = None) -> None:
         """Write the fitted detector into one file, whole or not at all; `oddkind.load` reads it.
@@ -253,7 +350,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         NotFittedError
             Before `fit`.
         """
-        check_is_fitted(self, "offset_")
+        check_is_fitted(self)
         write(Path(file), *pack(vars(self), source))
 
     def _validated(self, X: Array, reset: bool = False) -> Array:
@@ -284,8 +381,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         parts = ((inputs[some] - self.mean_) / self.scale_ for some in _some(len(inputs)))
         return torch.from_numpy(gathered(parts) if is_mapped(inputs) else np.concatenate(list(parts)))
 
-    def _plan(self, X: Array, y: Array | None, groups: Array | None) -> _Plan:
-        """Check everything, hold out the validation part and draw the initial weights."""
+    def _plan(self, X: Array, y: Array | None, groups: Array | None, held_out: Array | None = None) -> _Plan:
+        """Check everything, hold out the validation part and draw the initial weights; or hold out what is told."""
         check_parameters(vars(self))
         inputs = self._validated(X, reset=True)
         labels = None if y is None else _validated_labels(y, len(inputs))
@@ -293,20 +390,37 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             check_consistent_length(inputs, groups)
         random_state = check_random_state(self.random_state)
         self.task_ = make_task(self.task, self.input_shape_, labels, random_state)
-        for last in ("classes_", "source_"):
+        for last in ("classes_", "source_", "_kinds"):
             self.__dict__.pop(last, None)
         if self.task_.labels is not None:
             self.classes_ = self.task_.labels
         if self._score.needs_rotations and not isinstance(self.task_.transform, Rotations):
             raise InputError(f"score={self.score!r} needs a task with rotations; task={self.task!r} has none here")
-        self.training_rows_, self.validation_rows_ = holdout(
-            len(inputs), self.validation_fraction, random_state, labels=labels, groups=groups
-        )
-        conformal_rank(len(self.validation_rows_), self.false_alarm_rate)  # refuse now, not after training
+        if self.per_label:
+            self._need_labels()
+        units = np.arange(len(inputs)) if groups is None else np.asarray(groups)
+        self._grouped = groups is not None
+        if held_out is not None:
+            self.training_rows_, self.validation_rows_ = np.delete(np.arange(len(inputs)), held_out), held_out
+        else:
+            self.training_rows_, self.validation_rows_ = holdout(
+                len(inputs),
+                self._fraction(labels, units),
+                random_state,
+                labels=labels,
+                groups=groups,
+                each_label=self.per_label,
+            )
+        self._units = np.unique(units[self.validation_rows_], return_inverse=True)[1]
         if labels is not None and self.task_.labels is not None:
             lost = np.setdiff1d(labels, labels[self.training_rows_]).tolist()
             if lost:
                 raise InputError(f"every group of label {lost[0]!r} was held out; give each label more groups")
+            self._kinds = np.searchsorted(self.classes_, labels[self.validation_rows_])
+        kinds: list[int | None] = [*range(len(self.classes_))] if self.per_label else [None]
+        for kind in kinds:  # refuse now, not after training
+            own = self._units if kind is None else self._units[self._kinds == kind]
+            check_enough(len(np.unique(own)), self.false_alarm_rate, self._what(kind))
         if self.scaled_:
             mean, scale = _moments(inputs, self.training_rows_)
             self.mean_, self.scale_ = mean.astype(np.float32), np.where(scale > 0, scale, 1).astype(np.float32)
@@ -319,9 +433,9 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         tensor, targets = self._tensor(inputs), self.task_.targets(labels, len(inputs), training=True)
         alike = ambiguous(self.task_.transform, tensor[self.training_rows_[:LOOKED_AT]])
         if alike > AMBIGUOUS:
-            kind = type(self.task_.transform).__name__.lower()
+            name = type(self.task_.transform).__name__.lower()
             warnings.warn(
-                f"{kind} leave {alike:.0%} of the samples as they are, so telling views apart teaches little "
+                f"{name} leave {alike:.0%} of the samples as they are, so telling views apart teaches little "
                 f"(task={self.task!r}); choose another task",
                 stacklevel=3,
             )
@@ -344,6 +458,23 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         device = device_of(self.device)
         runs = [Run(job, self.epochs_, self.batch_size, self.schedule, device) for job in jobs]
         return _Plan(self, tensor, labels, runs)
+
+    def _fraction(self, labels: Array | None, units: Array) -> float:
+        """Part of the units to hold out."""
+        if self.validation_fraction != "auto":
+            return float(self.validation_fraction)
+        kinds = labels if self.per_label and labels is not None else np.zeros(len(units))
+        n, what = len(units), self._what()
+        for kind in np.unique(kinds):
+            n = min(n, len(np.unique(units[kinds == kind])))
+        enough = needed(self.false_alarm_rate)
+        if 2 * enough > n:
+            raise InputError(
+                f"a false-alarm rate of {self.false_alarm_rate:g} can be promised from {2 * enough} normal {what}"
+                f"{' of each label' if self.per_label else ''} on, half of them held out; there are {n}. Pass more, "
+                f"a rate of {math.ceil(200 / (n + 2)) / 100:g} or more, or use oddkind.cross.CrossConformal"
+            )
+        return max(0.1, min(0.5, (enough + 1e-6) / n))
 
     @property
     def _score(self) -> Score:
@@ -383,15 +514,11 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self._reference = part(compared(self.training_rows_)) if self._score.needs_reference else None
         labels = None if plan.labels is None else plan.labels[self.validation_rows_]
         # Scores of the held-out samples, with their labels known or not: a threshold holds for scores made as it was.
-        self._normal = {}
-        offsets = {}
+        self._normal, self.held_out_scores_ = {}, {}
         for known in self._score.knowing(self.task_.transform.scored):
             claimed = self.task_.targets(labels if known else None, len(held_out))
             self._normal[known] = self._columns([replace(member, targets=claimed) for member in members])
-            scores = combined_among_others(self._normal[known], self._weights)
-            offsets[known] = -conformal_threshold(scores, self.false_alarm_rate)
-        self.labelled_offset_ = offsets[True]
-        self.offset_ = offsets.get(False, offsets[True])
+            self.held_out_scores_[known] = combined_among_others(self._normal[known], self._weights, self._units)
 
 
 @dataclass(frozen=True)
@@ -436,17 +563,21 @@ def fit_together(
     y: Array | None = None,
     groups: Array | None = None,
     *,
+    held_out: Sequence[Array] | None = None,
     checkpoints: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> None:
     """Fit detectors to the same samples; those of one form (network, task, epochs, batch size) in one stack.
 
-    Each detector ends as if it had been fitted alone. With a folder for `checkpoints` a run that was killed
-    goes on where it was when it is started again. `on_progress` is told the finished part, 0 … 1.
+    Each detector ends as if it had been fitted alone. `held_out`: the sorted rows that each holds out, instead of
+    drawing them. With a folder for `checkpoints` a run that was killed goes on where it was when it is started again.
+    `on_progress` is told the finished part, 0 … 1.
     """
     if getattr(X, "dtype", None) == np.uint8:
         X = np.require(X, requirements=["C", "W"])
-    _fit([detector._plan(X, y, groups) for detector in detectors], checkpoints, on_progress)
+    rows = [None] * len(detectors) if held_out is None else held_out
+    plans = [detector._plan(X, y, groups, own) for detector, own in zip(detectors, rows, strict=True)]
+    _fit(plans, checkpoints, on_progress)
 
 
 def fit_fleet(

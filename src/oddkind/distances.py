@@ -86,12 +86,13 @@ def joint_distance(shared: Array, views: Array, reference_shared: Array, referen
                 nearer = value > most[view, rows]
                 most[view, rows][nearer] = value[nearer]
                 nearest[view, rows][nearer] = found[nearer] + start
-    apart = [
-        np.square(np.subtract(shared, reference_shared[own], dtype=float)).sum(1)
-        + np.square(np.subtract(views[:, view], reference_views[own, view], dtype=float)).sum(1)
-        for view, own in enumerate(nearest)
-    ]
-    return np.sqrt(apart).mean(0)
+    # Added one after another: in which order numpy's mean over views adds depends on how many samples there are.
+    total = np.zeros(len(shared))
+    for view, own in enumerate(nearest):
+        squared = np.square(np.subtract(shared, reference_shared[own], dtype=float)).sum(1)
+        squared += np.square(np.subtract(views[:, view], reference_views[own, view], dtype=float)).sum(1)
+        total += np.sqrt(squared)
+    return total / len(nearest)
 
 
 def _nearest(vectors: Array, reference: Array, k: int) -> Array:

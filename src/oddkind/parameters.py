@@ -33,7 +33,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     number("learning_rate", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0")
     number("weight_decay", numbers.Real, lambda v: 0 <= v < np.inf, "a number of at least 0")
     number("label_smoothing", numbers.Real, lambda v: 0 <= v < 1, "a number from 0 to below 1")
-    number("validation_fraction", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1")
+    if parameters["validation_fraction"] != "auto":
+        number("validation_fraction", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1, or 'auto'")
     number("false_alarm_rate", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1")
     if parameters["temperature"] != "fit":
         number("temperature", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0, or 'fit'")

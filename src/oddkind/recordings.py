@@ -1,6 +1,6 @@
 """From files to decisions: a detector that learns from files, and what it says of others.
 
-A file may hold many samples (a recording its windows); its score is their mean, and its p-value compares it with
+A file may hold many samples (a recording its windows); its score is made of theirs, and its p-value compares it with
 whole files that were held out of training.
 """
 
@@ -9,11 +9,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from oddkind.calibration import p_values
+from oddkind.calibration import alarms, check_enough, discoveries, p_values, pool, promise_kept, shares
 from oddkind.detector import Detector, fit_together
 from oddkind.errors import InputError
 from oddkind.metrics import auc, partial_auc
@@ -42,11 +41,12 @@ class Verdict:
     label : str or None
         The internal label it claims.
     score : float
-        Anomaly score, the mean over its samples.
+        Anomaly score, pooled over its samples.
     p_value : float
-        Chance that a normal file scores as high: (1 + held-out files at or above) / (1 + held-out files).
+        Chance that a normal file scores as high: (1 + held-out files at or above) / (1 + held-out files), where files
+        of one group count as one.
     anomalous : bool
-        Whether the p-value is at most the false-alarm rate.
+        Whether the p-value is at most the false-alarm rate, or the file is among the discoveries.
     """
 
     path: str
@@ -61,21 +61,23 @@ def fit_files(
     source: Source,
     detector: Detector,
     *,
+    how: str = "mean",
     cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[str, float], None] = lambda stage, done: None,
 ) -> Source:
     """Fit a detector to normal files, labels and groups as they say; returns the settings they were read with.
 
-    Files that are known to be anomalous or of the test split are not learnt from. As many files are held out as the
-    detector's false-alarm rate takes, at least its `validation_fraction` and at most half. `detector.source_` is
-    what `score_files` needs and `Detector.save` keeps.
+    Files that are known to be anomalous or of the test split are not learnt from. A file's score is its samples'
+    `how`: "mean", "max" or a quantile such as "0.9". `detector.source_` is what `score_files` needs and
+    `Detector.save` keeps.
 
     Raises
     ------
     InputError
         Where there are too few files for the false-alarm rate, or the detector refuses them.
     """
+    pool(np.zeros(1), np.zeros(1), how)  # refuses what it does not know now, not after training
     normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
     if not normal:
         raise InputError(f"none of {len(files)} files is normal and not of the test split; there is nothing to learn")
@@ -84,29 +86,26 @@ def fit_files(
         normal, source, cache=cache, on_refused=on_refused, on_progress=lambda done: on_progress("reading", done)
     )
     assert samples.files is not None  # noqa: S101 - read fills it in
-    units = samples.files if samples.groups is None else samples.groups
-    n_units, rate = len(np.unique(units)), detector.false_alarm_rate
-    needed = math.ceil(round(1 / rate, 9)) - 1
-    if 2 * needed > n_units:
-        raise InputError(
-            f"a false-alarm rate of {rate:g} can be promised from {2 * needed} normal files or groups on, half of them "
-            f"held out; there are {n_units}. Pass more, or a rate of {math.ceil(200 / (n_units + 2)) / 100:g} or more"
-        )
-    detector.set_params(validation_fraction=min(0.5, max(detector.validation_fraction, (needed + 1) / n_units)))
     labels = samples.labels if samples.labels is not None and len(np.unique(samples.labels)) > 1 else None
     fit_together(
         [detector], samples.inputs, labels, samples.groups, on_progress=lambda done: on_progress("training", done)
     )
-    # One file of each group that was held out: two of a group are not as good as one of another.
-    held_out = samples.files[detector.validation_rows_]
-    first = np.unique(units[detector.validation_rows_], return_index=True)[1]
-    rows = detector.validation_rows_[np.isin(held_out, held_out[first])]
-    scores = [detector.anomaly_score(samples.inputs[rows], y) for y in (None, None if labels is None else labels[rows])]
+    rows = detector.validation_rows_
+    first = np.unique(samples.files[rows], return_index=True)[1]
+    units = (samples.files if samples.groups is None else samples.groups)[rows]
     learnt = set(samples.files.tolist())
     detector.source_ = {
         "settings": source.model_dump(mode="json"),
+        "pool": how,
         "learnt": sorted(fingerprint(entry.path) for entry in normal if entry.name in learnt),
-        "normal": [_means(of, samples.files[rows]).tolist() for of in scores],
+        "held_out": {
+            "scores": {
+                "labelled" if known else "unlabelled": pool(scores, samples.files[rows], how).tolist()
+                for known, scores in detector.held_out_scores_.items()
+            },
+            "groups": np.unique(units[first], return_inverse=True)[1].tolist(),
+            "labels": None if labels is None else labels[rows][first].tolist(),
+        },
     }
     return source
 
@@ -115,11 +114,16 @@ def score_files(
     files: Sequence[Entry],
     detector: Detector,
     *,
+    false_discovery_rate: float | None = None,
     cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> list[Verdict]:
     """Score files; a label that was learnt is used, another or none is not.
+
+    With a false discovery rate, of all files together so many are called anomalous that at most this part of those
+    called is normal on average (`oddkind.calibration.discoveries`); else each whose p-value is at most the detector's
+    false-alarm rate.
 
     Raises
     ------
@@ -127,8 +131,9 @@ def score_files(
         Where a file cannot be read and nobody asks to be told.
     """
     settings = _settings(detector)
-    rate = detector.false_alarm_rate
-    verdicts = []
+    held_out = settings["held_out"]
+    check_enough(len(set(held_out["groups"])), detector.false_alarm_rate, "files or groups")
+    verdicts: list[Verdict] = []
     for part in _parts(files, Source.model_validate(settings["settings"]), detector, cache, on_refused):
         owner = np.repeat(np.arange(len(part)), [len(inputs) for _, inputs in part])
         inputs = np.concatenate([inputs for _, inputs in part])
@@ -140,14 +145,32 @@ def score_files(
             if rows.any():
                 labels = np.array([part[file][0].label for file in owner[rows]]) if with_labels else None
                 scores[rows] = detector.anomaly_score(inputs[rows], labels)
-        means = _means(scores, owner)
-        p = np.where(known, *(p_values(means, np.array(settings["normal"][k])) for k in (1, 0)))
+        whole = pool(scores, owner, settings["pool"])
+        p = np.empty(len(part))
+        labels_of = [entry.label if detector.per_label else None for entry, _ in part]
+        claims = [(has, label if has else None) for has, label in zip(known.tolist(), labels_of, strict=True)]
+        for claim in set(claims):
+            own = np.array([other == claim for other in claims])
+            p[own] = _beside_held_out(whole[own], held_out, *claim)
         verdicts += [
-            Verdict(entry.name, entry.label, float(score), float(chance), bool(chance <= rate))
-            for (entry, _), score, chance in zip(part, means, p, strict=True)
+            Verdict(entry.name, entry.label, float(score), float(chance), bool(alarm))
+            for (entry, _), score, chance, alarm in zip(
+                part, whole, p, alarms(p, detector.false_alarm_rate), strict=True
+            )
         ]
         on_progress(len(verdicts) / len(files))
-    return verdicts
+    if false_discovery_rate is None:
+        return verdicts
+    called = discoveries(np.array([verdict.p_value for verdict in verdicts]), false_discovery_rate)
+    return [replace(verdict, anomalous=bool(odd)) for verdict, odd in zip(verdicts, called, strict=True)]
+
+
+def _beside_held_out(scores: Array, held_out: dict[str, Any], known: bool, label: str | None) -> Array:
+    """P-values of files beside those held out, or those of a label; a group of files counts as one."""
+    groups = np.array(held_out["groups"])
+    rows = slice(None) if label is None else np.array(held_out["labels"]) == label
+    normal = np.array(held_out["scores"]["labelled" if known else "unlabelled"])
+    return p_values(scores, normal[rows], shares(groups[rows]))
 
 
 def _parts(
@@ -291,16 +314,43 @@ def evaluate(files: Sequence[Entry], verdicts: Sequence[Verdict]) -> list[Evalua
     return found + ([part(str(kind), labels == kind) for kind in kinds] if len(kinds) > 1 else [])
 
 
+@dataclass(frozen=True)
+class Promise:
+    """Whether the promised false-alarm rate was kept.
+
+    Attributes
+    ----------
+    n_alarms, n_normal : int
+        False alarms among normal files; a group of files counts as one.
+    rate : float
+        What was promised.
+    chance : float
+        Of so many or more, if these files are like the held-out ones: `oddkind.calibration.promise_kept`.
+    """
+
+    n_alarms: int
+    n_normal: int
+    rate: float
+    chance: float
+
+
+def promise(files: Sequence[Entry], verdicts: Sequence[Verdict], detector: Detector) -> Promise | None:
+    """Compare the false alarms among files known to be normal with the promised rate; None where there are none."""
+    entries = {entry.name: entry for entry in files}
+    normal = [(entries[verdict.path], verdict) for verdict in verdicts if entries[verdict.path].anomalous is False]
+    if not normal:
+        return None
+    units = np.array([entry.group or entry.name for entry, _ in normal])
+    n_new, rate = len(np.unique(units)), detector.false_alarm_rate
+    n_alarms = int(shares(units) @ alarms(np.array([verdict.p_value for _, verdict in normal]), rate) + 1e-9)
+    n_held_out = len(set(_settings(detector)["held_out"]["groups"]))
+    return Promise(n_alarms, n_new, rate, promise_kept(n_alarms, n_new, n_held_out, rate))
+
+
 def fingerprint(file: Path) -> str:
     """What tells a file from all others, wherever it lies."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()[:32]
-
-
-def _means(scores: Array, owner: Array) -> Array:
-    """Mean score of each owner, in the order of `np.unique`."""
-    index = np.unique(owner, return_inverse=True)[1]
-    return np.bincount(index, scores) / np.bincount(index)
 
 
 def _settings(detector: Detector) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def holdout(
     *,
     labels: Array | None = None,
     groups: Array | None = None,
+    each_label: bool = False,
 ) -> tuple[Array, Array]:
     """Split row numbers into a part to learn from and a part held out, both sorted.
 
@@ -94,6 +95,8 @@ def holdout(
         Decides which ones.
     labels, groups : array [n_samples] or None
         As in `Samples`.
+    each_label : bool
+        Whether every label keeps its share of the groups, too; each group must then have one label.
 
     Returns
     -------
@@ -103,10 +106,21 @@ def holdout(
     Raises
     ------
     InputError
-        Where nothing would be left to learn from.
+        Where nothing would be left to learn from, or a group has two labels and may have one.
     """
     if fraction == 0:
         return np.arange(n_samples), np.arange(0)
+    if groups is not None and each_label and labels is not None:
+        names, first, index = np.unique(groups, return_index=True, return_inverse=True)
+        kinds = np.asarray(labels)[first]
+        mixed = np.flatnonzero(kinds[index] != labels)
+        if len(mixed):
+            raise InputError(
+                f"group {names.tolist()[index[mixed[0]]]!r} has samples of two labels; for a promise within each "
+                "label every group must have one"
+            )
+        held_out = np.isin(index, holdout(len(names), fraction, random_state, labels=kinds)[1])
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if groups is not None:
         n_groups = len(np.unique(groups))
         if n_groups < 2:

@@ -214,10 +214,10 @@ class Score:
         if self.pool == "probability":
             return self.compute(pooled(members, temperature), None, 1.0)
         if self.pool == "logit":
-            mean = np.mean([member.logits for member in members], 0)
+            mean = _mean([member.logits for member in members])
             return self.compute(replace(members[0], logits=mean), None, temperature)
         of = [None] * len(members) if references is None else references
-        return np.mean([self.compute(member, of[m], temperature) for m, member in enumerate(members)], 0)
+        return _mean([self.compute(member, of[m], temperature) for m, member in enumerate(members)])
 
 
 def pooled(members: Sequence[Outputs], temperature: float = 1.0) -> Outputs:
@@ -231,6 +231,11 @@ def pooled(members: Sequence[Outputs], temperature: float = 1.0) -> Outputs:
     log_p = [log_softmax(np.asarray(member.logits, float) / temperature, axis=-1) for member in members]
     logits = logsumexp(log_p, axis=0) - np.log(len(members))
     return replace(members[0], logits=logits, features=np.concatenate([member.features for member in members], -1))
+
+
+def _mean(parts: Sequence[Array]) -> Array:
+    """Mean of arrays, added one after another: numpy's over a new axis adds in another order where N = 1."""
+    return sum(parts[1:], parts[0]) / len(parts)
 
 
 def _combination(*_: Any) -> Array:
@@ -271,7 +276,7 @@ def _per_view(distance: Callable[[Array, Array, Array], Array]) -> ScoreFunction
     def compute(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
         assert reference is not None and reference.targets is not None  # noqa: S101, PT018 - refused before
         views = outputs.features.swapaxes(0, 1), reference.features.swapaxes(0, 1), reference.targets.T
-        return np.mean([distance(*view) for view in zip(*views, strict=True)], 0)
+        return _mean([distance(*view) for view in zip(*views, strict=True)])
 
     return _within_label(compute)
 
@@ -295,7 +300,7 @@ def _vim(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
     """Score every view beside normal samples in the same view."""
     assert reference is not None  # noqa: S101 - refused before
     parts = (of.swapaxes(0, 1) for of in (outputs.features, outputs.logits, reference.features, reference.logits))
-    return np.mean([vim(*part) for part in zip(*parts, strict=True)], 0)
+    return _mean([vim(*part) for part in zip(*parts, strict=True)])
 
 
 def _relative_mahalanobis(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
