@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss
 from oddkind import InputError
 from oddkind.calibration import (
     alarms,
+    classwise_error,
     combined,
     combined_among_others,
     conformal_threshold,
@@ -126,9 +127,58 @@ def test_certainty_falls_in_the_last_bin():
     assert found.expected_error == 0
 
 
-def test_reliability_refuses_nothing():
+@pytest.mark.parametrize("error", [reliability, classwise_error])
+def test_calibration_errors_refuse_nothing(error):
     with pytest.raises(InputError, match="needs samples; there are 0"):
-        reliability(np.empty((0, 3)), np.empty(0, int))
+        error(np.empty((0, 3)), np.empty(0, int))
+
+
+def test_adaptive_error_by_hand():
+    # Halves (.., 0.7] and (0.7, ..]: 0.6 right, 0.7 wrong; 0.8 right, 0.9 right. Equal widths would part 1 and 3.
+    found = reliability(logits_of(0.9, 0.6, 0.8, 0.7), np.array([0, 0, 0, 1]), bins=2, equal_mass=True)
+    assert_allclose(found.edges, [0.6, 0.7, 0.9])
+    assert found.count.tolist() == [2, 2]
+    assert_allclose(found.expected_error, (0.15 + 0.15) / 2)
+    # Samples of one confidence stay together, whatever their order.
+    tied = reliability(logits_of(0.8, 0.8, 0.8, 0.8), np.array([0, 1, 0, 0]), bins=2, equal_mass=True)
+    assert sorted(tied.count) == [0, 4]
+    assert_allclose(tied.expected_error, 0.05)
+
+
+@given(st.integers(0, 999), st.integers(1, 20), st.floats(0.3, 5))
+def test_adaptive_bins_agree_with_scikit_learn_and_hold_equally_many(seed, bins, temperature):
+    z, targets = drawn_from_softmax(np.random.default_rng(seed), 300)
+    p = softmax(z / temperature, axis=1)
+    found = reliability(z, targets, temperature=temperature, bins=bins, equal_mass=True)
+    assert found.count.sum() == 300
+    assert found.count.max() - found.count.min() <= 1
+    if 300 % bins == 0:
+        order = np.argsort(p.max(1)).reshape(bins, -1)
+        assert_allclose(found.confidence, p.max(1)[order].mean(1))
+        assert_allclose(found.accuracy, (p.argmax(1) == targets)[order].mean(1))
+
+
+def test_classwise_error_by_hand():
+    # Class 0: 0.8, 0.8, 0.2, 0.2, of which 1, 0, 0, 0 true: |0.5 − 0.8| and |0 − 0.2| over halves; class 1 mirrors it.
+    assert_allclose(classwise_error(logits_of(0.8, 0.8, 0.2, 0.2), np.array([0, 1, 1, 1]), bins=2), (0.3 + 0.2) / 2)
+
+
+def test_classwise_error_sees_what_confidence_hides():
+    # Both classes called with 0.75 and right with 0.75 on average; class 0 always, class 1 half the time.
+    z, targets = logits_of(*[0.75] * 4, *[0.25] * 4), np.array([0, 0, 0, 0, 1, 1, 0, 0])
+    assert reliability(z, targets).expected_error < 1e-12
+    assert_allclose(classwise_error(z, targets), 0.25)
+
+
+@given(st.integers(0, 99), st.integers(2, 5))
+def test_all_calibration_errors_vanish_at_the_true_temperature_and_lie_in_0_to_1(seed, classes):
+    z, targets = drawn_from_softmax(np.random.default_rng(seed), 4000, classes=classes, temperature=2.0)
+    for error in (
+        classwise_error,
+        lambda *given, **more: reliability(*given, equal_mass=True, **more).expected_error,
+    ):
+        assert 0 <= error(z, targets, temperature=2.0) < 0.05
+        assert error(z, targets, temperature=2.0) < error(z, targets, temperature=0.5) <= 1
 
 
 # --- Combining scores -------------------------------------------------------------------------------------

@@ -55,11 +55,12 @@ def perplexity(logits: Array, targets: Array, temperature: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Confidence against accuracy in equal-width bins; empty bins hold NaN.
+    """Confidence against accuracy in bins; empty bins hold NaN.
 
     Attributes
     ----------
     edges : array [bins + 1]
+        Bin b holds confidences in (edges[b], edges[b + 1]]; the first its lower edge, too.
     confidence, accuracy : array [bins]
         Mean predicted probability, and the part predicted right.
     count : int array [bins]
@@ -72,28 +73,57 @@ class Reliability:
 
     @property
     def expected_error(self) -> float:
-        """Expected calibration error, Σ_b (n_b / N) |accuracy_b − confidence_b|, in [0, 1].
+        """Calibration error Σ_b (n_b / N) |accuracy_b − confidence_b|, in [0, 1].
 
-        Naeini et al., AAAI 2015; Guo et al., ICML 2017.
+        Of equal-width bins the expected calibration error: Naeini et al., AAAI 2015; Guo et al., ICML 2017. Of
+        equal-mass bins the adaptive one: Nguyen & O'Connor, "Posterior calibration and exploratory analysis for
+        natural language processing models", EMNLP 2015.
         """
         gaps = np.abs(self.accuracy - self.confidence)
         return float(np.nansum(gaps * self.count) / self.count.sum())
 
 
-def reliability(logits: Array, targets: Array, *, temperature: float = 1.0, bins: int = 15) -> Reliability:
+def reliability(
+    logits: Array, targets: Array, *, temperature: float = 1.0, bins: int = 15, equal_mass: bool = False
+) -> Reliability:
     """Compare confidence max softmax(z/T) with accuracy; logits [N, C], targets [N].
+
+    The bins are equally wide, or hold equally many samples (`equal_mass`; samples of one confidence stay together):
+    nearly all confidences of a good network lie in the last of equally wide ones.
 
     Raises
     ------
     InputError
         Where there are no samples.
     """
+    probabilities = _probabilities(logits, temperature)
+    return _binned(probabilities.max(1), probabilities.argmax(1) == targets, bins, equal_mass)
+
+
+def classwise_error(logits: Array, targets: Array, *, temperature: float = 1.0, bins: int = 15) -> float:
+    """Mean over the classes of how far their probability is from how often they are true, in [0, 1].
+
+    (1 / C) Σ_c Σ_b (n_bc / N) |part of class c − mean softmax(z/T)_c| over equal-width bins; logits [N, C], targets
+    [N]. Sees what the predicted class's confidence hides: a class that is believed too often, another too seldom.
+    Class-wise error of Kull et al., "Beyond temperature scaling", NeurIPS 2019; static calibration error of Nixon et
+    al., "Measuring calibration in deep learning", CVPR workshops 2019. Raises as `reliability`.
+    """
+    classes = enumerate(_probabilities(logits, temperature).T)
+    return float(np.mean([_binned(of, np.asarray(targets) == number, bins).expected_error for number, of in classes]))
+
+
+def _probabilities(logits: Array, temperature: float) -> Array:
     if len(logits) == 0:
         raise InputError("a reliability diagram needs samples; there are 0")
-    probabilities = softmax(np.asarray(logits, float) / temperature, axis=1)
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == targets
+    return softmax(np.asarray(logits, float) / temperature, axis=1)
+
+
+def _binned(confidence: Array, right: Array, bins: int, equal_mass: bool = False) -> Reliability:
+    """Compare how likely events [N] were called with whether they came true [N], bin by bin."""
     edges = np.linspace(0, 1, bins + 1)
+    if equal_mass:
+        last = -(-np.arange(bins + 1) * len(confidence) // bins) - 1  # of each part, ⌈b N / bins⌉ samples below
+        edges = np.sort(confidence)[last.clip(0)]
     index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)  # bins (a, b]
     count = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):
