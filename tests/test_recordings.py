@@ -261,6 +261,34 @@ def test_check_says_what_was_understood(command, data):
     assert facts["refused"] == {}
 
 
+def test_check_says_what_is_doubtful(command, tmp_path):
+    draw = np.random.default_rng(0)
+
+    def write(name, sound):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, sound, RATE)
+
+    for number in range(12):
+        for label in LABELS:
+            write(f"{label}/train/normal/{number}.wav", 0.2 * draw.normal(size=2 * RATE).clip(-4, 4))
+    told = command("check", tmp_path)
+    assert (told[0], "Look at this" in told[1]) == (0, False)
+    assert json.loads(command("check", tmp_path, "--json")[1])["concerns"] == []
+    loud = (0.6 * draw.normal(size=2 * RATE)).clip(-1, 1 - 2**-15)
+    write("fan 2/test/normal/loud.wav", loud)
+    write("fan 2/test/normal/once.wav", loud.clip(-0.5, 0.5) + (np.arange(2 * RATE) == 9) / 2)  # loudest sample at 1
+    write("fan 2/test/normal/copy.wav", soundfile.read(tmp_path / "fan 2/train/normal/3.wav")[0])
+    code, out, err = command("check", tmp_path)
+    assert (code, err.strip()) == (0, "")
+    assert "Look at this: 1 of 27 recordings clip at full scale: fan 2/test/normal/loud.wav." in out
+    assert "exact copies of one in another split, such as fan 2/test/normal/copy.wav" in out
+    assert [row["kind"] for row in json.loads(command("check", tmp_path, "--json")[1])["concerns"]] == [
+        "copies",
+        "copies",
+        "clipped",
+    ]
+
+
 def test_a_detector_is_fitted_saved_used_and_evaluated(command, data, tmp_path):
     model, scores = tmp_path / "fan.oddkind", tmp_path / "scores.csv"
     code, out, err = command("fit", data, "--out", model, "--false-alarm-rate", "0.1")

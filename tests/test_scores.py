@@ -201,6 +201,21 @@ def test_the_table_says_what_each_score_needs():
 
 
 @pytest.mark.parametrize(("name", "views", "known"), CASES)
+def test_scores_made_of_the_softmax_see_no_features(draw, name, views, known):
+    outputs, normal = outputs_of(draw, N, views=views, known=known), outputs_of(draw, 40, views=views)
+    elsewhere = replace(outputs, features=np.roll(outputs.features, 1, 0))
+    one, other = (SCORES[name].compute(of, normal, 1.0) for of in (outputs, elsewhere))
+    assert np.array_equal(one, other) == SCORES[name].softmax
+
+
+def test_a_combination_believes_the_softmax_as_far_as_it_rules_classes_out():
+    combined = SCORES["combined"]
+    assert combined.believes(4.0, 4) == 0
+    assert combined.believes(1.0, 4) == pytest.approx(2 / 3)
+    assert (SCORES["msp"].believes(4.0, 4), SCORES["mahalanobis"].believes(1.0, 4)) == (1, 0)
+
+
+@pytest.mark.parametrize(("name", "views", "known"), CASES)
 def test_a_samples_score_does_not_depend_on_its_batch(compute, draw, name, views, known):
     outputs = outputs_of(draw, N, views=views, known=known)
     scores, order = compute(name, outputs), draw.permutation(N)

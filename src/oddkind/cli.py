@@ -246,7 +246,8 @@ def check(
     if source.kind != "sounds":
         del read_as["front_end"]
     lines = [f"{name.replace('_', ' ')}: {value}" for name, value in read_as.items()]
-    show(table, *lines, f"{len(refused)} of {total} files cannot be read.")
+    concerns = [f"Look at this: {concern['message']}." for concern in found["concerns"]]
+    show(table, *lines, f"{len(refused)} of {total} files cannot be read.", *concerns)
     listing(refused)
 
 

@@ -32,6 +32,7 @@ from oddkind.calibration import (
     pool,
     shares,
 )
+from oddkind.checks import look, not_learnt
 from oddkind.errors import InputError
 from oddkind.mapped import gathered, is_mapped
 from oddkind.networks import Builder, build
@@ -49,6 +50,8 @@ Array = npt.NDArray[Any]
 LOOKED_AT, AMBIGUOUS = 32, 0.1
 # Samples that are worked on at a time where there may be more than fit in memory.
 AT_ONCE = 4096
+# Below this part of a score it does not matter what the softmax says.
+BELIEVED = 0.1
 
 
 class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -511,6 +514,10 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         fitted = fit_temperature(logits, targets)
         self.perplexity_ = perplexity(logits, targets, fitted)
         self.temperature_ = fitted if self.temperature == "fit" else float(self.temperature)
+        believed = self._score.believes(self.perplexity_, self.task_.n_classes) > BELIEVED
+        if believed and not self.task_.transform.n_draws:  # what is drawn is not scored, so nothing can be said
+            for concern in not_learnt(self.accuracy_, len(held_out), targets, held_out.n_views):
+                warnings.warn(concern.message, stacklevel=5)
         self._reference = part(compared(self.training_rows_)) if self._score.needs_reference else None
         labels = None if plan.labels is None else plan.labels[self.validation_rows_]
         # Scores of the held-out samples, with their labels known or not: a threshold holds for scores made as it was.
@@ -577,6 +584,8 @@ def fit_together(
         X = np.require(X, requirements=["C", "W"])
     rows = [None] * len(detectors) if held_out is None else held_out
     plans = [detector._plan(X, y, groups, own) for detector, own in zip(detectors, rows, strict=True)]
+    if plans:
+        _warn_of(plans, groups)
     _fit(plans, checkpoints, on_progress)
 
 
@@ -600,8 +609,27 @@ def fit_fleet(
             plans[name] = clone(detector)._plan(samples.inputs, samples.labels, samples.groups)
         except ValueError as error:
             raise InputError(f"{name}: {error}") from error
+        _warn_of([plans[name]], samples.groups, f"{name}: ")
     _fit(list(plans.values()), checkpoints, on_progress)
     return {name: plan.detector for name, plan in plans.items()}
+
+
+def _warn_of(plans: Sequence[_Plan], groups: Array | None, name: str = "") -> None:
+    """Warn of what is doubtful about the samples that all these detectors are about to learn from."""
+    labelled = [plan for plan in plans if plan.detector.task_.labels is not None]
+    samples = Samples(
+        plans[0].tensor.numpy(),
+        plans[0].labels if labelled else None,
+        groups=None if groups is None else np.asarray(groups),
+    )
+    for concern in look(samples):
+        # Easy labels are no matter where the network learns known transforms too, or its softmax is not asked.
+        if concern.kind != "too easy" or any(
+            plan.detector.task_.transform.count == 1
+            and plan.detector._score.believes(1.0, plan.detector.task_.n_classes)
+            for plan in labelled
+        ):
+            warnings.warn(name + concern.message, stacklevel=4)
 
 
 def _fit(plans: Sequence[_Plan], checkpoints: Path | None, on_progress: Callable[[float], None]) -> None:

@@ -87,6 +87,10 @@ def msp(logits: Array, temperature: float = 1.0) -> Array:
 
     Hendrycks & Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in
     neural networks", ICLR 2017; temperature as in Liang et al. (ODIN), ICLR 2018.
+
+    With two classes it is 1 / (1 + exp(|z_0 − z_1| / T)): one temperature or another, the order of what was seen in one
+    view, and so its AUC, is the same. With three or more, a high T counts all classes' logits, a low T the two
+    largest alone, and the order changes; so it may with the mean over several views.
     """
     # As a sum of the other classes: 1 − p would round to 0 for every confident sample and tie them.
     probabilities = np.sort(softmax(np.asarray(logits, float), temperature), axis=-1)
@@ -180,6 +184,8 @@ class Score:
         What is averaged over several networks before the rest is computed.
     needs_reference, needs_rotations, needs_labels : bool
         What it cannot do without; labels where samples are seen in one view only.
+    softmax : bool
+        Made of what the network says, its logits, and not of where its features lie: worthless if it learnt nothing.
     parts : dict name of `SCORES` → power
         The scores it combines, each made comparable on held-out normal samples and weighted by that power of the part
         of the classes that the network rules out; none for a score of its own.
@@ -191,6 +197,7 @@ class Score:
     needs_reference: bool = False
     needs_rotations: bool = False
     needs_labels: bool = False
+    softmax: bool = False
     parts: Mapping[str, int] = field(default_factory=dict)
 
     def knowing(self, n_views: int) -> tuple[bool, ...]:
@@ -206,6 +213,13 @@ class Score:
         """How much each column counts, [P]: what the softmax says tells the more, the more classes it rules out."""
         ruled_out = 1 - perplexity / n_classes
         return np.array([ruled_out**power for power in self.parts.values()] or [1.0])
+
+    def believes(self, perplexity: float, n_classes: int) -> float:
+        """How much of it is made of the softmax, from 0 to 1."""
+        if not self.parts:
+            return float(self.softmax)
+        weights = self.weights(perplexity, n_classes)
+        return float(weights[[SCORES[name].softmax for name in self.parts]].sum() / weights.sum())
 
     def __call__(self, members: Sequence[Outputs], references: Sequence[Outputs] | None, temperature: float) -> Array:
         """Anomaly score [N] from the outputs of each network and, where needed, those of its normal samples."""
@@ -387,29 +401,38 @@ def _joint_distance(outputs: Outputs, reference: Outputs | None, _: float) -> Ar
 
 
 SCORES: dict[str, Score] = {
-    "msp": Score(lambda o, _, t: msp(o.logits, t).mean(1), "1 − max softmax(z/T)", pool="probability"),
-    "max-logit": Score(lambda o, _, t: max_logit(o.logits).mean(1), "−max z", pool="logit"),
-    "energy": Score(lambda o, _, t: energy(o.logits, t).mean(1), "−T log Σ exp(z/T)", pool="logit"),
-    "entropy": Score(lambda o, _, t: entropy(o.logits, t).mean(1), "−Σ p log p, p = softmax(z/T)", pool="probability"),
+    "msp": Score(lambda o, _, t: msp(o.logits, t).mean(1), "1 − max softmax(z/T)", pool="probability", softmax=True),
+    "max-logit": Score(lambda o, _, t: max_logit(o.logits).mean(1), "−max z", pool="logit", softmax=True),
+    "energy": Score(lambda o, _, t: energy(o.logits, t).mean(1), "−T log Σ exp(z/T)", pool="logit", softmax=True),
+    "entropy": Score(
+        lambda o, _, t: entropy(o.logits, t).mean(1), "−Σ p log p, p = softmax(z/T)", pool="probability", softmax=True
+    ),
     "target-nll": Score(
-        _of_target, "−log softmax(z/T) of the known label or transform", pool="probability", needs_labels=True
+        _of_target,
+        "−log softmax(z/T) of the known label or transform",
+        pool="probability",
+        needs_labels=True,
+        softmax=True,
     ),
     "rotation-distance": Score(
         lambda o, _, t: rotation_distance(Outputs(o.logits / t, o.features).transform_logits()).mean(1),
         "min(|pred − true|, V − |pred − true|)",
         pool="probability",
         needs_rotations=True,
+        softmax=True,
     ),
     "expected-rotation-distance": Score(
         lambda o, _, t: expected_rotation_distance(Outputs(o.logits / t, o.features).transform_logits()).mean(1),
         "Σ p(r) min(|r − true|, V − |r − true|)",
         pool="probability",
         needs_rotations=True,
+        softmax=True,
     ),
     "likelihood": Score(
         _likelihood,
         "min_l (nll_l − μ_l) / σ_l, nll_l = mean_v −log Σ p_v · usual p_lv, p = softmax(z/T)",
         needs_reference=True,
+        softmax=True,
     ),
     "cosine-neighbours": Score(neighbours(), "1 − cos(f, nearest normal f)", needs_reference=True),
     "euclidean-neighbours": Score(neighbours(metric="euclidean"), "‖f − nearest normal f‖", needs_reference=True),
@@ -425,6 +448,7 @@ SCORES: dict[str, Score] = {
         _view_neighbours(lambda o, t: np.exp(log_softmax(o.logits / t, -1) / 2)),
         "mean of the 5 least mean_v 1 − Σ √(p_v · normal p_v), p = softmax(z/T)",
         needs_reference=True,
+        softmax=True,
     ),
     "mahalanobis": Score(_per_view(mahalanobis), "min (f − μ)ᵀ Σ⁺ (f − μ)", needs_reference=True),
     "relative-mahalanobis": Score(_relative_mahalanobis, "mahalanobis − (f − μ₀)ᵀ Σ₀⁺ (f − μ₀)", needs_reference=True),

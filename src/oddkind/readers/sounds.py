@@ -22,6 +22,17 @@ def sample_rate_of(file: Path) -> int:
         return int(sound.samplerate)
 
 
+def at_full_scale(file: Path) -> float:
+    """Part of a recording's samples, of all channels, at an end of the range, the first not counted.
+
+    What clips stays there; what was scaled to its loudest sample touches it once.
+    """
+    with _opened(file) as sound:
+        blocks = sound.blocks(BLOCK_SECONDS * sound.samplerate, dtype="float32", always_2d=True)
+        count = sum(int((np.abs(block) >= 1 - 2**-15).sum()) for block in blocks)
+        return max(0, count - 1) / (sound.frames * sound.channels)
+
+
 def windows(
     file: Path, *, sample_rate: int, window: float, hop: float, channels: tuple[int, ...] | None, match_loudness: bool
 ) -> Iterator[Array]:

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from oddkind.checks import Concern, look
 from oddkind.errors import InputError
 from oddkind.frontends import FrontEnds
 from oddkind.mapped import gathered, kept
 from oddkind.readers.arrays import read_array
 from oddkind.readers.listing import Entry, entries, kind_of
 from oddkind.readers.pictures import is_grey, read_picture
-from oddkind.readers.sounds import sample_rate_of, windows
+from oddkind.readers.sounds import at_full_scale, sample_rate_of, windows
 from oddkind.readers.tables import numbers_of, read_signal
 from oddkind.samples import Array, Samples
 
@@ -35,6 +36,9 @@ SUITS = {
     "tables": {"columns", "window", "hop", "sample_rate"},
     "arrays": set(),
 }
+
+# A recording clips where this part of it stands at full scale.
+CLIPPED = 1e-4
 
 
 class Source(BaseModel):
@@ -261,33 +265,43 @@ def check_files(
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> dict[str, Any]:
-    """Read every file and count what is there: the settings they were read with, and a row a kind of file.
+    """Read every file and count what is there: the settings they were read with, a row a kind of file, and concerns.
 
     Returns
     -------
     dict
-        "settings": as in `Source`; "parts": a list of dicts split, label, condition, files, groups, samples.
+        "settings": as in `Source`; "parts": a list of dicts split, label, condition, files, groups, samples;
+        "concerns": a list of dicts kind, message: what `oddkind.checks.look` finds doubtful, and recordings that clip.
     """
     source = resolved(source, files)
+    samples = read(files, source, cache=cache, on_refused=on_refused, on_progress=on_progress)
+    assert samples.files is not None  # noqa: S101 - read fills it in
+    by_name = {entry.name: entry for entry in files}
+    n_of = dict(zip(*np.unique(samples.files, return_counts=True), strict=True))
     counts: Counter[tuple[str | None, str | None, str | None]] = Counter()
-    samples: Counter[tuple[str | None, str | None, str | None]] = Counter()
+    n_samples: Counter[tuple[str | None, str | None, str | None]] = Counter()
     groups: dict[tuple[str | None, str | None, str | None], set[str]] = {}
-    for number, (entry, part) in enumerate(each(files, source, cache=cache), start=1):
-        if not isinstance(part, str):
-            condition = {None: None, True: "anomalous", False: "normal"}[entry.anomalous]
-            key = entry.split, entry.label, condition
-            counts[key] += 1
-            samples[key] += len(part)
-            groups.setdefault(key, set()).add(entry.group or entry.name)
-        elif on_refused is None:
-            raise InputError(f"{entry.name}: {part}")
-        else:
-            on_refused(entry.name, part)
-        on_progress(number / len(files))
+    for name, n in n_of.items():
+        entry = by_name[str(name)]
+        condition = {None: None, True: "anomalous", False: "normal"}[entry.anomalous]
+        key = entry.split, entry.label, condition
+        counts[key] += 1
+        n_samples[key] += int(n)
+        groups.setdefault(key, set()).add(entry.group or entry.name)
     names = "split", "label", "condition", "files", "groups", "samples"
     keys = sorted(counts, key=lambda key: [part or "" for part in key])
-    rows = [(*key, counts[key], len(groups[key]), samples[key]) for key in keys]
-    return {"settings": source.model_dump(mode="json"), "parts": [dict(zip(names, row, strict=True)) for row in rows]}
+    rows = [(*key, counts[key], len(groups[key]), n_samples[key]) for key in keys]
+    concerns = look(samples, np.array([by_name[str(name)].split or "" for name in samples.files]))
+    if source.kind == "sounds":
+        clipped = [str(name) for name in n_of if at_full_scale(by_name[str(name)].path) >= CLIPPED]
+        if clipped:
+            message = f"{len(clipped)} of {len(n_of)} recordings clip at full scale: {', '.join(clipped[:5])}"
+            concerns.append(Concern("clipped", message + (", …" if len(clipped) > 5 else "")))
+    return {
+        "settings": source.model_dump(mode="json"),
+        "parts": [dict(zip(names, row, strict=True)) for row in rows],
+        "concerns": [vars(concern) for concern in concerns],
+    }
 
 
 def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
