@@ -33,7 +33,7 @@ from oddkind.calibration import (
     shares,
 )
 from oddkind.checks import look, not_learnt
-from oddkind.errors import InputError
+from oddkind.errors import ConcernWarning, InputError
 from oddkind.mapped import gathered, is_mapped
 from oddkind.networks import Builder, build
 from oddkind.parameters import check_parameters, device_of
@@ -517,7 +517,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         believed = self._score.believes(self.perplexity_, self.task_.n_classes) > BELIEVED
         if believed and not self.task_.transform.n_draws:  # what is drawn is not scored, so nothing can be said
             for concern in not_learnt(self.accuracy_, len(held_out), targets, held_out.n_views):
-                warnings.warn(concern.message, stacklevel=5)
+                warnings.warn(concern.message, ConcernWarning, stacklevel=5)
         self._reference = part(compared(self.training_rows_)) if self._score.needs_reference else None
         labels = None if plan.labels is None else plan.labels[self.validation_rows_]
         # Scores of the held-out samples, with their labels known or not: a threshold holds for scores made as it was.
@@ -629,7 +629,7 @@ def _warn_of(plans: Sequence[_Plan], groups: Array | None, name: str = "") -> No
             and plan.detector._score.believes(1.0, plan.detector.task_.n_classes)
             for plan in labelled
         ):
-            warnings.warn(name + concern.message, stacklevel=4)
+            warnings.warn(name + concern.message, ConcernWarning, stacklevel=4)
 
 
 def _fit(plans: Sequence[_Plan], checkpoints: Path | None, on_progress: Callable[[float], None]) -> None:

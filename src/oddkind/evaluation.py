@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from sklearn.base import clone
 
 from oddkind.calibration import combined, reliability
 from oddkind.detector import Detector, fit_together
-from oddkind.errors import InputError
+from oddkind.errors import ConcernWarning, InputError
 from oddkind.metrics import auc, mean_interval
-from oddkind.samples import Samples
+from oddkind.samples import Array, Samples
 from oddkind.scores import SCORES, Outputs, target_nll
 
 
@@ -145,36 +147,36 @@ def train_settings(
     seeds: Sequence[int],
     epochs: int = 5,
     network: str = "lecture",
+    like: Detector | None = None,
     checkpoints: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> Trained:
     """Train as the lecture does what the settings need: (task, label smoothing) → one `Detector` a seed, in stacks.
 
-    Samples flagged as anomalous are left out. `checkpoints` as in `fit_together`.
+    Samples flagged as anomalous are left out. `like`: a detector to train as instead, in all that settings do not say.
+    `checkpoints` as in `fit_together`.
     """
     if len(seeds) == 0:
         raise InputError("0 seeds; at least 1 run is needed")
     needed = dict.fromkeys((setting.task, setting.label_smoothing) for setting in settings)
     normal = train if train.anomalous is None else train[~train.anomalous]
+    first = Detector(epochs=epochs, **{**LECTURE, "network": network}) if like is None else like
     trained: Trained = {
         (task, smoothing): [
-            Detector(
-                task=task,
-                score="msp",
-                epochs=epochs,
-                **{**LECTURE, "network": network},
-                label_smoothing=smoothing,
-                temperature="fit",
-                random_state=seed,
+            clone(first).set_params(
+                task=task, score="msp", label_smoothing=smoothing, temperature="fit", random_state=seed
             )
             for seed in seeds
         ]
         for task, smoothing in needed
     }
     detectors = [detector for group in trained.values() for detector in group]
-    fit_together(
-        detectors, normal.inputs, normal.labels, normal.groups, checkpoints=checkpoints, on_progress=on_progress
-    )
+    with warnings.catch_warnings():
+        # How well each was learnt is what an experiment is there to show, and scores are chosen afterwards.
+        warnings.simplefilter("ignore", ConcernWarning)
+        fit_together(
+            detectors, normal.inputs, normal.labels, normal.groups, checkpoints=checkpoints, on_progress=on_progress
+        )
     return trained
 
 
@@ -217,20 +219,11 @@ def evaluate(
             # A label is known of the normal samples alone, so no score may use it here.
             mixed = detector.outputs(np.concatenate([held_out.inputs, flagged.inputs])) if len(flagged) else None
             for setting in own:
-                score = SCORES[setting.score]
-                temperature = detector.temperature_ if setting.temperature == "fit" else setting.temperature
-                values = _held_out(calm, temperature)
-                unknown = replace(calm, targets=detector.task_.targets(None, len(calm)))
-                usual = score.columns([unknown], references, temperature) if score.parts else np.empty((0, 1))
-                weights = score.weights(detector.perplexity_, detector.task_.n_classes)
-                scored = [
-                    combined(score.columns([of], references, temperature), usual, weights)
-                    for of in (outputs, mixed)
-                    if of is not None
-                ]
-                values["auc"] = auc(test.anomalous, scored[0])
+                values = _held_out(calm, _temperature(detector, setting))
+                values["auc"] = auc(test.anomalous, scores_of(detector, setting, outputs, calm, references))
                 if mixed is not None:
-                    values["flagged_auc"] = auc(np.arange(len(mixed)) >= len(held_out), scored[1])
+                    odd = np.arange(len(mixed)) >= len(held_out)
+                    values["flagged_auc"] = auc(odd, scores_of(detector, setting, mixed, calm, references))
                 found[setting].append(values)
                 on_progress(sum(map(len, found.values())) / (len(settings) * len(detectors)))
 
@@ -251,6 +244,24 @@ def evaluate(
         )
 
     return Result(tuple(row(setting) for setting in settings))
+
+
+def scores_of(
+    detector: Detector, setting: Setting, outputs: Outputs, calm: Outputs, references: list[Outputs] | None
+) -> Array:
+    """Anomaly scores [N] of a trained network's outputs, as a setting says; their labels are not known.
+
+    `calm`: outputs of the held-out normal samples, `references`: of those learnt from, where the score needs them.
+    """
+    score, temperature = SCORES[setting.score], _temperature(detector, setting)
+    unknown = replace(calm, targets=detector.task_.targets(None, len(calm)))
+    usual = score.columns([unknown], references, temperature) if score.parts else np.empty((0, 1))
+    weights = score.weights(detector.perplexity_, detector.task_.n_classes)
+    return combined(score.columns([outputs], references, temperature), usual, weights)
+
+
+def _temperature(detector: Detector, setting: Setting) -> float:
+    return detector.temperature_ if setting.temperature == "fit" else setting.temperature
 
 
 def _held_out(outputs: Outputs, temperature: float) -> dict[str, float]:
