@@ -232,33 +232,41 @@ def _clipped(inputs: Array) -> list[str]:
 
 
 def _too_easy(samples: Samples) -> list[str]:
-    """Find one number of the input, its mean or its spread, by which the nearest class mean is right."""
     if samples.labels is None:
         return []
     rows = _some(samples.inputs)
-    labels, label = np.unique(samples.labels[rows], return_inverse=True)
-    if len(labels) < 2 or np.bincount(label).min() < FEWEST:
+    counts = np.unique(samples.labels[rows], return_counts=True)[1]
+    if len(counts) < 2 or counts.min() < FEWEST:
         return []
-    x = samples.inputs[rows].reshape(len(rows), -1).astype(np.float32)
+    told, best = told_by_one_number(samples.inputs[rows], samples.labels[rows])
+    if told < TOLD:
+        return []
+    size = samples.inputs[0].size
+    what = f"number {best + 1} of {size}" if best < size else ("their mean", "their spread")[best - size]
+    return [
+        f"{what} of each sample tells all {len(counts)} labels by itself ({told:.1%} right), so a network need "
+        "learn nothing else and its softmax says little of anomalies; score by neighbours, or drop the labels"
+    ]
+
+
+def told_by_one_number(inputs: Array, labels: Array) -> tuple[float, int]:
+    """How well a single number of the input tells the labels [N]: part right by the nearest class mean, and which.
+
+    The numbers are those of inputs [N, …], counted through, then each sample's mean and standard deviation.
+    """
+    kinds, label = np.unique(labels, return_inverse=True)
+    x = inputs.reshape(len(inputs), -1).astype(np.float32)
     if x.shape[1] > 1:
         x = np.concatenate([x, x.mean(1, keepdims=True), x.std(1, keepdims=True)], axis=1)
-    nearest = np.full(x.shape, np.inf, np.float32)
+    nearest = np.full(x.shape, np.inf, np.float32)  # distance to the nearest mean of another label
     own = np.empty_like(nearest)
-    for number in range(len(labels)):
+    for number in range(len(kinds)):
         away = np.abs(x - x[label == number].mean(0))
         own[label == number] = away[label == number]
         away[label == number] = np.inf
         np.minimum(nearest, away, out=nearest)
     right = (own < nearest).mean(0)
-    best = int(right.argmax())
-    if right[best] < TOLD:
-        return []
-    names = ["their mean", "their spread"][best - x.shape[1] :] if x.shape[1] > 1 and best >= x.shape[1] - 2 else []
-    what = names[0] if names else f"number {best + 1} of {samples.inputs[0].size}"
-    return [
-        f"{what} of each sample tells all {len(labels)} labels by itself ({right[best]:.1%} right), so a network need "
-        "learn nothing else and its softmax says little of anomalies; score by neighbours, or drop the labels"
-    ]
+    return float(right.max()), int(right.argmax())
 
 
 def not_learnt(accuracy: float, n: int, targets: Array, n_views: int) -> list[Concern]:
