@@ -2,9 +2,9 @@
 
     python bench/checks.py [--seeds 3]
 
-Real data, labels alone as the task. Printed for each set: how well one number of the input tells the labels, the accuracy
-of the network on held-out samples, the AUC of 1 − MSP and of neighbours (the default's for vectors; cosine for pictures)
-on the same network, and what `look` says. The last line of the output is JSON.
+Real data, labels alone as the task. Printed for each set: how well one number of the input tells the labels, the
+accuracy of the network on held-out samples, the AUC of 1 − MSP and of neighbours (the default's for vectors; cosine for
+pictures) on the same network, and what `look` says. The last line of the output is JSON.
 """
 
 from __future__ import annotations
