@@ -214,7 +214,7 @@ def test_a_sensor_that_rests_at_0_or_knows_few_values_is_not():
         (0.5, 200, True),
         (0.3, 200, True),  # worse than guessing
         (0.7, 200, False),  # better
-        (0.5, 8, False),  # too few to say
+        (0.5, 12, False),  # too few to say
         (1.0, 200, False),
     ],
 )

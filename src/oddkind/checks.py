@@ -25,7 +25,8 @@ TOLD = 0.995
 LOOKED_AT, LOOKED_AT_NUMBERS = 2000, 1 << 22
 # A channel is clipped where it is often exactly at its end, and has many other values, each of them seldom.
 AT_END, VALUES, OFTENER = 0.001, 100, 10
-SURE = 0.95
+# The binomial test's level, and how sure it must be that a task is not half learnt: a dozen samples are not enough.
+LEVEL, SURE = 0.05, 0.99
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ def not_learnt(accuracy: float, n: int, targets: Array, n_views: int) -> list[Co
     """Say so where held-out samples are told apart no better than by guessing, and there are enough to be sure.
 
     Guessing is calling everything the most frequent class. Not learnt is what a binomial test cannot tell from it
-    (one-sided, at 5 %), while a task half learnt, midway between guessing and perfect, can be excluded (95 % bound of
+    (one-sided, at 5 %), while a task half learnt, midway between guessing and perfect, can be excluded (99 % bound of
     Clopper & Pearson, Biometrika 1934). Few samples exclude nothing, and nothing is said.
 
     Parameters
@@ -291,7 +292,7 @@ def not_learnt(accuracy: float, n: int, targets: Array, n_views: int) -> list[Co
     right = round(accuracy * n)
     above = binomtest(right, n, chance, alternative="greater").pvalue
     most = binomtest(right, n, 0.5, alternative="less").proportion_ci(SURE).high
-    if above <= 1 - SURE or most >= (1 + chance) / 2:
+    if above <= LEVEL or most >= (1 + chance) / 2:
         return []
     what = "labels" if n_views == 1 else f"{n_views} views of a sample"
     return [
