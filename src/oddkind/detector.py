@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,9 @@ from oddkind.scores import Outputs, Score, ScoreFunction, chosen, compared, pool
 from oddkind.tasks import Rotations, ambiguous, make_task
 from oddkind.together import Run, train_together
 from oddkind.training import Job, predict
+
+if TYPE_CHECKING:
+    from oddkind.diagnosis import Diagnosis
 
 Array = npt.NDArray[Any]
 
@@ -257,7 +260,10 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Of a new normal sample it is at most α with a chance of at most α. With `per_label` and labels [N] a sample is
         compared with held-out ones of its label. `oddkind.calibration.discoveries` chooses among many samples at once.
         """
-        scores = self.anomaly_score(X, y)
+        return self._p_value_of(self.anomaly_score(X, y), y)
+
+    def _p_value_of(self, scores: Array, y: Array | None) -> Array:
+        """P-values of anomaly scores [N] of samples that claim these labels."""
         held_out, counts = self.held_out_scores_[y is not None], shares(self._units)
         if y is None or not self.per_label:
             return p_values(scores, held_out, counts)
@@ -332,6 +338,15 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         targets = self.task_.targets(labels, len(labels))
         assert targets is not None  # noqa: S101 - per_label needs a task with labels
         return np.asarray(targets[:, 0] // self.task_.transform.count)
+
+    def diagnose(self, X: Array, y: Array | None = None, *, parts: Array | None = None) -> list[Diagnosis]:
+        """Why each sample [N, …] is odd, or not: what it looks like, what is near, where the evidence lies.
+
+        `parts` [P, …] in [0, 1]: which points are replaced together to find the evidence. See `oddkind.diagnosis.diagnose`.
+        """
+        from oddkind.diagnosis import diagnose
+
+        return diagnose(self, X, y, parts=parts)
 
     def save(self, file: str | Path, *, source: dict[str, Any] | None = None) -> None:
         """Write the fitted detector into one file, whole or not at all; `oddkind.load` reads it.

@@ -48,11 +48,13 @@ def view_distance(vectors: Array, reference: Array, *, k: int = 5) -> Array:
     than k normal samples it is the mean over all.
     """
 
-    def flat(views: Array) -> Array:
-        unit = _unit(views.reshape(-1, views.shape[-1])) / np.sqrt(views.shape[1])
-        return unit.astype(np.float32).reshape(len(views), -1)
+    return (_nearest(unit_views(vectors), unit_views(reference), min(k, len(reference))) ** 2).mean(1) / 2
 
-    return (_nearest(flat(vectors), flat(reference), min(k, len(reference))) ** 2).mean(1) / 2
+
+def unit_views(views: Array) -> Array:
+    """Vectors [N, V, D] → [N, V · (D + 1)], single precision: half their ‖a − b‖² is `view_distance`'s distance."""
+    unit = _unit(views.reshape(-1, views.shape[-1])) / np.sqrt(views.shape[1])
+    return unit.astype(np.float32).reshape(len(views), -1)
 
 
 def joint_distance(shared: Array, views: Array, reference_shared: Array, reference_views: Array) -> Array:

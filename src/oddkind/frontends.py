@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from oddkind.errors import InputError
 
+Band = tuple[float, float, str]
+"""Lowest and highest frequency in Hz that a feature hears, and what it says of them."""
+
 # Below what a 24-bit recording can hold; keeps the logarithm of silence finite.
 FLOOR = 1e-12
 
@@ -37,13 +40,19 @@ class LogMel(nn.Module):
         rising, falling = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
         filters = torch.minimum(rising, falling).clamp(min=0)
         # A band narrower than the spectrum's lines may hold none of them.
-        self.register_buffer("filters", filters[filters.sum(1) > 0].float())
+        heard = filters.sum(1) > 0
+        self.register_buffer("filters", filters[heard].float())
         self.register_buffer("window", torch.hann_window(self.n_fft))
+        self.edges = [(float(a), float(b)) for a, b in zip(low[heard, 0], high[heard, 0], strict=True)]
         # A quarter of the bands at a time, and only the lines they hold: a third of the work of all by all.
         self.quarters = []
         for own in torch.arange(len(self.filters)).chunk(4):
             held = self.filters[own].any(0).nonzero()
             self.quarters.append((slice(int(own[0]), int(own[-1]) + 1), slice(int(held.min()), int(held.max()) + 1)))
+
+    def bands(self) -> list[Band]:
+        """Which frequencies each feature hears: those of its triangle."""
+        return [(*edges, what) for what in ("level", "wobble") for edges in self.edges]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the statistics of windows."""
@@ -60,6 +69,13 @@ class Spectrum(nn.Module):
     def __init__(self, sample_rate: int, n_samples: int) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(min(512, frame_length(sample_rate, n_samples))))
+        self.sample_rate = sample_rate
+
+    def bands(self) -> list[Band]:
+        """Which frequencies each feature hears: half a line around its own."""
+        line = self.sample_rate / len(self.window)
+        lines = [(line * (n - 0.5), line * (n + 0.5)) for n in range(1, len(self.window) // 2 + 1)]
+        return [(*edges, what) for what in ("level", "wobble") for edges in lines]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the statistics of windows."""
@@ -75,13 +91,24 @@ class Envelope(nn.Module):
 
     def __init__(self, sample_rate: int, n_samples: int) -> None:
         super().__init__()
-        self.n_samples = n_samples
+        self.n_samples, self.sample_rate = n_samples, sample_rate
         nyquist = n_samples // 2
         self.octaves = [(nyquist >> (octave + 1), nyquist >> octave) for octave in range(4)]
         lines = min(nyquist, int(400 * n_samples / sample_rate))
         self.lines = max(1, lines // 100 * 100 if lines > 100 else lines)
         if self.octaves[-1][0] < 1:
             raise InputError(f"an envelope needs windows of at least 32 samples; this one has {n_samples}")
+
+    def bands(self) -> list[Band]:
+        """How often in a second what each feature hears strikes, and in which octave."""
+        line = self.sample_rate / self.n_samples
+        count = min(100, self.lines)
+        step = self.lines // count
+        return [
+            (line * (n * step + 0.5), line * ((n + 1) * step + 0.5), f"strikes heard at {line * a:.0f}–{line * b:.0f} Hz")
+            for a, b in self.octaves
+            for n in range(count)
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the envelopes' log amplitudes, in at most 100 bands an octave."""
@@ -150,3 +177,7 @@ class FrontEnds(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what each part says, one after another."""
         return torch.cat([part(x) for part in self.parts], 1)
+
+    def bands(self) -> list[Band]:
+        """Which frequencies each feature hears, [D]."""
+        return [band for part in self.parts for band in part.bands()]

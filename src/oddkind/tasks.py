@@ -41,6 +41,11 @@ class Transform:
         """How many of the views, the first ones, a sample is scored in."""
         return 1 if self.n_draws else self.count
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each view shows, for people, [V]."""
+        raise NotImplementedError
+
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, ...] → [N, V, ...], with draws [N, n_draws] from [0, 1); without them the views that are scored."""
         raise NotImplementedError
@@ -51,6 +56,11 @@ class Identity(Transform):
     """No transform: every sample is seen once, as it is."""
 
     count: int = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each view shows."""
+        return ("as it is",)
 
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, ...] → [N, 1, ...]."""
@@ -66,6 +76,11 @@ class Rotations(Transform):
 
     count: int = 4
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each view shows."""
+        return "as it is", *(f"turned by {360 * turn // self.count}°" for turn in range(1, self.count))
+
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, C, S, S] → [N, 4, C, S, S]."""
         return torch.stack([torch.rot90(x, turns, (-2, -1)) for turns in range(self.count)], 1)
@@ -76,6 +91,11 @@ class Reversals(Transform):
     """A signal forwards and backwards in time."""
 
     count: int = 2
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each view shows."""
+        return "forwards", "backwards"
 
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, C, T] → [N, 2, C, T]."""
@@ -91,6 +111,11 @@ class Speeds(Transform):
     """
 
     count: int = 3
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each view shows."""
+        return "as it is", "faster by a quarter", "slower by a fifth"
 
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, C, T] → [N, 3, C, T]."""
@@ -113,6 +138,11 @@ class Bands(Transform):
 
     count: int = 4
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each view shows."""
+        return "as it is", *(f"without the {part} third of its frequencies" for part in ("lowest", "middle", "highest"))
+
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, C, T] → [N, 4, C, T]."""
         spectrum = torch.fft.rfft(x.float())
@@ -127,6 +157,11 @@ class Permutations(Transform):
     """A signal as it is, and with its channels moved on cyclically: each stands where another belongs."""
 
     count: int = 4
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each view shows."""
+        return "as it is", *(f"channels moved on by {view}/{self.count}" for view in range(1, self.count))
 
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, C, T] → [N, V, C, T]."""
@@ -147,6 +182,11 @@ class Pastes(Transform):
     count: int = 3
     n_draws: ClassVar[int] = 18
     local: ClassVar[bool] = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each view shows."""
+        return "as it is", "with a piece pasted in", "with a scar pasted in"
 
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, C, H, W] → [N, 3, C, H, W], or [N, 1, C, H, W] without draws."""
@@ -193,6 +233,11 @@ class Affine(Transform):
     def count(self) -> int:
         """How many maps there are."""
         return len(self.matrices)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each view shows."""
+        return tuple(f"map {view + 1}" for view in range(self.count))
 
     def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """[N, D] → [N, V, D]."""

@@ -1,0 +1,215 @@
+"""Does a diagnosis point at what is odd, better than chance and than the gradient a user would try?
+
+    python bench/diagnosis.py [--seed 0] [--samples 40] [--only NAME …]
+
+Deletion: a tenth of each anomaly, where there is most evidence, is replaced by its nearest normal sample; the drop of
+the anomaly score is compared with that of the same constellation moved elsewhere at random, sample by sample (mean of
+the difference with its paired 95 % interval, part of the samples won, Wilcoxon's p). Evidence is made by replacing
+single parts so, which favours it over gradients in this test; marks are another: a bright square of 5 × 5 is planted
+into normal digits, and what counts is the part of the 25 points with the most evidence that lies on it.
+The gradient is that of the networks' largest logit times the input, as it is (what lowers the logit is evidence) or its
+magnitude. Anomalies are those that the detector finds, drawn by lot; splits as in bench/signals.py. MNIST's detector
+learns from every fourth digit. The size of the patches, a seventh, was chosen between that and a quarter with a dozen
+of the same digits in sight. The last line of the output is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from quality import DATA, hydraulic, tiles
+from signals import motors
+
+from oddkind import Detector, load_mnist
+from oddkind.diagnosis import Diagnosis, deletion_test
+from oddkind.frontends import FrontEnds
+from oddkind.training import as_float
+
+Array = np.ndarray
+MARK = 5  # pixels
+SHOWN = 3  # bands, sensors
+
+
+def gradient(detector: Detector, X: Array) -> Array:
+    """Minus input gradient × input of the largest logit, summed over views; [N, …]."""
+    x = as_float(detector._tensor(detector._validated(X)))
+    x.requires_grad_(True)
+    views = detector.task_.transform(x).flatten(0, 1)
+    sum(network(views)[0].max(1).values.sum() for network in detector.networks_).backward()
+    return -(x.grad * x).detach().numpy()
+
+
+def some(odd: Array, scores: Array, detector: Detector, n: int, seed: int) -> Array:
+    """Rows of n anomalies among those that are found, drawn by lot and sorted."""
+    found = np.flatnonzero(odd & (-scores < detector.offset_))
+    return np.sort(np.random.default_rng(seed).permutation(found)[:n])
+
+
+def evidence_of(diagnoses: list[Diagnosis]) -> Array:
+    """Their maps, [N, …]."""
+    return np.stack([diagnosis.evidence for diagnosis in diagnoses])
+
+
+def deletion(detector: Detector, X: Array, evidence: Array) -> dict[str, Any]:
+    """Deletion test of occlusion and of the gradients; prints a row each."""
+    maps = {"occlusion": evidence, "gradient × input": gradient(detector, X)}
+    maps["|gradient × input|"] = np.abs(maps["gradient × input"])
+    facts = {}
+    print("\n| evidence | drop | elsewhere | gain (95 %) | won | Wilcoxon p |\n| --- " + "| --- " * 5 + "|")
+    for name, of in maps.items():
+        test = deletion_test(detector, X, of)
+        low, high = test.interval
+        facts[name] = {"drop": test.drops.mean(), "elsewhere": test.elsewhere.mean(), "gain": test.gain}
+        facts[name] |= {"low": low, "high": high, "won": test.won, "p": test.p_value}
+        print(
+            f"| {name} | {test.drops.mean():.3g} | {test.elsewhere.mean():.3g} | {test.gain:.3g} "
+            f"({low:.3g} to {high:.3g}) | {test.won:.2f} | {test.p_value:.1g} |",
+            flush=True,
+        )
+    return facts
+
+
+def timed(detector: Detector, X: Array, **how: Any) -> tuple[list[Diagnosis], float]:
+    """Diagnoses, and seconds a sample."""
+    start = time.perf_counter()
+    found = detector.diagnose(X, **how)
+    return found, (time.perf_counter() - start) / len(X)
+
+
+def digits(seed: int, n: int) -> dict[str, Any]:
+    """MNIST: deletion, planted marks, and how often views fail."""
+    train, test = load_mnist()
+    train = train[::4]
+    detector = Detector(random_state=seed).fit(train.inputs, train.labels)
+    rows = some(test.anomalous, detector.anomaly_score(test.inputs), detector, n, seed)
+    diagnoses, seconds = timed(detector, test.inputs[rows])
+    facts: dict[str, Any] = {"seconds": seconds, "deletion": deletion(detector, test.inputs[rows], evidence_of(diagnoses))}
+
+    draw = np.random.default_rng(seed)
+    normal = np.sort(draw.permutation(np.flatnonzero(~test.anomalous))[:n])
+    plain, _ = timed(detector, test.inputs[normal])
+    for name, of in (("normal", plain), ("anomalous", diagnoses)):
+        facts[f"failing views, {name}"] = float(np.mean([len(one.failing) / len(one.views) for one in of]))
+    facts["labels right"] = float(np.mean([one.looks_like == label for one, label in zip(plain, test.labels[normal], strict=True)]))
+    facts["nearest of that label"] = float(
+        np.mean([one.neighbours[0].label == label for one, label in zip(plain, test.labels[normal], strict=True)])
+    )
+    marked, where = test.inputs[normal].copy(), np.zeros((n, 28, 28), bool)
+    for picture, mark, (y, x) in zip(marked, where, draw.integers(1, 28 - MARK, size=(n, 2)), strict=True):
+        mark[y : y + MARK, x : x + MARK] = True
+        picture[0, mark] = np.where(picture[0, mark] > 127, 0, 255)  # inverted, so that it shows on ink too
+    found, _ = timed(detector, marked)
+    maps = {"occlusion": evidence_of(found), "gradient × input": gradient(detector, marked)}
+    maps["|gradient × input|"] = np.abs(maps["gradient × input"])
+    print(f"\n| evidence | of the {MARK * MARK} points with most, on the mark |\n| --- | --- |")
+    for name, of in maps.items():
+        top = np.argsort(-of.reshape(n, -1), 1, kind="stable")[:, : MARK * MARK]
+        facts[f"on the mark, {name}"] = hit = float(np.take_along_axis(where.reshape(n, -1), top, 1).mean())
+        print(f"| {name} | {hit:.2f} |")
+    print(f"| chance | {MARK * MARK / 784:.2f} |")
+    return facts
+
+
+def surfaces(seed: int, n: int) -> dict[str, Any]:
+    """Magnetic tiles, task pastes: deletion."""
+    problem = tiles(seed)
+    detector = Detector(task="pastes", random_state=seed).fit(problem.train.inputs, groups=problem.train.groups)
+    inputs = problem.test.inputs
+    rows = some(problem.kind != "", detector.anomaly_score(inputs), detector, n, seed)
+    diagnoses, seconds = timed(detector, inputs[rows])
+    return {"seconds": seconds, "deletion": deletion(detector, inputs[rows], evidence_of(diagnoses))}
+
+
+def sounds(seed: int, n: int) -> dict[str, Any]:
+    """Motor sound: deletion, and the bands with most evidence, fault by fault."""
+    case = motors(seed)
+    train, inputs, kind = case.problem.train, case.problem.test.inputs, case.problem.kind
+    detector = Detector(random_state=seed).fit(train.inputs, train.labels, train.groups)
+    scores = detector.anomaly_score(inputs)
+    bands = FrontEnds(("log-mel",), 16000, 16000).bands()
+    facts: dict[str, Any] = {}
+    for name in np.unique(kind[kind != ""]):
+        rows = some(kind == name, scores, detector, n, seed)
+        print(f"\n{name}", end="")
+        diagnoses, seconds = timed(detector, inputs[rows])
+        evidence = evidence_of(diagnoses)
+        first = Counter(evidence.argmax(1).tolist()).most_common(SHOWN)
+        facts[name] = {
+            "seconds": seconds,
+            "deletion": deletion(detector, inputs[rows], evidence),
+            "most evidence": {
+                f"{what} {low:.0f}-{high:.0f} Hz": count / len(rows)
+                for (low, high, what), count in ((bands[feature], count) for feature, count in first)
+            },
+        }
+        print(f"Most evidence, part of the seconds: {facts[name]['most evidence']}")
+    return facts
+
+
+def sensors(seed: int, n: int) -> dict[str, Any]:
+    """Hydraulic rig: deletion, and the sensor with most evidence, fault by fault; without labels."""
+    problem = hydraulic(seed)
+    with np.load(DATA / "hydraulic.npz") as archive:
+        names = [str(name) for name in archive["channels"]]
+    detector = Detector(random_state=seed).fit(problem.train.inputs, groups=problem.train.groups)
+    inputs = problem.test.inputs
+    scores = detector.anomaly_score(inputs)
+    owner = np.repeat(np.arange(len(names)), inputs.shape[1] // len(names))
+    parts = np.arange(len(names))[:, None] == owner
+    facts: dict[str, Any] = {}
+    for name in np.unique(problem.kind[problem.kind != ""]):
+        rows = some(problem.kind == name, scores, detector, n, seed)
+        print(f"\n{name}", end="")
+        diagnoses, seconds = timed(detector, inputs[rows], parts=parts)
+        evidence = evidence_of(diagnoses)
+        order = np.argsort(-evidence[:, parts.argmax(1)], 1, kind="stable")
+        first = Counter(names[sensor] for sensor in order[:, 0]).most_common(SHOWN)
+        among = Counter(names[sensor] for sensor in order[:, :SHOWN].ravel()).most_common(SHOWN)
+        facts[name] = {
+            "seconds": seconds,
+            "deletion": deletion(detector, inputs[rows], evidence),
+            "first": {sensor: count / len(rows) for sensor, count in first},
+            f"among the first {SHOWN}": {sensor: count / len(rows) for sensor, count in among},
+        }
+        print(f"Most evidence: {facts[name]['first']}; among the first {SHOWN}: {facts[name][f'among the first {SHOWN}']}")
+    return facts
+
+
+CASES: dict[str, Callable[[int, int], dict[str, Any]]] = {
+    "MNIST": digits,
+    "magnetic tiles": surfaces,
+    "motor sound": sounds,
+    "hydraulic rig": sensors,
+}
+
+
+def main() -> None:
+    """Measure every set that is here."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=40)
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="sets whose name begins so")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    facts: dict[str, Any] = {"bench": "diagnosis", "seed": options.seed, "samples": options.samples}
+    for name, measure in CASES.items():
+        if not name.startswith(tuple(options.only)):
+            continue
+        if name != "MNIST" and not DATA.exists():
+            print(f"{DATA} is not here; {name} is left out", file=sys.stderr)
+            continue
+        print(f"\n## {name}", flush=True)
+        facts[name] = measure(options.seed, options.samples)
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()
