@@ -91,14 +91,19 @@ def digits(seed: int, n: int) -> dict[str, Any]:
     detector = Detector(random_state=seed).fit(train.inputs, train.labels)
     rows = some(test.anomalous, detector.anomaly_score(test.inputs), detector, n, seed)
     diagnoses, seconds = timed(detector, test.inputs[rows])
-    facts: dict[str, Any] = {"seconds": seconds, "deletion": deletion(detector, test.inputs[rows], evidence_of(diagnoses))}
+    facts: dict[str, Any] = {
+        "seconds": seconds,
+        "deletion": deletion(detector, test.inputs[rows], evidence_of(diagnoses)),
+    }
 
     draw = np.random.default_rng(seed)
     normal = np.sort(draw.permutation(np.flatnonzero(~test.anomalous))[:n])
     plain, _ = timed(detector, test.inputs[normal])
     for name, of in (("normal", plain), ("anomalous", diagnoses)):
         facts[f"failing views, {name}"] = float(np.mean([len(one.failing) / len(one.views) for one in of]))
-    facts["labels right"] = float(np.mean([one.looks_like == label for one, label in zip(plain, test.labels[normal], strict=True)]))
+    facts["labels right"] = float(
+        np.mean([one.looks_like == label for one, label in zip(plain, test.labels[normal], strict=True)])
+    )
     facts["nearest of that label"] = float(
         np.mean([one.neighbours[0].label == label for one, label in zip(plain, test.labels[normal], strict=True)])
     )
@@ -179,7 +184,9 @@ def sensors(seed: int, n: int) -> dict[str, Any]:
             "first": {sensor: count / len(rows) for sensor, count in first},
             f"among the first {SHOWN}": {sensor: count / len(rows) for sensor, count in among},
         }
-        print(f"Most evidence: {facts[name]['first']}; among the first {SHOWN}: {facts[name][f'among the first {SHOWN}']}")
+        print(
+            f"Most evidence: {facts[name]['first']}; among the first {SHOWN}: {facts[name][f'among the first {SHOWN}']}"
+        )
     return facts
 
 

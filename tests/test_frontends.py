@@ -101,3 +101,32 @@ def test_what_is_unknown_or_too_short_is_refused():
     for name in FRONT_ENDS:
         with pytest.raises(InputError, match="at least 32"):
             FrontEnds((name,), RATE, 20)
+
+
+@pytest.mark.parametrize("frequency", [500, 1000, 3000, 7000])
+@pytest.mark.parametrize("name", ["log-mel", "spectrum"])
+def test_the_feature_that_hears_a_tone_most_says_its_frequency(name, frequency):
+    front_end = FrontEnds((name,), RATE, RATE)
+    heard, bands = front_end(torch.from_numpy(tone(frequency))[None])[0], front_end.bands()
+    levels = [number for number, (*_, what) in enumerate(bands) if what == "level"]
+    low, high, _ = bands[levels[int(heard[levels].argmax())]]
+    assert low <= frequency <= high
+
+
+def test_a_band_of_the_envelope_says_how_often_it_is_struck():
+    draw = np.random.default_rng(0)
+    strikes = (1 + 0.9 * tone(87)) * draw.normal(size=RATE).astype(np.float32)
+    front_end = FrontEnds(("envelope",), RATE, RATE)
+    heard, bands = front_end(torch.from_numpy(strikes)[None])[0], front_end.bands()
+    low, high, what = bands[int(heard.argmax())]
+    assert low <= 87 <= high
+    assert what.startswith("strikes heard at ")
+
+
+@pytest.mark.parametrize("names", [("log-mel",), ("spectrum",), ("envelope",), ("envelope", "log-mel")])
+@pytest.mark.parametrize(("rate", "n_samples"), [(16000, 16000), (8000, 400), (48000, 5000)])
+def test_every_feature_has_a_band(names, rate, n_samples):
+    front_end = FrontEnds(names, rate, n_samples)
+    bands = front_end.bands()
+    assert len(bands) == front_end(torch.zeros(1, n_samples)).shape[1]
+    assert all(low < high <= rate / 2 + rate / n_samples * 20 for low, high, _ in bands)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import warnings
 
 import numpy as np
@@ -16,7 +17,8 @@ from sklearn.metrics import roc_auc_score
 from oddkind import InputError, load
 from oddkind.calibration import discoveries, p_values, promise_kept
 from oddkind.cli import promise_line
-from oddkind.readers import Entry, Source, source_of
+from oddkind.explanations import explain_files
+from oddkind.readers import Entry, Source, read, source_of
 from oddkind.recordings import Promise, Verdict, evaluate, fit_files, promise, score_files, to_evaluate, write_verdicts
 
 RATE = 4000
@@ -377,6 +379,119 @@ def test_a_warning_is_one_line(command, tmp_path):
     assert code == 0
     (line,) = [line for line in err.splitlines() if "leave" in line]
     assert line.startswith("oddkind: rotations leave 100% of the samples as they are")
+
+
+# --- Explanations ----------------------------------------------------------------------------------------
+
+
+def test_an_overtone_is_heard_where_it_is_and_the_nearest_recordings_are_named(data, fitted):
+    odd = [entry for entry in listed(data, "test") if entry.anomalous]
+    found = explain_files(odd, fitted, most=12)
+    hits = []
+    for of in found:
+        overtone = 2.7 * 300 * (1 + LABELS.index(of.verdict.label))
+        low, high = map(float, re.match(r"(\d+)–(\d+) Hz", of.places[0].text).groups())
+        hits.append(low <= overtone <= high)
+        assert of.diagnosis.claimed == of.verdict.label
+        assert all(name.startswith(f"{of.verdict.label}/train/normal/") for name in of.nearest)
+        assert re.fullmatch(r".*/\d+\.wav at [01] s", of.nearest[0])
+        assert (of.windows, of.end - of.start, of.unit) == (2, 1, "s")
+        assert sum(place.share for place in of.places) <= 1 + 1e-9
+    assert np.mean(hits) > 0.8
+
+
+def test_the_most_anomalous_are_explained_first_by_their_oddest_window(data, fitted):
+    files = listed(data, "test")
+    found = explain_files(files, fitted, most=5)
+    verdicts = sorted(score_files(files, fitted), key=lambda verdict: (verdict.p_value, -verdict.score))
+    assert [of.verdict for of in found] == verdicts[:5]
+    for of in found:
+        windows = read(
+            [entry for entry in files if entry.name == of.verdict.path], Source(**fitted.source_["settings"])
+        )
+        scores = fitted.anomaly_score(windows.inputs, windows.labels)
+        assert of.window == scores.argmax()
+        assert of.diagnosis.score == pytest.approx(scores.max())
+        assert_array_equal(of.sample, windows.inputs[of.window])
+    with pytest.raises(InputError, match="--most 0"):
+        explain_files(files, fitted, most=0)
+
+
+def test_the_row_of_a_neighbour_is_its_file_and_window(data, fitted):
+    train = listed(data, "train")
+    samples = read(train, Source(**fitted.source_["settings"]))
+    row = int(fitted.training_rows_[5])
+    (of,) = fitted.diagnose(samples.inputs[row : row + 1])
+    assert of.neighbours[0].row == row
+    (explained,) = explain_files([entry for entry in train if entry.name == samples.files[row]], fitted)
+    windows = [f"{samples.files[row]} at {second} s" for second in (0, 1)]
+    assert explained.nearest[0] in windows
+
+
+def test_a_model_without_names_tells_rows(data, fitted, monkeypatch):
+    monkeypatch.setattr(fitted, "source_", {key: of for key, of in fitted.source_.items() if key != "files"})
+    (of,) = explain_files(listed(data, "test")[:1], fitted)
+    assert [name.split() for name in of.nearest] == [["sample", str(near.row)] for near in of.diagnosis.neighbours]
+
+
+def test_explain_prints_lines_or_json_and_draws(command, data, fitted, tmp_path):
+    model, out = tmp_path / "fan.oddkind", tmp_path / "why"
+    fitted.save(model, source=fitted.source_)
+    code, printed, err = command("explain", model, data / LABELS[1], "--most", "2", "--out", out)
+    assert (code, err.strip()) == (0, "")
+    for words in ("p-value", "looks like", "nearest normal: ", "evidence: ", " Hz, ", "most anomalous 2 of 36 files"):
+        assert words in printed
+    pictures = sorted(out.iterdir())
+    assert [path.suffix for path in pictures] == [".png", ".png"]
+    with Image.open(pictures[0]) as picture:
+        assert len(np.unique(np.asarray(picture))) > 20
+    code, printed, _ = command("explain", model, data / LABELS[1], "--most", "2", "--json")
+    facts = json.loads(printed)
+    assert code == 0
+    assert len(facts["files"]) == 2
+    assert {"path", "p_value", "looks_like", "probabilities", "views", "nearest", "evidence"} <= facts["files"][
+        0
+    ].keys()
+    (tmp_path / "file").write_text("")
+    code, printed, err = command("explain", model, data / LABELS[1], "--most", "1", "--out", tmp_path / "file" / "why")
+    assert (code, printed) == (2, "")
+    assert "cannot be written" in err
+
+
+def test_sensors_are_named_with_the_time_and_pictures_with_the_region(command, tmp_path):
+    draw = np.random.default_rng(0)
+    for number in range(26):
+        folder = tmp_path / "logs" / ("normal" if number < 25 else "odd")
+        folder.mkdir(parents=True, exist_ok=True)
+        log = np.sin(np.arange(40) / 4)[:, None] + 0.1 * draw.normal(size=(40, 3))
+        log[20:25, 1] += 3 * (number == 25)
+        rows = "\n".join(",".join(map(str, row)) for row in log)
+        (folder / f"{number}.csv").write_text(f"pump,valve,oil\n{rows}\n")
+    command("fit", tmp_path / "logs", "--out", tmp_path / "rig", "--sample-rate", "2", "--false-alarm-rate", "0.2")
+    code, printed, _ = command("explain", tmp_path / "rig", tmp_path / "logs" / "odd", "--out", tmp_path / "why")
+    assert code == 0
+    first = re.search(r"evidence: (\w+), ([\d.]+)–([\d.]+) s", printed)
+    assert first[1] == "valve"
+    assert float(first[2]) < 12.5
+    assert float(first[3]) > 10
+    assert len(list((tmp_path / "why").iterdir())) == 1
+
+    for number in range(26):
+        folder = tmp_path / "pictures" / ("normal" if number < 25 else "odd")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.linspace(0, 200, 16)[:, None] + draw.integers(30, size=(16, 16))
+        pixels[2:6, 9:13] = np.where(number == 25, 230, pixels[2:6, 9:13])
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    more = ["--size", "16,16", "--false-alarm-rate", "0.2"]
+    command("fit", tmp_path / "pictures", "--out", tmp_path / "tile", *more)
+    code, printed, _ = command("explain", tmp_path / "tile", tmp_path / "pictures" / "odd", "--out", tmp_path / "why")
+    assert code == 0
+    top, bottom, left, right = map(int, re.search(r"rows (\d+)–(\d+), columns (\d+)–(\d+)", printed).groups())
+    assert top <= 6
+    assert bottom >= 2
+    assert left <= 12
+    assert right >= 9
+    assert len(list((tmp_path / "why").iterdir())) == 2
 
 
 def test_settings_are_read_back_as_they_were(fitted):

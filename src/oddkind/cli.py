@@ -403,6 +403,39 @@ def evaluate(
     listing(refused)
 
 
+@app.command()
+def explain(
+    model: Model,
+    data: Data,
+    most: Annotated[int, typer.Option(help="Explain so many files, the most anomalous.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Folder to write a picture a file to.")] = None,
+    pattern: Pattern = None,
+    label: Label = None,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Say why files are odd: what they look like, what is nearest, where the evidence lies; most anomalous first."""
+    with progress_bars("scoring", "explaining") as tell:
+        from oddkind.detector import load
+        from oddkind.explanations import as_json, as_text, explain_files, write_pictures
+        from oddkind.recordings import read_as_learnt
+
+        detector = load(model)
+        files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=None)
+        refuse = complain(refused, strict)
+        found = explain_files(files, detector, most=most, on_refused=refuse, on_progress=tell)
+        written = [] if out is None else write_pictures(found, detector, out)
+    if json:
+        print_json({"files": [as_json(of) for of in found], "refused": refused})
+        return
+    print(*map(as_text, found), sep="\n\n")
+    if len(files) > len(found):
+        print(f"\nThe most anomalous {len(found)} of {len(files)} files; --most tells how many.")
+    if out is not None:
+        print(f"\n{out}: {len(written)} pictures.")
+    listing(refused)
+
+
 def at_rate(detector: Detector, false_alarm_rate: float | None) -> Detector:
     """Set another false-alarm rate, if there is one; score_files refuses one that cannot be promised."""
     return detector if false_alarm_rate is None else detector.set_params(false_alarm_rate=false_alarm_rate)

@@ -342,7 +342,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def diagnose(self, X: Array, y: Array | None = None, *, parts: Array | None = None) -> list[Diagnosis]:
         """Why each sample [N, …] is odd, or not: what it looks like, what is near, where the evidence lies.
 
-        `parts` [P, …] in [0, 1]: which points are replaced together to find the evidence. See `oddkind.diagnosis.diagnose`.
+        `parts` [P, …] in [0, 1]: what is replaced together to find the evidence. See `oddkind.diagnosis.diagnose`.
         """
         from oddkind.diagnosis import diagnose
 

@@ -129,8 +129,8 @@ def parts_of(shape: tuple[int, ...]) -> Array:
     """Parts of a sample that are replaced together: how much of each point, [P, *shape] in [0, 1].
 
     Pictures: soft squares (Hann windows) of a quarter of the shorter side, all channels, half overlapping; a hard edge
-    would be an oddity of its own. Signals: eighths of each channel in time, half overlapping. Vectors: every number, or,
-    of more than `MOST_PARTS`, as many windows.
+    would be an oddity of its own. Signals: eighths of each channel in time, half overlapping. Vectors: every number, or
+    about `MOST_PARTS` windows of a longer one.
     """
     if len(shape) == 1:
         size = -(-shape[0] // MOST_PARTS)
@@ -225,9 +225,11 @@ class Deletion:
 
     @property
     def p_value(self) -> float:
-        """Of Wilcoxon's signed-rank test that evidence is no better than chance, one-sided."""
+        """Of Wilcoxon's signed-rank test that evidence is no better than chance, one-sided, by its normal limit."""
         difference = self.drops - self.elsewhere
-        return float(stats.wilcoxon(difference, alternative="greater").pvalue) if difference.any() else 1.0
+        if not difference.any():
+            return 1.0
+        return float(stats.wilcoxon(difference, alternative="greater", method="asymptotic").pvalue)
 
 
 def deletion_test(
@@ -240,7 +242,7 @@ def deletion_test(
     moves: int = 10,
     random_state: int = 0,
 ) -> Deletion:
-    """Replace what evidence points at by the nearest normal sample, and as much elsewhere: which lowers the score more?
+    """Replace what evidence points at by the nearest normal sample, and as much elsewhere, and compare the drops.
 
     The control has the same constellation, moved cyclically, so that a compact map gains nothing by being compact. In
     pictures what is replaced has soft borders. After the deletion metric of Petsiuk et al., "RISE", BMVC 2018.

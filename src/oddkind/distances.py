@@ -47,7 +47,6 @@ def view_distance(vectors: Array, reference: Array, *, k: int = 5) -> Array:
     some neighbours: Angiulli & Pizzuti, "Fast outlier detection in high dimensional spaces", PKDD 2002. With fewer
     than k normal samples it is the mean over all.
     """
-
     return (_nearest(unit_views(vectors), unit_views(reference), min(k, len(reference))) ** 2).mean(1) / 2
 
 

@@ -7,7 +7,8 @@ Each frame's spectrum is taken on its own and the window is described by mean an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,11 @@ class Envelope(nn.Module):
         count = min(100, self.lines)
         step = self.lines // count
         return [
-            (line * (n * step + 0.5), line * ((n + 1) * step + 0.5), f"strikes heard at {line * a:.0f}–{line * b:.0f} Hz")
+            (
+                line * (n * step + 0.5),
+                line * ((n + 1) * step + 0.5),
+                f"strikes heard at {line * a:.0f}–{line * b:.0f} Hz",
+            )
             for a, b in self.octaves
             for n in range(count)
         ]
@@ -180,4 +185,5 @@ class FrontEnds(nn.Module):
 
     def bands(self) -> list[Band]:
         """Which frequencies each feature hears, [D]."""
-        return [band for part in self.parts for band in part.bands()]
+        parts: Iterable[Any] = self.parts
+        return [band for part in parts for band in part.bands()]

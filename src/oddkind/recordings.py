@@ -94,6 +94,8 @@ def fit_files(
     first = np.unique(samples.files[rows], return_index=True)[1]
     units = (samples.files if samples.groups is None else samples.groups)[rows]
     learnt = set(samples.files.tolist())
+    names, first_rows = np.unique(samples.files, return_index=True)
+    order = np.argsort(first_rows)
     detector.source_ = {
         "settings": source.model_dump(mode="json"),
         "pool": how,
@@ -106,6 +108,7 @@ def fit_files(
             "groups": np.unique(units[first], return_inverse=True)[1].tolist(),
             "labels": None if labels is None else labels[rows][first].tolist(),
         },
+        "files": [[str(names[file]), int(first_rows[file])] for file in order],  # and the row of its first sample
     }
     return source
 
