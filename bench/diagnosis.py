@@ -9,8 +9,8 @@ single parts so, which favours it over gradients in this test; marks are another
 into normal digits, and what counts is the part of the 25 points with the most evidence that lies on it.
 The gradient is that of the networks' largest logit times the input, as it is (what lowers the logit is evidence) or its
 magnitude. Anomalies are those that the detector finds, drawn by lot; splits as in bench/signals.py. MNIST's detector
-learns from every fourth digit. The size of the patches, a seventh, was chosen between that and a quarter with a dozen
-of the same digits in sight. The last line of the output is JSON.
+learns from every fourth digit. That squares are a quarter of a picture and have soft borders was chosen with a dozen
+digits of the lab and two dozen tiles of split 2 in sight. The last line of the output is JSON.
 """
 
 from __future__ import annotations

@@ -458,6 +458,12 @@ def test_explain_prints_lines_or_json_and_draws(command, data, fitted, tmp_path)
     assert "cannot be written" in err
 
 
+def learn(data, model, **settings):
+    source, detector = source_of(data, **settings), quick(epochs=10)
+    fit_files(source.entries(data)[0], source, detector)
+    detector.save(model, source=detector.source_)
+
+
 def test_sensors_are_named_with_the_time_and_pictures_with_the_region(command, tmp_path):
     draw = np.random.default_rng(0)
     for number in range(26):
@@ -467,7 +473,7 @@ def test_sensors_are_named_with_the_time_and_pictures_with_the_region(command, t
         log[20:25, 1] += 3 * (number == 25)
         rows = "\n".join(",".join(map(str, row)) for row in log)
         (folder / f"{number}.csv").write_text(f"pump,valve,oil\n{rows}\n")
-    command("fit", tmp_path / "logs", "--out", tmp_path / "rig", "--sample-rate", "2", "--false-alarm-rate", "0.2")
+    learn(tmp_path / "logs", tmp_path / "rig", sample_rate=2)
     code, printed, _ = command("explain", tmp_path / "rig", tmp_path / "logs" / "odd", "--out", tmp_path / "why")
     assert code == 0
     first = re.search(r"evidence: (\w+), ([\d.]+)–([\d.]+) s", printed)
@@ -482,8 +488,7 @@ def test_sensors_are_named_with_the_time_and_pictures_with_the_region(command, t
         pixels = np.linspace(0, 200, 16)[:, None] + draw.integers(30, size=(16, 16))
         pixels[2:6, 9:13] = np.where(number == 25, 230, pixels[2:6, 9:13])
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-    more = ["--size", "16,16", "--false-alarm-rate", "0.2"]
-    command("fit", tmp_path / "pictures", "--out", tmp_path / "tile", *more)
+    learn(tmp_path / "pictures", tmp_path / "tile", size=(16, 16))
     code, printed, _ = command("explain", tmp_path / "tile", tmp_path / "pictures" / "odd", "--out", tmp_path / "why")
     assert code == 0
     top, bottom, left, right = map(int, re.search(r"rows (\d+)–(\d+), columns (\d+)–(\d+)", printed).groups())
@@ -491,6 +496,31 @@ def test_sensors_are_named_with_the_time_and_pictures_with_the_region(command, t
     assert bottom >= 2
     assert left <= 12
     assert right >= 9
+    assert len(list((tmp_path / "why").iterdir())) == 2
+
+
+def test_numbers_without_names_and_rows_without_a_rate_are_told(command, tmp_path):
+    draw = np.random.default_rng(0)
+    for kind in ("arrays", "tables"):
+        for number in range(26):
+            folder = tmp_path / kind / ("normal" if number < 25 else "odd")
+            folder.mkdir(parents=True, exist_ok=True)
+            values = draw.normal(size=6)
+            values[3] += 9 * (number == 25)
+            if kind == "arrays":
+                np.save(folder / f"{number}.npy", values)
+            else:
+                (folder / f"{number}.csv").write_text("load\n" + "\n".join(map(str, values)))
+        learn(tmp_path / kind, tmp_path / f"{kind}.oddkind")
+        words = tmp_path / f"{kind}.oddkind", tmp_path / kind / "odd", "--out", tmp_path / "why"
+        code, printed, _ = command("explain", *words)
+        assert code == 0
+        first = re.search(r"evidence: (.*?) \(", printed)[1]
+        if kind == "arrays":
+            assert first == "value 3"
+        else:
+            start, end = map(float, re.fullmatch(r"load, ([\d.]+)–([\d.]+) rows", first).groups())
+            assert start <= 3 < end
     assert len(list((tmp_path / "why").iterdir())) == 2
 
 

@@ -20,7 +20,8 @@ from oddkind.readers import Entry, Source, each
 from oddkind.recordings import Verdict, score_files
 from oddkind.samples import Array
 
-MOST_PLACES, LEAST_SHARE = 3, 0.05  # where evidence lies: so many places, each with such a share of it
+NAMED = 3  # neighbours, views, places that evidence lies in: more are too many to read
+LEAST_SHARE = 0.05  # of the evidence, to be named
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def _places(source: Source, evidence: Array, start: float) -> tuple[Place, ...]:
         found = _regions(positive.sum(0))
     else:
         found = [(f"value {number}", value) for number, value in enumerate(positive)]
-    ranked = sorted(found, key=lambda place: -place[1])[:MOST_PLACES]
+    ranked = sorted(found, key=lambda place: -place[1])[:NAMED]
     return tuple(Place(text, float(part / total)) for text, part in ranked if part / total >= LEAST_SHARE) or tuple(
         Place(text, float(part / total)) for text, part in ranked[:1]
     )
@@ -214,20 +215,23 @@ def as_text(of: Explanation) -> str:
         when = f"{of.start:g} to {of.end:g} {of.unit}"
         lines.append(f"oddest of {of.windows} windows: {when}, p-value {diagnosis.p_value:.3g}")
     if diagnosis.probabilities:
-        likely = sorted(diagnosis.probabilities.items(), key=lambda pair: -pair[1])[:3]
+        likely = sorted(diagnosis.probabilities.items(), key=lambda pair: -pair[1])[:NAMED]
         looks = ", ".join(f"{label} ({chance:.2f})" for label, chance in likely)
-        claims = "no label that was learnt" if diagnosis.claimed is None else diagnosis.claimed
+        claims = "nothing" if verdict.label is None else verdict.label
+        claims += ", which was not learnt" if verdict.label is not None and diagnosis.claimed is None else ""
         lines.append(f"claims {claims}; looks like {looks}")
     if len(diagnosis.views) > 1 or diagnosis.failing:
+        worst = sorted(diagnosis.failing, key=lambda view: view.probability)[:NAMED]
         failing = [
             f"{view.name} (probability {view.probability:.2f}"
             + (f", looks {view.taken_for})" if view.taken_for != view.name else ")")
-            for view in diagnosis.failing
+            for view in worst
         ]
-        lines.append(f"views that fail: {', '.join(failing) or 'none'}")
+        count = f"{len(diagnosis.failing)} of {len(diagnosis.views)}"
+        lines.append(f"views that fail: {': '.join([count, *filter(None, [', '.join(failing)])])}")
     if diagnosis.neighbours is not None:
         near = [f"{name} ({one.distance:.3g})" for name, one in zip(of.nearest, diagnosis.neighbours, strict=True)]
-        lines.append(f"nearest normal: {', '.join(near[:3])}")
+        lines.append(f"nearest normal: {', '.join(near[:NAMED])}")
     places = [f"{place.text} ({place.share:.0%})" for place in of.places]
     lines.append(f"evidence: {'; '.join(places) or 'none; no part of it raises the score'}")
     return textwrap.indent("\n".join(lines), "  ")[2:]
