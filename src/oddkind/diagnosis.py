@@ -300,8 +300,8 @@ class _Case:
     tensor : [N, …] as networks see them
     labels : array [N] or None
         Claimed ones, where the task has any.
-    known : bool
-        Whether labels were passed.
+    claimed : array [N] or None
+        As they were passed, whether the task has any or not: what a score is compared with depends on it.
     reference : Outputs or None
         Of the normal samples kept, all members' as one.
     vectors : array [R, D'] or None
@@ -322,6 +322,7 @@ class _Case:
 
     @property
     def known(self) -> bool:
+        """Whether labels were passed."""
         return self.claimed is not None
 
 
@@ -355,9 +356,10 @@ def _diagnosis(case: _Case, number: int, parts: Array) -> Diagnosis:
     detector = case.detector
     normal, neighbours, outputs = _normal(case, number)
     scores = _occluded(case, number, parts, normal)
-    flat = parts.reshape(len(parts), -1).astype(float)
+    flat = parts.reshape(len(parts), -1)
     covered = flat.sum(0)
-    evidence = (scores[0] - scores[1:]) @ flat / np.where(covered > 0, covered, 1)
+    drops = (scores[0] - scores[1:]).astype(np.float32)  # as the parts: a copy of those would be large
+    evidence = (drops @ flat / np.where(covered > 0, covered, 1)).astype(float)
     return Diagnosis(
         float(scores[0]),
         float(detector._p_value_of(scores[:1], None if case.claimed is None else case.claimed[number : number + 1])[0]),
