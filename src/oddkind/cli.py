@@ -411,6 +411,8 @@ def explain(
     out: Annotated[Path | None, typer.Option(help="Folder to write a picture a file to.")] = None,
     pattern: Pattern = None,
     label: Label = None,
+    false_alarm_rate: Rate = None,
+    cache: Cache = None,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -420,15 +422,15 @@ def explain(
         from oddkind.explanations import as_json, as_text, explain_files, write_pictures
         from oddkind.recordings import read_as_learnt
 
-        detector = load(model)
+        detector = at_rate(load(model), false_alarm_rate)
         files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=None)
         refuse = complain(refused, strict)
-        found = explain_files(files, detector, most=most, on_refused=refuse, on_progress=tell)
+        found = explain_files(files, detector, most=most, cache=cache, on_refused=refuse, on_progress=tell)
         written = [] if out is None else write_pictures(found, detector, out)
     if json:
         print_json({"files": [as_json(of) for of in found], "refused": refused})
         return
-    print(*map(as_text, found), sep="\n\n")
+    print(*map(as_text, found), *([] if found else ["No file could be read."]), sep="\n\n")
     if len(files) > len(found):
         print(f"\nThe most anomalous {len(found)} of {len(files)} files; --most tells how many.")
     if out is not None:

@@ -79,6 +79,7 @@ def explain_files(
     detector: Detector,
     *,
     most: int = 10,
+    cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[str, float], None] = lambda stage, done: None,
 ) -> list[Explanation]:
@@ -92,13 +93,15 @@ def explain_files(
     if most < 1:
         raise InputError(f"--most {most}; explain at least 1 file")
     verdicts = score_files(
-        files, detector, on_refused=on_refused, on_progress=lambda done: on_progress("scoring", done)
+        files, detector, cache=cache, on_refused=on_refused, on_progress=lambda done: on_progress("scoring", done)
     )
     by_name = {entry.name: entry for entry in files}
     wanted = sorted(verdicts, key=lambda verdict: (verdict.p_value, -verdict.score))[:most]
     settings = Source.model_validate(detector.source_["settings"])
     found = []
-    for verdict, (_, inputs) in zip(wanted, each([by_name[of.path] for of in wanted], settings), strict=True):
+    for verdict, (_, inputs) in zip(
+        wanted, each([by_name[of.path] for of in wanted], settings, cache=cache), strict=True
+    ):
         assert not isinstance(inputs, str)  # noqa: S101 - it has been read once
         found.append(_explanation(detector, settings, verdict, inputs))
         on_progress("explaining", len(found) / len(wanted))
