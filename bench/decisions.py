@@ -9,8 +9,9 @@
    rules make of the same scores: PyOD's `contamination` (percentile of the training scores), a quantile of the held-out
    scores (scikit-learn users), the largest held-out score (anomalib's "max"), and the threshold of the best F1
    (anomalib's default), which is shown half of the anomalies.
-4. "real sets": other recordings, tiles, blocks of time than were learnt from, drawn anew in each of 20 splits (tiles:
-   8); windows taken for samples, groups held out (`Detector`), groups cross-conformal. Then the rig in the order of time.
+4. "real sets": other recordings, tiles, blocks of time than were learnt from, drawn anew in each of 20 splits (of tiles
+   8); windows taken for samples, groups held out (`Detector`), groups cross-conformal. Then the rig in the order of
+   time.
 
 Means with 95 % intervals over repetitions, machines or splits (Student's t). The lecture's small network is used on
 pictures: the promise must hold whatever the network. The last line of the output is JSON.
