@@ -41,7 +41,7 @@ from oddkind.metrics import mean_interval
 
 Array = np.ndarray
 RATES = (0.1, 0.05, 0.01)
-LECTURE = {"network": "lecture", "learning_rate": 1e-2, "epochs": 20}
+LECTURE = {"network": "lecture", "learning_rate": 3e-3, "epochs": 20}
 
 
 def shown(values: Iterable[float]) -> str:
@@ -109,7 +109,7 @@ def machines(options: argparse.Namespace) -> dict[str, Any]:
             new = drawn(mixing[name], 500, label)
             p = {"labels not known": detector.p_value(new), "labels known": detector.p_value(new, label)}
             p["each label by itself"] = detector.set_params(per_label=True).p_value(new, label)
-            least = np.bincount(detector._kinds).min()
+            least = np.bincount(detector.held_out_[True].kinds).min()
             for how, of in p.items():
                 for rate in [rate for rate in RATES if how != "each label by itself" or needed(rate) <= least]:
                     found.setdefault(how, {}).setdefault(rate, []).append(float(alarms(of, rate).mean()))
@@ -159,7 +159,7 @@ def mnist(options: argparse.Namespace) -> dict[str, Any]:
                 thresholds = {f"Detector(score={score!r})": -detector.offset_}
                 if score != "auto":  # a score of the sample alone, so that those learnt from have one, too
                     learnt = detector.anomaly_score(subsets[seed].inputs[detector.training_rows_])
-                    thresholds |= rules(scores, anomalous, detector.held_out_scores_[False], learnt, rate, int(seed))
+                    thresholds |= rules(scores, anomalous, detector.held_out_[False].scores, learnt, rate, int(seed))
                 for name, threshold in thresholds.items():
                     called = scores > threshold
                     found.setdefault(name, []).append((called[~anomalous].mean(), called[anomalous].mean()))

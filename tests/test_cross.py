@@ -16,7 +16,7 @@ def test_every_sample_is_held_out_once_and_its_score_counts():
     assert_array_equal(np.sort(np.concatenate(rows)), np.arange(60))
     new = kinds(50, seed=1, apart=2.0)[0]
     above = sum(
-        (detector.held_out_scores_[False][None] >= detector.anomaly_score(new)[:, None]).sum(1)
+        (detector.held_out_[False].scores[None] >= detector.anomaly_score(new)[:, None]).sum(1)
         for detector in cross.detectors_
     )
     assert_allclose(cross.p_value(new), (1 + above) / 61)

@@ -267,7 +267,7 @@ def test_within_each_label_a_sample_is_compared_with_that_label_alone():
     detector = quick(task="labels", score="euclidean-neighbours", per_label=True, epochs=5).fit(inputs, labels)
     new, claimed = kinds(300, seed=1, apart=2.0)
     new[claimed == 2] *= 3
-    scores, held_out = detector.anomaly_score(new, claimed), detector.held_out_scores_[True]
+    scores, held_out = detector.anomaly_score(new, claimed), detector.held_out_[True].scores
     kind = labels[detector.validation_rows_]
     expected = [
         (1 + (held_out[kind == own] >= s).sum()) / (1 + (kind == own).sum())
@@ -283,7 +283,7 @@ def test_windows_of_a_recording_count_as_one_and_a_recording_is_compared_with_re
     draw, groups = np.random.default_rng(0), np.repeat(np.arange(60), 10)
     inputs = draw.normal(size=(600, 4)) + np.repeat(draw.normal(size=(60, 4)), 10, axis=0)
     detector = quick(task="affine", epochs=3).fit(inputs, groups=groups)
-    rows, held_out = detector.validation_rows_, detector.held_out_scores_[False]
+    rows, held_out = detector.validation_rows_, detector.held_out_[False].scores
     names = np.unique(groups[rows])
     assert len(rows) == 10 * len(names)
     parts = held_out.reshape(len(names), 10)

@@ -16,8 +16,8 @@ from sklearn.metrics import roc_auc_score
 
 from oddkind import InputError, load
 from oddkind.calibration import discoveries, p_values, promise_kept
-from oddkind.cli import promise_line
 from oddkind.explanations import explain_files
+from oddkind.file_commands import promise_line
 from oddkind.readers import Entry, Source, read, source_of
 from oddkind.recordings import Promise, Verdict, evaluate, fit_files, promise, score_files, to_evaluate, write_verdicts
 
@@ -174,7 +174,7 @@ def test_a_files_windows_may_be_pooled_otherwise(data, fitted, how):
     source, detector = source_of(data), quick(epochs=20)
     fit_files(source.entries(data)[0], source, detector, how=how)
     quantile = {"max": 1, "0.25": 0.25}[how]
-    scores = detector.held_out_scores_[True].reshape(-1, 2)  # two windows each
+    scores = detector.held_out_[True].scores.reshape(-1, 2)  # two windows each
     expected = np.sort(np.quantile(scores, quantile, axis=1))
     assert_allclose(np.sort(detector.source_["held_out"]["scores"]["labelled"]), expected)
     found, means = (
@@ -331,6 +331,26 @@ def test_files_that_have_drifted_are_said_to_break_the_promise():
     assert "30 of 60 normal files or groups raise a false alarm; 0.05 was promised" in text
     assert "the promise does not hold for these files" in text
     assert "does not hold" not in promise_line(Promise(3, 60, 0.05, 0.4))
+
+
+def test_settings_are_chosen_by_hiding_one_machine_after_another(command, tmp_path):
+    for machine in range(3):
+        for number in range(8):
+            record(tmp_path, f"m{machine}/{number}.wav", 200 * 2**machine, 10 * machine + number)
+    words = ("choose", tmp_path, "--score", "msp,joint-neighbours", "--task", "auto", "--seeds", "1")
+    code, out, err = command(*words)
+    assert (code, err.strip()) == (0, "")
+    assert "Hidden, one after another: m0, m1, m2." in out
+    assert "label smoothing 0.1 changes the AUC of msp" in out
+    facts = json.loads(command(*words, "--json")[1])
+    assert facts["labels"] == ["m0", "m1", "m2"]
+    assert len(facts["rows"]) == 4
+    found = {(row["score"], row["label_smoothing"]): row["auc_mean"] for row in facts["rows"]}
+    assert found["joint-neighbours", 0.0] > 0.9
+    assert [row["auc_mean"] for row in facts["rows"]] == sorted(found.values(), reverse=True)
+    code, out, err = command("choose", tmp_path, "--score", "magic")
+    assert (code, out) == (2, "")
+    assert "score='magic'; known are" in err
 
 
 def test_files_that_cannot_be_read_are_named_or_end_it_all(command, data, tmp_path):

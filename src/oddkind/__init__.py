@@ -4,8 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oddkind.detector import Detector, fit_fleet, fit_together, load
+    from oddkind.detector import Detector, load
     from oddkind.errors import InputError
+    from oddkind.fitting import fit_fleet, fit_together
     from oddkind.readers import load_mnist
     from oddkind.samples import Samples
     from oddkind.scores import SCORES, Outputs
@@ -19,8 +20,8 @@ _HOME = {
     "Outputs": "scores",
     "SCORES": "scores",
     "Samples": "samples",
-    "fit_fleet": "detector",
-    "fit_together": "detector",
+    "fit_fleet": "fitting",
+    "fit_together": "fitting",
     "load": "detector",
     "load_mnist": "readers",
 }

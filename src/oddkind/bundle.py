@@ -25,6 +25,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from oddkind import __version__
+from oddkind.calibration import HeldOut
 from oddkind.errors import InputError
 from oddkind.networks import NETWORKS, Builder, build, builder
 from oddkind.scores import SCORES, Outputs, ScoreFunction, chosen, compared
@@ -264,9 +265,12 @@ def _tensors(state: Mapping[str, Any]) -> Tensors:
     arrays = {name: state[f"{name}_"] for name in names}
     if isinstance(state["task_"].transform, Affine):
         arrays["matrices"] = state["task_"].transform.matrices
-    arrays |= {"held_out.units": state["_units"]} | ({"held_out.kinds": state["_kinds"]} if "_kinds" in state else {})
     for known, columns in state["_normal"].items():
-        arrays |= {_calibration(known): columns, f"{_calibration(known)}.score": state["held_out_scores_"][known]}
+        held_out = state["held_out_"][known]
+        arrays |= {_calibration(known): columns, f"{_calibration(known)}.score": held_out.scores}
+        arrays |= {"held_out.units": held_out.units} | (
+            {} if held_out.kinds is None else {"held_out.kinds": held_out.kinds}
+        )
     for m, outputs in enumerate(state["_reference"] or []):
         if m == 0:  # inputs and targets are the same for all members
             arrays |= {"reference.inputs": outputs.inputs, "reference.targets": outputs.targets}
@@ -335,13 +339,13 @@ def unpack(bundle: Bundle, network: nn.Module | Builder | None, score: ScoreFunc
         state[f"{name}_"] = bundle.take(name, (None,), torch.int64).numpy()
     how = chosen(state["score"], shape)
     n = len(state["validation_rows_"])
-    state["_units"] = bundle.take("held_out.units", (n,), torch.int64).numpy()
-    if task.labels is not None:
-        state["_kinds"] = bundle.take("held_out.kinds", (n,), torch.int64).numpy()
-    state["_normal"], state["held_out_scores_"] = {}, {}
+    units = bundle.take("held_out.units", (n,), torch.int64).numpy()
+    kinds = None if task.labels is None else bundle.take("held_out.kinds", (n,), torch.int64).numpy()
+    state["_normal"], state["held_out_"] = {}, {}
     for known in how.knowing(task.transform.scored):
         state["_normal"][known] = bundle.take(_calibration(known), (n, len(how.parts) or 1)).numpy()
-        state["held_out_scores_"][known] = bundle.take(f"{_calibration(known)}.score", (n,)).numpy()
+        scores = bundle.take(f"{_calibration(known)}.score", (n,)).numpy()
+        state["held_out_"][known] = HeldOut(scores, units, kinds)
     state["_reference"] = (
         _reference(bundle, task, len(compared(state["training_rows_"]))) if how.needs_reference else None
     )

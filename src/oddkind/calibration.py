@@ -270,6 +270,41 @@ def check_enough(n: float, false_alarm_rate: float, what: str = "samples") -> No
         )
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What held-out normal samples scored, to compare others with.
+
+    Attributes
+    ----------
+    scores : array [n]
+    units : int array [n]
+        Which group each is of, from 0; without groups each is one.
+    kinds : int array [n] or None
+        Which label each has, from 0.
+    """
+
+    scores: Array
+    units: Array
+    kinds: Array | None
+
+    def p_values(self, scores: Array, kinds: Array | None = None) -> Array:
+        """P-values of scores [N] beside all, or of samples of these kinds [N] each beside its own."""
+        if kinds is None:
+            return p_values(scores, self.scores, shares(self.units))
+        p = np.empty(len(scores))
+        for kind in np.unique(kinds):
+            own = self.kinds == kind
+            p[kinds == kind] = p_values(scores[kinds == kind], self.scores[own], shares(self.units[own]))
+        return p
+
+    def threshold(self, false_alarm_rate: float, kind: int | None = None, what: str = "samples") -> float:
+        """`conformal_threshold` of all, or of a kind; `what` they are, for the refusal."""
+        own = np.ones(len(self.scores), bool) if kind is None else self.kinds == kind
+        counts = shares(self.units[own])
+        check_enough(counts.sum(), false_alarm_rate, what)
+        return conformal_threshold(self.scores[own], false_alarm_rate, counts)
+
+
 def promise_kept(n_alarms: int, n_new: int, n_held_out: int, false_alarm_rate: float) -> float:
     """Chance of so many false alarms or more among n_new normal samples, if they are like the held-out ones.
 

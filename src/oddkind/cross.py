@@ -12,8 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from oddkind.calibration import alarms, check_enough, needed
-from oddkind.detector import Detector, fit_together
+from oddkind.detector import Detector
 from oddkind.errors import InputError
+from oddkind.fitting import fit_together
 
 Array = npt.NDArray[Any]
 
@@ -107,7 +108,7 @@ class CrossConformal(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         above = np.zeros(len(X))
         for detector in self.detectors_:
-            held_out = len(np.unique(detector._units))
+            held_out = len(np.unique(detector.held_out_[y is not None].units))
             above += detector.p_value(X, y) * (1 + held_out) - 1
         return (1 + above) / (1 + self.n_)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
@@ -21,26 +19,25 @@ from torch import nn
 
 from oddkind.bundle import pack, read, unpack, write
 from oddkind.calibration import (
+    HeldOut,
     check_enough,
     combined,
     combined_among_others,
-    conformal_threshold,
     fit_temperature,
     needed,
     p_values,
     perplexity,
     pool,
-    shares,
 )
-from oddkind.checks import look, not_learnt
+from oddkind.checks import not_learnt
 from oddkind.errors import ConcernWarning, InputError
-from oddkind.mapped import gathered, is_mapped
+from oddkind.mapped import moments, standardised
 from oddkind.networks import Builder, build
 from oddkind.parameters import check_parameters, device_of
-from oddkind.samples import Samples, holdout
+from oddkind.samples import holdout
 from oddkind.scores import Outputs, Score, ScoreFunction, chosen, compared, pooled
 from oddkind.tasks import Rotations, ambiguous, make_task
-from oddkind.together import Run, train_together
+from oddkind.together import Run
 from oddkind.training import Job, predict
 
 if TYPE_CHECKING:
@@ -51,8 +48,6 @@ Array = npt.NDArray[Any]
 
 # So many samples are looked at before training; where a larger part has views that cannot be told apart, it says so.
 LOOKED_AT, AMBIGUOUS = 32, 0.1
-# Samples that are worked on at a time where there may be more than fit in memory.
-AT_ONCE = 4096
 # Below this part of a score it does not matter what the softmax says.
 BELIEVED = 0.1
 
@@ -131,8 +126,9 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         How many passes were made.
     training_rows_, validation_rows_ : int arrays
         Which samples were learnt from, and which were held out.
-    held_out_scores_ : dict bool → array [n]
-        Anomaly scores of those held out, each beside the others, with their labels known (True) or not (False).
+    held_out_ : dict bool → HeldOut
+        Anomaly scores of those held out, each made beside the others, with their labels known (True) or not (False),
+        and their groups and labels: what p-values and thresholds are made from.
     train_seconds_ : float
         Time the training loop took; in a stack of M, its M-th part.
     source_ : JSON object or None
@@ -208,6 +204,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         InputError (a ValueError)
             Where data or a parameter cannot be used.
         """
+        from oddkind.fitting import fit_together
+
         if not self.verbose:
             fit_together([self], X, y, groups)
             return self
@@ -264,14 +262,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _p_value_of(self, scores: Array, y: Array | None) -> Array:
         """P-values of anomaly scores [N] of samples that claim these labels."""
-        held_out, counts = self.held_out_scores_[y is not None], shares(self._units)
-        if y is None or not self.per_label:
-            return p_values(scores, held_out, counts)
-        kinds, p = self._kinds_of(y), np.empty(len(scores))
-        for kind in np.unique(kinds):
-            rows = self._kinds == kind
-            p[kinds == kind] = p_values(scores[kinds == kind], held_out[rows], shares(self._units[rows]))
-        return p
+        kinds = None if y is None or not self.per_label else self._kinds_of(y)
+        return self.held_out_[y is not None].p_values(scores, kinds)
 
     def group_p_value(
         self, X: Array, groups: Array, y: Array | None = None, *, how: str = "mean"
@@ -300,13 +292,15 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("fit was given no groups to compare whole groups with; pass fit groups=")
         scores = self.anomaly_score(X, y)
         check_consistent_length(scores, groups)
-        normal = pool(self.held_out_scores_[y is not None], self._units, how)
-        return np.unique(groups), p_values(pool(scores, np.asarray(groups), how), normal)
+        normal = self.held_out_[y is not None]
+        return np.unique(groups), p_values(
+            pool(scores, np.asarray(groups), how), pool(normal.scores, normal.units, how)
+        )
 
     @property
     def offset_(self) -> float:
         """Minus the threshold of scores; follows `false_alarm_rate`."""
-        return -self._threshold(known=False not in self.held_out_scores_)
+        return -self._threshold(known=False not in self.held_out_)
 
     @property
     def labelled_offset_(self) -> float | Array:
@@ -317,10 +311,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return np.array([-self._threshold(known=True, kind=kind) for kind in range(len(self.classes_))])
 
     def _threshold(self, known: bool, kind: int | None = None) -> float:
-        rows = slice(None) if kind is None else self._kinds == kind
-        counts = shares(self._units[rows])
-        check_enough(counts.sum(), self.false_alarm_rate, self._what(kind))
-        return conformal_threshold(self.held_out_scores_[known][rows], self.false_alarm_rate, counts)
+        return self.held_out_[known].threshold(self.false_alarm_rate, kind, self._what(kind))
 
     def _what(self, kind: int | None = None) -> str:
         """What a promise counts, for messages."""
@@ -396,10 +387,9 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Samples for `train` and `predict`: floats standardised, uint8 as they are."""
         if not self.scaled_:
             return torch.from_numpy(np.require(inputs, requirements=["C", "W"]))
-        parts = ((inputs[some] - self.mean_) / self.scale_ for some in _some(len(inputs)))
-        return torch.from_numpy(gathered(parts) if is_mapped(inputs) else np.concatenate(list(parts)))
+        return torch.from_numpy(standardised(inputs, self.mean_, self.scale_))
 
-    def _plan(self, X: Array, y: Array | None, groups: Array | None, held_out: Array | None = None) -> _Plan:
+    def _plan(self, X: Array, y: Array | None, groups: Array | None, held_out: Array | None = None) -> Plan:
         """Check everything, hold out the validation part and draw the initial weights; or hold out what is told."""
         check_parameters(vars(self))
         inputs = self._validated(X, reset=True)
@@ -408,7 +398,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             check_consistent_length(inputs, groups)
         random_state = check_random_state(self.random_state)
         self.task_ = make_task(self.task, self.input_shape_, labels, random_state)
-        for last in ("classes_", "source_", "_kinds"):
+        for last in ("classes_", "source_"):
             self.__dict__.pop(last, None)
         if self.task_.labels is not None:
             self.classes_ = self.task_.labels
@@ -429,18 +419,19 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 groups=groups,
                 each_label=self.per_label,
             )
-        self._units = np.unique(units[self.validation_rows_], return_inverse=True)[1]
+        units = np.unique(units[self.validation_rows_], return_inverse=True)[1]
         if labels is not None and self.task_.labels is not None:
             lost = np.setdiff1d(labels, labels[self.training_rows_]).tolist()
             if lost:
                 raise InputError(f"every group of label {lost[0]!r} was held out; give each label more groups")
-            self._kinds = np.searchsorted(self.classes_, labels[self.validation_rows_])
-        kinds: list[int | None] = [*range(len(self.classes_))] if self.per_label else [None]
-        for kind in kinds:  # refuse now, not after training
-            own = self._units if kind is None else self._units[self._kinds == kind]
-            check_enough(len(np.unique(own)), self.false_alarm_rate, self._what(kind))
+        held = np.zeros(len(units), int)  # refuse now, not after training
+        if self.per_label and labels is not None:
+            held = self._kinds_of(labels[self.validation_rows_])
+        for kind in range(len(self.classes_) if self.per_label else 1):
+            n = len(np.unique(units[held == kind]))
+            check_enough(n, self.false_alarm_rate, self._what(kind if self.per_label else None))
         if self.scaled_:
-            mean, scale = _moments(inputs, self.training_rows_)
+            mean, scale = moments(inputs, self.training_rows_)
             self.mean_, self.scale_ = mean.astype(np.float32), np.where(scale > 0, scale, 1).astype(np.float32)
         self.epochs_ = int(self.epochs) if self.epochs != "auto" else self._enough_epochs()
         shift = int(self.shift) if self.shift != "auto" else min(self.input_shape_[1:], default=0) // 14
@@ -475,7 +466,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ]
         device = device_of(self.device)
         runs = [Run(job, self.epochs_, self.batch_size, self.schedule, device) for job in jobs]
-        return _Plan(self, tensor, labels, runs)
+        return Plan(self, tensor, labels, units, runs)
 
     def _fraction(self, labels: Array | None, units: Array) -> float:
         """Part of the units to hold out."""
@@ -515,7 +506,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _predict(self, tensor: torch.Tensor, labels: Array | None) -> list[Outputs]:
         return [predict(network, self.task_, tensor, labels) for network in self.networks_]
 
-    def _finish(self, plan: _Plan) -> None:
+    def _finish(self, plan: Plan) -> None:
         """Learn from the held-out part what needs the trained networks."""
 
         def part(rows: Array) -> list[Outputs]:
@@ -536,20 +527,23 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self._reference = part(compared(self.training_rows_)) if self._score.needs_reference else None
         labels = None if plan.labels is None else plan.labels[self.validation_rows_]
         # Scores of the held-out samples, with their labels known or not: a threshold holds for scores made as it was.
-        self._normal, self.held_out_scores_ = {}, {}
+        kinds = None if labels is None or self.task_.labels is None else self._kinds_of(labels)
+        self._normal, self.held_out_ = {}, {}
         for known in self._score.knowing(self.task_.transform.scored):
             claimed = self.task_.targets(labels if known else None, len(held_out))
             self._normal[known] = self._columns([replace(member, targets=claimed) for member in members])
-            self.held_out_scores_[known] = combined_among_others(self._normal[known], self._weights, self._units)
+            scores = combined_among_others(self._normal[known], self._weights, plan.units)
+            self.held_out_[known] = HeldOut(scores, plan.units, kinds)
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """A detector ready to be trained."""
 
     detector: Detector
     tensor: torch.Tensor
     labels: Array | None
+    units: Array  # of the held-out part: which group each sample is of, or itself
     runs: list[Run]
 
 
@@ -577,100 +571,6 @@ def load(
     for own in detector.networks_:
         own.to(device_of(detector.device))
     return detector
-
-
-def fit_together(
-    detectors: Sequence[Detector],
-    X: Array,
-    y: Array | None = None,
-    groups: Array | None = None,
-    *,
-    held_out: Sequence[Array] | None = None,
-    checkpoints: Path | None = None,
-    on_progress: Callable[[float], None] = lambda done: None,
-) -> None:
-    """Fit detectors to the same samples; those of one form (network, task, epochs, batch size) in one stack.
-
-    Each detector ends as if it had been fitted alone. `held_out`: the sorted rows that each holds out, instead of
-    drawing them. With a folder for `checkpoints` a run that was killed goes on where it was when it is started again.
-    `on_progress` is told the finished part, 0 … 1.
-    """
-    if getattr(X, "dtype", None) == np.uint8:
-        X = np.require(X, requirements=["C", "W"])
-    rows = [None] * len(detectors) if held_out is None else held_out
-    plans = [detector._plan(X, y, groups, own) for detector, own in zip(detectors, rows, strict=True)]
-    if plans:
-        _warn_of(plans, groups)
-    _fit(plans, checkpoints, on_progress)
-
-
-def fit_fleet(
-    machines: Mapping[str, Samples],
-    detector: Detector,
-    *,
-    checkpoints: Path | None = None,
-    on_progress: Callable[[float], None] = lambda done: None,
-) -> dict[str, Detector]:
-    """Fit a clone of `detector` to each machine's samples, many machines in one stack.
-
-    Raises
-    ------
-    InputError
-        Naming the machine whose samples cannot be used.
-    """
-    plans = {}
-    for name, samples in machines.items():
-        try:
-            plans[name] = clone(detector)._plan(samples.inputs, samples.labels, samples.groups)
-        except ValueError as error:
-            raise InputError(f"{name}: {error}") from error
-        _warn_of([plans[name]], samples.groups, f"{name}: ")
-    _fit(list(plans.values()), checkpoints, on_progress)
-    return {name: plan.detector for name, plan in plans.items()}
-
-
-def _warn_of(plans: Sequence[_Plan], groups: Array | None, name: str = "") -> None:
-    """Warn of what is doubtful about the samples that all these detectors are about to learn from."""
-    labelled = [plan for plan in plans if plan.detector.task_.labels is not None]
-    samples = Samples(
-        plans[0].tensor.numpy(),
-        plans[0].labels if labelled else None,
-        groups=None if groups is None else np.asarray(groups),
-    )
-    for concern in look(samples):
-        # Easy labels are no matter where the network learns known transforms too, or its softmax is not asked.
-        if concern.kind != "too easy" or any(
-            plan.detector.task_.transform.count == 1
-            and plan.detector._score.believes(1.0, plan.detector.task_.n_classes)
-            for plan in labelled
-        ):
-            warnings.warn(name + concern.message, ConcernWarning, stacklevel=4)
-
-
-def _fit(plans: Sequence[_Plan], checkpoints: Path | None, on_progress: Callable[[float], None]) -> None:
-    """Train all networks of all plans, and finish each detector."""
-    if checkpoints is not None and any(plan.detector.random_state is None for plan in plans):
-        raise InputError("random_state=None draws anew at each start; pass a number to go on from checkpoints")
-    results = iter(train_together([run for plan in plans for run in plan.runs], checkpoints, on_progress))
-    for plan in plans:
-        own = list(itertools.islice(results, len(plan.runs)))
-        plan.detector.losses_ = np.stack([losses for losses, _ in own], 1)
-        plan.detector.train_seconds_ = sum(seconds for _, seconds in own)
-        plan.detector._finish(plan)
-
-
-def _some(n: int) -> Iterator[slice]:
-    """Rows, some at a time: there may be more than fit in memory."""
-    return (slice(start, start + AT_ONCE) for start in range(0, n, AT_ONCE))
-
-
-def _moments(inputs: Array, rows: Array) -> tuple[Array, Array]:
-    """Mean and deviation of each feature or channel in these rows of [N, C, ...], [C, 1 ...]."""
-    axes = (0, *range(2, inputs.ndim))
-    n = len(rows) * math.prod(inputs.shape[2:])
-    mean = sum(inputs[rows[some]].sum(axes, float, keepdims=True) for some in _some(len(rows))) / n
-    square = sum(np.square(inputs[rows[some]] - mean).sum(axes, keepdims=True) for some in _some(len(rows))) / n
-    return mean[0], np.sqrt(square)[0]
 
 
 def _validated_labels(y: Array, n_samples: int) -> Array:

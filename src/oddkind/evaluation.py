@@ -12,8 +12,9 @@ import numpy as np
 from sklearn.base import clone
 
 from oddkind.calibration import combined, reliability
-from oddkind.detector import Detector, fit_together
+from oddkind.detector import Detector
 from oddkind.errors import ConcernWarning, InputError
+from oddkind.fitting import fit_together
 from oddkind.metrics import auc, mean_interval
 from oddkind.samples import Array, Samples
 from oddkind.scores import SCORES, Outputs, target_nll

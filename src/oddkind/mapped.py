@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import os
 import tempfile
@@ -18,6 +19,8 @@ import numpy.typing as npt
 from oddkind.errors import InputError
 
 Array = npt.NDArray[Any]
+
+AT_ONCE = 4096  # samples
 
 
 def gathered(parts: Iterable[Array]) -> Array:
@@ -49,6 +52,22 @@ def is_mapped(array: Array) -> bool:
     while isinstance(base, np.ndarray):
         base = base.base
     return isinstance(base, mmap.mmap)
+
+
+def moments(inputs: Array, rows: Array) -> tuple[Array, Array]:
+    """Mean and deviation of each feature or channel in these rows of [N, C, ...], some at a time; [C, 1 ...] each."""
+    axes = (0, *range(2, inputs.ndim))
+    n = len(rows) * math.prod(inputs.shape[2:])
+    parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
+    mean = sum(inputs[part].sum(axes, float, keepdims=True) for part in parts) / n
+    square = sum(np.square(inputs[part] - mean).sum(axes, keepdims=True) for part in parts) / n
+    return mean[0], np.sqrt(square)[0]
+
+
+def standardised(inputs: Array, mean: Array, scale: Array) -> Array:
+    """(x − mean) / scale of floats [N, ...], on disk where they are."""
+    parts = ((inputs[start : start + AT_ONCE] - mean) / scale for start in range(0, len(inputs), AT_ONCE))
+    return gathered(parts) if is_mapped(inputs) else np.concatenate(list(parts))
 
 
 def kept(folder: Path, content: Path, settings: str, make: Callable[[], Array]) -> Array:

@@ -21,11 +21,12 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from oddkind.calibration import alarms, check_enough, discoveries, p_values, pool, promise_kept, shares
-from oddkind.detector import Detector, fit_together
+from oddkind.detector import Detector
 from oddkind.errors import InputError
+from oddkind.fitting import fit_together
 from oddkind.metrics import auc, partial_auc
 from oddkind.readers import Entry, Source, each, read, resolved
-from oddkind.samples import Array
+from oddkind.samples import Array, Samples
 
 SCORED_AT_ONCE = 4096  # samples
 
@@ -78,12 +79,8 @@ def fit_files(
         Where there are too few files for the false-alarm rate, or the detector refuses them.
     """
     pool(np.zeros(1), np.zeros(1), how)  # refuses what it does not know now, not after training
-    normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
-    if not normal:
-        raise InputError(f"none of {len(files)} files is normal and not of the test split; there is nothing to learn")
-    source = resolved(source, normal)
-    samples = read(
-        normal, source, cache=cache, on_refused=on_refused, on_progress=lambda done: on_progress("reading", done)
+    samples, source = learnable(
+        files, source, cache=cache, on_refused=on_refused, on_progress=lambda done: on_progress("reading", done)
     )
     assert samples.files is not None  # noqa: S101 - read fills it in
     labels = samples.labels if samples.labels is not None and len(np.unique(samples.labels)) > 1 else None
@@ -99,11 +96,11 @@ def fit_files(
     detector.source_ = {
         "settings": source.model_dump(mode="json"),
         "pool": how,
-        "learnt": sorted(fingerprint(entry.path) for entry in normal if entry.name in learnt),
+        "learnt": sorted(fingerprint(entry.path) for entry in files if entry.name in learnt),
         "held_out": {
             "scores": {
-                "labelled" if known else "unlabelled": pool(scores, samples.files[rows], how).tolist()
-                for known, scores in detector.held_out_scores_.items()
+                "labelled" if known else "unlabelled": pool(held_out.scores, samples.files[rows], how).tolist()
+                for known, held_out in detector.held_out_.items()
             },
             "groups": np.unique(units[first], return_inverse=True)[1].tolist(),
             "labels": None if labels is None else labels[rows][first].tolist(),
@@ -111,6 +108,28 @@ def fit_files(
         "files": [[str(names[file]), int(first_rows[file])] for file in order],  # and the row of its first sample
     }
     return source
+
+
+def learnable(
+    files: Sequence[Entry],
+    source: Source,
+    *,
+    cache: Path | None = None,
+    on_refused: Callable[[str, str], None] | None = None,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> tuple[Samples, Source]:
+    """Read the files that may be learnt from, those not known to be anomalous or of the test split, and how.
+
+    Raises
+    ------
+    InputError
+        Where there is none, or none that can be read.
+    """
+    normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
+    if not normal:
+        raise InputError(f"none of {len(files)} files is normal and not of the test split; there is nothing to learn")
+    source = resolved(source, normal)
+    return read(normal, source, cache=cache, on_refused=on_refused, on_progress=on_progress), source
 
 
 def score_files(

@@ -75,6 +75,7 @@ class LeftOut:
                         + ("this may be noise" if interval[0] <= 0 <= interval[1] else "more than noise")
                     )
                     at = "" if setting.temperature == 1 else f" at T {setting.temperature}"
+                    at += f" in task {setting.task}" if len({of.task for of in self.settings}) > 1 else ""
                     sentences.append(
                         f"on your labels, label smoothing {setting.label_smoothing:g} changes the AUC of "
                         f"{setting.score}{at} by {_signed(mean)} ({sure})"
@@ -124,6 +125,9 @@ def leave_one_label_out(
     """
     if len(settings) == 0:
         raise InputError("0 settings; there is nothing to choose from")
+    for setting in settings:
+        if setting.score not in SCORES:
+            raise InputError(f"score={setting.score!r}; known are {', '.join(map(repr, SCORES))}")
     if samples.labels is None:
         raise InputError(f"{samples.name}: no labels; hiding one needs at least 3")
     normal = samples if samples.anomalous is None else samples[~samples.anomalous]
