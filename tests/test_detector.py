@@ -103,6 +103,19 @@ def test_a_samples_score_never_depends_on_its_batch(data, score):
         assert_allclose(detector.anomaly_score(inputs[rows]), found[rows], rtol=1e-12)
 
 
+def test_many_samples_are_scored_some_at_a_time(monkeypatch):
+    inputs, labels = kinds()
+    detector = quick(members=2).fit(inputs, labels)
+    expected = detector.anomaly_score(inputs, labels), detector.anomaly_score(inputs)
+    seen = []
+    predict = detector._predict
+    monkeypatch.setattr(detector, "_predict", lambda tensor, own: seen.append(len(tensor)) or predict(tensor, own))
+    monkeypatch.setattr("oddkind.mapped.AT_ONCE", 64)
+    assert_array_equal(detector.anomaly_score(inputs, labels), expected[0])
+    assert_array_equal(detector.anomaly_score(inputs), expected[1])
+    assert max(seen) == 64
+
+
 def test_pastes_find_a_small_mark_that_neighbours_on_pixels_miss():
     draw = np.random.default_rng(0)
     # A brushed surface: each picture's stripes lie elsewhere and are lit otherwise.

@@ -31,7 +31,7 @@ from oddkind.calibration import (
 )
 from oddkind.checks import not_learnt
 from oddkind.errors import ConcernWarning, InputError
-from oddkind.mapped import moments, standardised
+from oddkind.mapped import in_parts, moments, standardised
 from oddkind.networks import Builder, build
 from oddkind.parameters import check_parameters, device_of
 from oddkind.samples import holdout
@@ -225,10 +225,14 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def member_outputs(self, X: Array, y: Array | None = None) -> list[Outputs]:
         """What each network says by itself: one `Outputs` a member."""
+        return self._predict(*self._seen(X, y))
+
+    def _seen(self, X: Array, y: Array | None) -> tuple[torch.Tensor, Array | None]:
+        """Check samples and labels; return them as networks take them."""
         check_is_fitted(self)
         inputs = self._validated(X)
         labels = None if y is None or self.task_.labels is None else _validated_labels(y, len(inputs))
-        return self._predict(self._tensor(inputs), labels)
+        return self._tensor(inputs), labels
 
     def anomaly_score(self, X: Array, y: Array | None = None) -> Array:
         """Anomaly score [N] of samples [N, …], higher = more anomalous.
@@ -236,7 +240,15 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         `y` [N]: the internal labels that the samples claim, where known. Scores that can use them do:
         "target-nll" is the claimed label's, neighbours and Mahalanobis compare within the label.
         """
-        return self._scored(self.member_outputs(X, y), known=y is not None)
+        tensor, labels = self._seen(X, y)
+        if labels is not None:
+            self.task_.targets(labels, len(labels))  # refuses labels that were not learnt, by their place among all
+        return np.concatenate(
+            [
+                self._scored(self._predict(tensor[some], None if labels is None else labels[some]), y is not None)
+                for some in in_parts(len(tensor))
+            ]
+        )
 
     def score_samples(self, X: Array, y: Array | None = None) -> Array:
         """Minus `anomaly_score`, [N]: lower = more anomalous, as everywhere in scikit-learn."""

@@ -54,11 +54,16 @@ def is_mapped(array: Array) -> bool:
     return isinstance(base, mmap.mmap)
 
 
+def in_parts(n: int) -> list[slice]:
+    """N rows, some at a time."""
+    return [slice(start, start + AT_ONCE) for start in range(0, n, AT_ONCE)]
+
+
 def moments(inputs: Array, rows: Array) -> tuple[Array, Array]:
     """Mean and deviation of each feature or channel in these rows of [N, C, ...], some at a time; [C, 1 ...] each."""
     axes = (0, *range(2, inputs.ndim))
     n = len(rows) * math.prod(inputs.shape[2:])
-    parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
+    parts = [rows[some] for some in in_parts(len(rows))]
     mean = sum(inputs[part].sum(axes, float, keepdims=True) for part in parts) / n
     square = sum(np.square(inputs[part] - mean).sum(axes, keepdims=True) for part in parts) / n
     return mean[0], np.sqrt(square)[0]
@@ -66,7 +71,7 @@ def moments(inputs: Array, rows: Array) -> tuple[Array, Array]:
 
 def standardised(inputs: Array, mean: Array, scale: Array) -> Array:
     """(x − mean) / scale of floats [N, ...], on disk where they are."""
-    parts = ((inputs[start : start + AT_ONCE] - mean) / scale for start in range(0, len(inputs), AT_ONCE))
+    parts = ((inputs[some] - mean) / scale for some in in_parts(len(inputs)))
     return gathered(parts) if is_mapped(inputs) else np.concatenate(list(parts))
 
 
