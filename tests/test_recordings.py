@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from oddkind import InputError, load
 from oddkind.calibration import discoveries, p_values, promise_kept
+from oddkind.errors import ConcernWarning
 from oddkind.explanations import explain_files
 from oddkind.file_commands import promise_line
 from oddkind.readers import Entry, Source, read, source_of
@@ -226,6 +227,16 @@ def test_among_many_files_so_many_are_called_that_few_of_those_are_normal(data, 
     p = np.array([verdict.p_value for verdict in verdicts])
     assert [verdict.anomalous for verdict in verdicts] == discoveries(p, 0.3).tolist()
     assert any(verdict.anomalous for verdict in verdicts)
+
+
+def test_recordings_at_another_rate_are_said_to_be_resampled(command, data, fitted, tmp_path):
+    record(tmp_path, "normal/a.wav", 300, 1)
+    soundfile.write(tmp_path / "normal" / "b.wav", np.random.default_rng(0).normal(size=2 * RATE) * 0.1, 2 * RATE)
+    said = "1 of 2 recordings are not at 4000 Hz but at 8000 Hz and are resampled"
+    with pytest.warns(ConcernWarning, match=said):
+        score_files(listed(tmp_path), fitted)
+    out = command("check", tmp_path)[1]
+    assert said in out
 
 
 def test_a_detector_of_arrays_scores_no_files(data):

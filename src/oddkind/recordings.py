@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,10 +23,10 @@ from pyarrow import parquet
 
 from oddkind.calibration import alarms, check_enough, discoveries, p_values, pool, promise_kept, shares
 from oddkind.detector import Detector
-from oddkind.errors import InputError
+from oddkind.errors import ConcernWarning, InputError
 from oddkind.fitting import fit_together
 from oddkind.metrics import auc, partial_auc
-from oddkind.readers import Entry, Source, each, read, resolved
+from oddkind.readers import Entry, Source, at_other_rates, each, read, resolved
 from oddkind.samples import Array, Samples
 
 SCORED_AT_ONCE = 4096  # samples
@@ -129,6 +130,7 @@ def learnable(
     if not normal:
         raise InputError(f"none of {len(files)} files is normal and not of the test split; there is nothing to learn")
     source = resolved(source, normal)
+    _warn_of_rates(normal, source)
     return read(normal, source, cache=cache, on_refused=on_refused, on_progress=on_progress), source
 
 
@@ -156,7 +158,9 @@ def score_files(
     held_out = settings["held_out"]
     check_enough(len(set(held_out["groups"])), detector.false_alarm_rate, "files or groups")
     verdicts: list[Verdict] = []
-    for part in _parts(files, Source.model_validate(settings["settings"]), detector, cache, on_refused):
+    source = Source.model_validate(settings["settings"])
+    _warn_of_rates(files, source)
+    for part in _parts(files, source, detector, cache, on_refused):
         owner = np.repeat(np.arange(len(part)), [len(inputs) for _, inputs in part])
         inputs = np.concatenate([inputs for _, inputs in part])
         classes = getattr(detector, "classes_", np.array([]))
@@ -185,6 +189,11 @@ def score_files(
         return verdicts
     called = discoveries(np.array([verdict.p_value for verdict in verdicts]), false_discovery_rate)
     return [replace(verdict, anomalous=bool(odd)) for verdict, odd in zip(verdicts, called, strict=True)]
+
+
+def _warn_of_rates(files: Sequence[Entry], source: Source) -> None:
+    for concern in at_other_rates(files, source):
+        warnings.warn(concern.message, ConcernWarning, stacklevel=3)
 
 
 def _beside_held_out(scores: Array, held_out: dict[str, Any], known: bool, label: str | None) -> Array:

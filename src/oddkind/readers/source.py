@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -257,6 +258,27 @@ def read(
     )
 
 
+def at_other_rates(files: Sequence[Entry], source: Source) -> list[Concern]:
+    """Say so where recordings are resampled: what is above half of the lower rate is missing in one or the other."""
+    if source.kind != "sounds":
+        return []
+    rates: Counter[int] = Counter()
+    for entry in files:
+        with suppress(InputError):  # said where it is read
+            rates[sample_rate_of(entry.path)] += 1
+    others = sorted(rate for rate in rates if rate != source.sample_rate)
+    if not others:
+        return []
+    return [
+        Concern(
+            "resampled",
+            f"{sum(rates[rate] for rate in others)} of {rates.total()} recordings are not at {source.sample_rate} Hz "
+            f"but at {', '.join(map(str, others[:5]))} Hz and are resampled: they can differ in what lies above half "
+            "of the lower rate; record all at one",
+        )
+    ]
+
+
 def check_files(
     files: Sequence[Entry],
     source: Source,
@@ -297,6 +319,7 @@ def check_files(
         if clipped:
             message = f"{len(clipped)} of {len(n_of)} recordings clip at full scale: {', '.join(clipped[:5])}"
             concerns.append(Concern("clipped", message + (", …" if len(clipped) > 5 else "")))
+    concerns += at_other_rates(files, source)
     return {
         "settings": source.model_dump(mode="json"),
         "parts": [dict(zip(names, row, strict=True)) for row in rows],
