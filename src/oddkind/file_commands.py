@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 from collections.abc import Callable
 from itertools import product
@@ -27,40 +29,61 @@ Model = Annotated[Path, typer.Argument(help="Detector that fit wrote.")]
 Strict = Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be read.")]
 Rate = Annotated[float | None, typer.Option("--false-alarm-rate", help="Another than the detector was fitted with.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder to keep what was read in, for the next command.")]
-Kind = Annotated[str | None, typer.Option(help="sounds, pictures or tables; found out if not said.")]
 Pattern = Annotated[str | None, typer.Option(help="What file names say, such as {condition}_{label}_{rpm}.wav.")]
 Label = Annotated[str | None, typer.Option(help="Field with the kind of normal: machine, load, lighting.")]
-Group = Annotated[str | None, typer.Option(help="Field with what must not be torn apart: session, tile.")]
 Normal = Annotated[str | None, typer.Option(help="What normal files say, such as condition=Healthy.")]
-SampleRate = Annotated[int | None, typer.Option(help="Hz; sounds at another are resampled. Tables: rows a second.")]
-Window = Annotated[float | None, typer.Option(help="Seconds (tables without a rate: rows). Sounds: 1.")]
-Hop = Annotated[float | None, typer.Option(help="Step between windows; as long as the window if not said.")]
-Channels = Annotated[str | None, typer.Option(help="Of a sound, such as 1 or 1,2; their mean if not said.")]
-FrontEnd = Annotated[str | None, typer.Option(help="Of a sound: log-mel, spectrum, envelope, or several: a,b.")]
-MatchLoudness = Annotated[bool, typer.Option("--match-loudness", help="Make each window of sound equally loud.")]
-Size = Annotated[str | None, typer.Option(help="Of a picture in pixels, height,width; 64,64 if not said.")]
-Grey = Annotated[bool | None, typer.Option(help="Whether to drop colours; if the first picture has none.")]
-Columns = Annotated[str | None, typer.Option(help="Of a table, such as PS1,PS2; all of numbers if not said.")]
+
+
+def _option(kind: Any, text: str, *names: str) -> Any:
+    return Annotated[kind, typer.Option(*names, help=text)]
+
+
+# How a data set is read: fields of `Source`.
+READING = {
+    "kind": _option(str | None, "sounds, pictures or tables; found out if not said."),
+    "pattern": Pattern,
+    "label": Label,
+    "group": _option(str | None, "Field with what must not be torn apart: session, tile."),
+    "normal": Normal,
+    "sample_rate": _option(int | None, "Hz; sounds at another are resampled. Tables: rows a second."),
+    "window": _option(float | None, "Seconds (tables without a rate: rows). Sounds: 1."),
+    "hop": _option(float | None, "Step between windows; as long as the window if not said."),
+    "channels": _option(str | None, "Of a sound, such as 1 or 1,2; their mean if not said."),
+    "front_end": _option(str | None, "Of a sound: log-mel, spectrum, envelope, or several: a,b."),
+    "match_loudness": _option(bool | None, "Make each window of sound equally loud.", "--match-loudness"),
+    "size": _option(str | None, "Of a picture in pixels, height,width; 64,64 if not said."),
+    "grey": _option(bool | None, "Whether to drop colours; if the first picture has none."),
+    "columns": _option(str | None, "Of a table, such as PS1,PS2; all of numbers if not said."),
+}
+
+
+def reading(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all options of `READING` in place of its parameter `settings`, which it gets them as."""
+    parameters = []
+    for name, own in inspect.signature(command, eval_str=True).parameters.items():
+        if name != "settings":
+            parameters.append(own.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        parameters += [
+            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for option, annotation in READING.items()
+        ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        settings = {name: given.pop(name) for name in READING}
+        command(settings=settings, **given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 @app.command()
+@reading
 def check(
-    context: typer.Context,
     data: Data,
-    kind: Kind = None,
-    pattern: Pattern = None,
-    label: Label = None,
-    group: Group = None,
-    normal: Normal = None,
-    sample_rate: SampleRate = None,
-    window: Window = None,
-    hop: Hop = None,
-    channels: Channels = None,
-    front_end: FrontEnd = None,
-    match_loudness: MatchLoudness = False,
-    size: Size = None,
-    grey: Grey = None,
-    columns: Columns = None,
+    settings: dict[str, Any],
     cache: Cache = None,
     strict: Strict = False,
     json: Json = False,
@@ -69,7 +92,7 @@ def check(
     with progress_bars("reading") as tell:
         from oddkind.readers import check_files
 
-        source = source_from(data, context)
+        source = source_from(data, settings)
         files, refused = source.entries(data)
         total = len(files) + len(refused)  # reading refuses more of them
         refuse = complain(refused, strict)
@@ -92,24 +115,11 @@ def check(
 
 
 @app.command()
+@reading
 def fit(
-    context: typer.Context,
     data: Data,
+    settings: dict[str, Any],
     out: Annotated[Path, typer.Option(help="File to write the detector to.")],
-    kind: Kind = None,
-    pattern: Pattern = None,
-    label: Label = None,
-    group: Group = None,
-    normal: Normal = None,
-    sample_rate: SampleRate = None,
-    window: Window = None,
-    hop: Hop = None,
-    channels: Channels = None,
-    front_end: FrontEnd = None,
-    match_loudness: MatchLoudness = False,
-    size: Size = None,
-    grey: Grey = None,
-    columns: Columns = None,
     false_alarm_rate: Annotated[
         float, typer.Option(help="At most this part of normal files is called anomalous.")
     ] = 0.05,
@@ -130,7 +140,7 @@ def fit(
         from oddkind.detector import Detector
         from oddkind.recordings import fit_files
 
-        source = source_from(data, context)
+        source = source_from(data, settings)
         files, refused = source.entries(data)
         refuse = complain(refused, strict)
         detector = Detector(
@@ -279,29 +289,16 @@ def explain(
 
 
 @app.command()
+@reading
 def choose(
-    context: typer.Context,
     data: Data,
+    settings: dict[str, Any],
     score: Annotated[
         str, typer.Option(help="Scores to choose from.")
     ] = "msp,max-logit,energy,cosine-neighbours,mahalanobis,joint-neighbours",
     label_smoothing: Annotated[str, typer.Option(help="Levels to choose from.")] = "0,0.1",
     task: Annotated[str, typer.Option(help="Tasks to choose from: labels, labels+rotations, auto, …")] = "labels,auto",
     seeds: Annotated[int, typer.Option(help="Runs of every combination.")] = 3,
-    kind: Kind = None,
-    pattern: Pattern = None,
-    label: Label = None,
-    group: Group = None,
-    normal: Normal = None,
-    sample_rate: SampleRate = None,
-    window: Window = None,
-    hop: Hop = None,
-    channels: Channels = None,
-    front_end: FrontEnd = None,
-    match_loudness: MatchLoudness = False,
-    size: Size = None,
-    grey: Grey = None,
-    columns: Columns = None,
     cache: Cache = None,
     strict: Strict = False,
     json: Json = False,
@@ -316,7 +313,7 @@ def choose(
         from oddkind.recordings import learnable
         from oddkind.selection import leave_one_label_out
 
-        source = source_from(data, context)
+        source = source_from(data, settings)
         files, refused = source.entries(data)
         refuse = complain(refused, strict)
         tasks, levels, scores = (
@@ -324,7 +321,7 @@ def choose(
             listed(label_smoothing, float, "0,0.1"),
             listed(score, str, "msp,energy"),
         )
-        settings = [
+        choices = [
             Setting(f"{task} {level:g} {score}", task, level, score=score)
             for task, level, score in product(tasks, levels, scores)
         ]
@@ -334,7 +331,7 @@ def choose(
         # No rate is promised here: a fifth is held out to compare hidden labels with.
         like = Detector(validation_fraction=0.2, false_alarm_rate=0.5)
         found = leave_one_label_out(
-            samples, settings, seeds=range(seeds), like=like, on_progress=lambda done: tell("training", done)
+            samples, choices, seeds=range(seeds), like=like, on_progress=lambda done: tell("training", done)
         )
     ranked = found.ranked
     if json:
@@ -369,21 +366,21 @@ def promise_line(kept: Promise) -> str:
     )
 
 
-def source_from(data: Path, context: typer.Context) -> Source:
+def source_from(data: Path, settings: dict[str, Any]) -> Source:
     """Read the options that say how a data set is read."""
-    from oddkind.readers import Source, source_of
+    from oddkind.readers import source_of
 
-    settings = {name: value for name, value in context.params.items() if name in Source.model_fields}
     lists: dict[str, tuple[Callable[[str], Any], str]] = {
         "channels": (int, "1,2"),
         "front_end": (str, "log-mel,envelope"),
         "size": (int, "64,64"),
         "columns": (str, "PS1,PS2"),
     }
-    for name, how in lists.items():
-        if settings[name] is not None:
-            settings[name] = tuple(listed(settings[name], *how))
-    return source_of(data, **settings)
+    given = {
+        name: tuple(listed(value, *lists[name])) if name in lists and value is not None else value
+        for name, value in settings.items()
+    }
+    return source_of(data, **given)
 
 
 def complain(refused: dict[str, str], strict: bool) -> Callable[[str, str], None] | None:
