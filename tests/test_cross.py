@@ -50,9 +50,15 @@ def test_anomalies_are_found_where_a_detector_has_too_few_samples():
     [
         (quick(), 1, None, "folds=1; it must be a whole number of at least 2"),
         (quick(), 2.0, None, r"folds=2\.0; it must be"),
-        (quick(), 40, None, "take 40 normal samples; there are 30"),
-        (quick(false_alarm_rate=0.01), 5, None, r"rate of 0\.01 take 99 normal samples; there are 30"),
-        (quick(false_alarm_rate=0.1), 5, np.arange(30) // 5, r"take 9 normal groups; there are 6"),
+        (quick(), 40, None, "40 folds take 40 normal samples; there are 30"),
+        (
+            quick(false_alarm_rate=0.01),
+            5,
+            None,
+            r"rate of 0\.01 can be promised from 99 held-out normal samples on; there are 30",
+        ),
+        (quick(false_alarm_rate=0.1), 5, np.arange(30) // 5, r"from 9 held-out normal groups on; there are 6"),
+        (quick(false_alarm_rate=2), 5, None, "false_alarm_rate=2; it must lie between 0 and 1"),
         (quick(per_label=True), 5, None, "per_label"),
         (quick(), 5, np.arange(29), "inconsistent numbers of samples"),
     ],

@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from oddkind.calibration import alarms, check_enough, needed
+from oddkind.calibration import alarms, check_enough
 from oddkind.detector import Detector
 from oddkind.errors import InputError
 from oddkind.fitting import fit_together
@@ -75,12 +75,9 @@ class CrossConformal(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_consistent_length(X, *(given for given in (y, groups) if given is not None))
         units = np.arange(len(X)) if groups is None else np.unique(groups, return_inverse=True)[1]
         self.n_, what = len(np.unique(units)), "samples" if groups is None else "groups"
-        if self.n_ < max(self.folds, needed(detector.false_alarm_rate)):
-            least = max(self.folds, needed(detector.false_alarm_rate))
-            raise InputError(
-                f"{self.folds} folds and a false-alarm rate of {detector.false_alarm_rate:g} take {least} normal "
-                f"{what}; there are {self.n_}. Pass more, or raise false_alarm_rate"
-            )
+        if self.n_ < self.folds:
+            raise InputError(f"{self.folds} folds take {self.folds} normal {what}; there are {self.n_}")
+        check_enough(self.n_, detector.false_alarm_rate, what)
         shuffled = {"shuffle": True, "random_state": check_random_state(detector.random_state).randint(2**31)}
         if groups is not None:
             folds = GroupKFold(self.folds, **shuffled).split(units, y, units)
