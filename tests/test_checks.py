@@ -1,5 +1,7 @@
 """What is worth a word before and after training, and that clean data is worth none."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -286,3 +288,12 @@ def test_fit_warns_once_however_many_detectors_and_of_a_fleet_names_the_machine(
     with pytest.warns(UserWarning, match="^pump 2: 10 of 300 samples are exact copies") as told:
         fit_fleet({"pump 1": Samples(inputs, labels), "pump 2": Samples(copied)}, quick())
     assert len(told) == 1
+
+
+def test_what_rests_at_zero_is_not_clipped_and_fit_looks_at_it_as_it_is():
+    draw = np.random.default_rng(0)
+    resting = np.maximum(draw.normal(size=(200, 2, 64)), 0)  # half of it exactly 0
+    assert [concern.kind for concern in look(Samples(resting))] == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Detector(epochs=1, random_state=0, false_alarm_rate=0.2).fit(resting)

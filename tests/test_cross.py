@@ -45,6 +45,13 @@ def test_anomalies_are_found_where_a_detector_has_too_few_samples():
     assert (cross.predict(kinds(300, seed=2, apart=8.0)[0]) == -1).mean() < 0.15
 
 
+def test_a_score_that_needs_labels_says_so():
+    cross = CrossConformal(quick(task="labels", score="target-nll")).fit(*kinds(60))
+    assert cross.p_value(*kinds(3, seed=1)).shape == (3,)
+    with pytest.raises(InputError, match="pass the labels"):
+        cross.p_value(kinds(3, seed=1)[0])
+
+
 @pytest.mark.parametrize(
     ("detector", "folds", "groups", "message"),
     [

@@ -20,7 +20,17 @@ from oddkind.errors import ConcernWarning
 from oddkind.explanations import explain_files
 from oddkind.file_commands import promise_line
 from oddkind.readers import Entry, Source, read, source_of
-from oddkind.recordings import Promise, Verdict, evaluate, fit_files, promise, score_files, to_evaluate, write_verdicts
+from oddkind.recordings import (
+    Promise,
+    Verdict,
+    evaluate,
+    fit_files,
+    promise,
+    read_as_learnt,
+    score_files,
+    to_evaluate,
+    write_verdicts,
+)
 
 RATE = 4000
 LABELS = ("팬 1", "fan 2")
@@ -200,7 +210,7 @@ def test_the_rate_may_change_after_fitting_and_each_label_may_have_its_own(data)
     assert [verdict.anomalous for verdict in score_files(listed(data, "test"), detector)] == [
         verdict.p_value <= 0.5 for verdict in verdicts
     ]
-    with pytest.raises(InputError, match=r"0\.01 can be promised from 99 held-out normal files or groups on; there"):
+    with pytest.raises(InputError, match=r"0\.01 can be promised from 99 .*of label 'fan 2' on; there are 9"):
         score_files(listed(data, "test"), detector.set_params(false_alarm_rate=0.01))
 
 
@@ -227,6 +237,27 @@ def test_among_many_files_so_many_are_called_that_few_of_those_are_normal(data, 
     p = np.array([verdict.p_value for verdict in verdicts])
     assert [verdict.anomalous for verdict in verdicts] == discoveries(p, 0.3).tolist()
     assert any(verdict.anomalous for verdict in verdicts)
+
+
+def test_a_detector_saved_with_a_source_of_its_own_scores_no_files(data):
+    detector = quick().fit(np.random.default_rng(0).normal(size=(60, 4)))
+    detector.source_ = {"made by": "me"}
+    with pytest.raises(InputError, match="learnt from arrays, not files"):
+        score_files(listed(data, "test"), detector)
+
+
+def test_arrays_of_another_type_are_refused_and_groups_are_read_again(tmp_path):
+    for name in ("a_s1.npy", "b_s1.npy", "c_s2.npy"):
+        np.save(tmp_path / name, np.zeros(4, np.uint8 if name[0] == "b" else np.float32))
+    source = source_of(tmp_path, pattern="{number}_{session}.npy", group="session")
+    refused = {}
+    samples = read(source.entries(tmp_path)[0], source, on_refused=refused.__setitem__)
+    assert len(samples) == 2
+    assert refused == {"b_s1.npy": "gives uint8 samples of shape (4,); those before it float32 (4,)"}
+    detector = quick()
+    detector.source_ = {"settings": source.model_dump(mode="json"), "held_out": {}, "learnt": []}
+    assert [entry.group for entry in read_as_learnt(detector, tmp_path)[0]] == ["s1", "s1", "s2"]
+    assert [entry.group for entry in read_as_learnt(detector, tmp_path, pattern="{number}.npy")[0]] == [None] * 3
 
 
 def test_recordings_at_another_rate_are_said_to_be_resampled(command, data, fitted, tmp_path):

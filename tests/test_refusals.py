@@ -5,6 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from problems import kinds, pictures, quick
 from torch import nn
 
@@ -197,6 +199,25 @@ def test_too_few_samples_for_the_rate_are_refused_before_training(monkeypatch, p
     labels = np.arange(36) // 2 % 3
     with pytest.raises(InputError, match="a false-alarm rate of 0.05 can be promised " + message):
         Detector(random_state=0, **parameters).fit(kinds(36)[0], labels, groups)
+
+
+@given(st.integers(2, 60))
+def test_the_rate_that_a_refusal_suggests_can_be_promised(n):
+    detector = Detector(false_alarm_rate=1e-3)
+    detector._grouped = False
+    with pytest.raises(InputError) as refusal:
+        detector._fraction(None, np.arange(n))
+    rate = float(str(refusal.value).split("a rate of ")[1].split()[0])
+    if rate < 1:
+        assert detector.set_params(false_alarm_rate=rate)._fraction(None, np.arange(n)) <= 0.5
+
+
+def test_scores_made_comparable_among_held_out_groups_take_two_of_them():
+    inputs, labels = pictures(60)
+    with pytest.raises(InputError, match="score='combined' compares held-out groups with each other; 1 is held out"):
+        quick(score="combined", validation_fraction=0.5, false_alarm_rate=0.5).fit(
+            inputs, labels, groups=np.arange(60) % 2
+        )
 
 
 def test_a_promise_within_each_label_needs_labels_and_groups_of_one():

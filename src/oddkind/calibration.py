@@ -244,7 +244,8 @@ def conformal_threshold(scores: Array, false_alarm_rate: float, counts: Array | 
     order = np.argsort(-np.asarray(scores, float), kind="stable")
     # So much may lie at or above a score that raises an alarm; summed and rounded alike, for 0.05 · 20 − 1 is not 0.
     allowed = false_alarm_rate * (1 + counts.sum()) - 1
-    return float(scores[order[np.searchsorted(np.cumsum(counts[order]), allowed + 1e-9, side="right")]])
+    index = np.searchsorted(np.cumsum(counts[order]), allowed + 1e-9, side="right")
+    return float(scores[order[min(index, len(order) - 1)]])
 
 
 def needed(false_alarm_rate: float) -> int:

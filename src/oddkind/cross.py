@@ -105,8 +105,8 @@ class CrossConformal(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         above = np.zeros(len(X))
         for detector in self.detectors_:
-            held_out = len(np.unique(detector.held_out_[y is not None].units))
-            above += detector.p_value(X, y) * (1 + held_out) - 1
+            p = detector.p_value(X, y)
+            above += p * (1 + len(np.unique(detector.held_out_[y is not None].units))) - 1
         return (1 + above) / (1 + self.n_)
 
     def predict(self, X: Array, y: Array | None = None) -> Array:

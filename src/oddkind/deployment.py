@@ -31,8 +31,8 @@ def as_module(detector: Detector, *, member: int = 0) -> nn.Module:
     check_is_fitted(detector)
     if not 0 <= member < len(detector.networks_):
         raise InputError(f"member={member}; the detector has {len(detector.networks_)}, counted from 0")
-    source = getattr(detector, "source_", None)
-    settings = None if source is None else Source.model_validate(source["settings"])
+    source = getattr(detector, "source_", None) or {}
+    settings = Source.model_validate(source["settings"]) if "settings" in source else None
     sound = None if settings is None or settings.kind != "sounds" else Sound(settings)
     network = detector.networks_[member]
     return Deployed(detector, sound, network).to(next(network.parameters()).device).eval()

@@ -442,6 +442,10 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         for kind in range(len(self.classes_) if self.per_label else 1):
             n = len(np.unique(units[held == kind]))
             check_enough(n, self.false_alarm_rate, self._what(kind if self.per_label else None))
+        if len(self._score.parts) > 1 and len(np.unique(units)) < 2:
+            raise InputError(
+                f"score={self.score!r} compares held-out {self._what()} with each other; 1 is held out, it takes 2"
+            )
         if self.scaled_:
             mean, scale = moments(inputs, self.training_rows_)
             self.mean_, self.scale_ = mean.astype(np.float32), np.where(scale > 0, scale, 1).astype(np.float32)
@@ -493,7 +497,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"a false-alarm rate of {self.false_alarm_rate:g} can be promised from {2 * enough} normal {what}"
                 f"{' of each label' if self.per_label else ''} on, half of them held out; there are {n}. Pass more, "
-                f"a rate of {math.ceil(200 / (n + 2)) / 100:g} or more, or use oddkind.cross.CrossConformal"
+                f"a rate of {math.ceil(100 / (n // 2 + 1)) / 100:g} or more, or use oddkind.cross.CrossConformal"
             )
         return max(0.1, min(0.5, (enough + 1e-6) / n))
 

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -156,7 +157,7 @@ def score_files(
     """
     settings = _settings(detector)
     held_out = settings["held_out"]
-    check_enough(len(set(held_out["groups"])), detector.false_alarm_rate, "files or groups")
+    _n_held_out(detector)  # refuses a rate that cannot be promised
     verdicts: list[Verdict] = []
     source = Source.model_validate(settings["settings"])
     _warn_of_rates(files, source)
@@ -189,6 +190,17 @@ def score_files(
         return verdicts
     called = discoveries(np.array([verdict.p_value for verdict in verdicts]), false_discovery_rate)
     return [replace(verdict, anomalous=bool(odd)) for verdict, odd in zip(verdicts, called, strict=True)]
+
+
+def _n_held_out(detector: Detector) -> int:
+    """How many files or groups are compared with; with `per_label` the fewest of a label. Refuses too few."""
+    held_out = _settings(detector)["held_out"]
+    labels = held_out["labels"] if detector.per_label and held_out["labels"] else [None] * len(held_out["groups"])
+    counts = Counter(label for label, _ in set(zip(labels, held_out["groups"], strict=True)))
+    label, n = min(counts.items(), key=lambda pair: (pair[1], str(pair[0])))
+    what = "files or groups" + ("" if label is None else f" of label {label!r}")
+    check_enough(n, detector.false_alarm_rate, what)
+    return n
 
 
 def _warn_of_rates(files: Sequence[Entry], source: Source) -> None:
@@ -234,11 +246,17 @@ def _parts(
 def read_as_learnt(detector: Detector, data: Path, **named: str | None) -> tuple[list[Entry], dict[str, str]]:
     """List the files of a data set as the detector's own were listed, but for what is named anew.
 
-    A manifest or folder without the fields that named labels or groups at first is listed without.
+    A data set without the field that named groups at first is listed without groups.
     """
     settings = Source.model_validate(_settings(detector)["settings"])
     changes = {name: value for name, value in named.items() if value is not None}
-    return settings.model_copy(update={"group": None} | changes).entries(data)
+    settings = settings.model_copy(update=changes)
+    try:
+        return settings.entries(data)
+    except InputError:
+        if settings.group is None:
+            raise
+    return settings.model_copy(update={"group": None}).entries(data)
 
 
 def write_verdicts(verdicts: Sequence[Verdict], file: Path | None, *, as_json: bool = False) -> None:
@@ -374,8 +392,7 @@ def promise(files: Sequence[Entry], verdicts: Sequence[Verdict], detector: Detec
     units = np.array([entry.group or entry.name for entry, _ in normal])
     n_new, rate = len(np.unique(units)), detector.false_alarm_rate
     n_alarms = int(shares(units) @ alarms(np.array([verdict.p_value for _, verdict in normal]), rate) + 1e-9)
-    n_held_out = len(set(_settings(detector)["held_out"]["groups"]))
-    return Promise(n_alarms, n_new, rate, promise_kept(n_alarms, n_new, n_held_out, rate))
+    return Promise(n_alarms, n_new, rate, promise_kept(n_alarms, n_new, _n_held_out(detector), rate))
 
 
 def fingerprint(file: Path) -> str:
@@ -386,6 +403,6 @@ def fingerprint(file: Path) -> str:
 
 def _settings(detector: Detector) -> dict[str, Any]:
     settings = getattr(detector, "source_", None)
-    if settings is None:
+    if settings is None or not {"settings", "held_out", "learnt"} <= set(settings):
         raise InputError("the detector learnt from arrays, not files; pass it arrays")
     return dict(settings)

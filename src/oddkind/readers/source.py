@@ -224,12 +224,13 @@ def read(
     counts: list[int] = []
 
     def parts() -> Iterator[Array]:
-        shape: tuple[int, ...] | None = None
+        form: tuple[Any, tuple[int, ...]] | None = None
         for number, (entry, part) in enumerate(each(files, source, cache=cache), start=1):
-            if not isinstance(part, str) and shape not in (None, part.shape[1:]):
-                part = f"gives samples of shape {part.shape[1:]}; those before it {shape}"
+            if not isinstance(part, str) and form not in (None, (part.dtype, part.shape[1:])):
+                assert form is not None  # noqa: S101 - as it says
+                part = f"gives {part.dtype} samples of shape {part.shape[1:]}; those before it {form[0]} {form[1]}"
             if not isinstance(part, str):
-                shape = part.shape[1:]
+                form = part.dtype, part.shape[1:]
                 kept_files.append(entry)
                 counts.append(len(part))
                 yield part
