@@ -45,6 +45,21 @@ def test_anomalies_are_found_where_a_detector_has_too_few_samples():
     assert (cross.predict(kinds(300, seed=2, apart=8.0)[0]) == -1).mean() < 0.15
 
 
+@pytest.mark.filterwarnings("ignore::oddkind.errors.ConcernWarning")  # a label of two is too few to learn much
+@pytest.mark.parametrize("seed", range(5))
+def test_a_label_of_two_is_never_in_one_fold(seed):
+    inputs, labels = kinds(60)[0], np.repeat([0, 1], [58, 2])
+    cross = CrossConformal(quick(task="labels", epochs=1, random_state=seed), folds=np.int64(5)).fit(inputs, labels)
+    sizes = [len(detector.validation_rows_) for detector in cross.detectors_]
+    assert sizes == [12] * 5
+
+
+@pytest.mark.filterwarnings("ignore::oddkind.errors.ConcernWarning")
+def test_a_label_of_one_sample_cannot_be_learnt_and_held_out():
+    with pytest.raises(InputError, match="all samples of label 1 were held out; give each label more"):
+        CrossConformal(quick(task="labels")).fit(kinds(60)[0], np.repeat([0, 1], [59, 1]))
+
+
 def test_a_score_that_needs_labels_says_so():
     cross = CrossConformal(quick(task="labels", score="target-nll")).fit(*kinds(60))
     assert cross.p_value(*kinds(3, seed=1)).shape == (3,)

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 import oddkind.together
 from oddkind import SCORES, Detector, InputError
-from oddkind.calibration import alarms, fit_temperature, perplexity
+from oddkind.calibration import alarms, fit_temperature, p_values, perplexity
 from oddkind.distances import neighbour_distance
 from oddkind.evaluation import LECTURE
 from oddkind.metrics import auc
@@ -308,6 +308,29 @@ def test_windows_of_a_recording_count_as_one_and_a_recording_is_compared_with_re
     assert found.tolist() == ["a", "b"]
     whole = np.array([scores[10:].max(), scores[:10].max()])
     assert_allclose(p, (1 + (parts.max(1)[None] >= whole[:, None]).sum(1)) / (1 + len(names)))
+
+
+def test_within_each_label_a_group_is_compared_with_groups_of_that_label():
+    draw, groups, labels = np.random.default_rng(0), np.repeat(np.arange(60), 3), np.repeat(np.arange(60) % 2, 3)
+    inputs = draw.normal(size=(180, 4)) * (1 + 4 * labels[:, None])  # label 1 scores higher
+    detector = quick(task="labels", score="euclidean-neighbours", per_label=True).fit(inputs, labels, groups)
+    new, of = inputs[:12], groups[:12]
+    _, p = detector.group_p_value(new, of, labels[:12])
+    held_out = detector.held_out_[True]
+    normal = held_out.scores.reshape(-1, 3).mean(1)
+    scores = detector.anomaly_score(new, labels[:12]).reshape(-1, 3).mean(1)
+    for label in range(2):
+        expected = p_values(scores[label::2], normal[held_out.kinds[::3] == label])
+        assert_allclose(p[label::2], expected)
+    with pytest.raises(InputError, match="a group has samples of two labels"):
+        detector.group_p_value(new, np.zeros(12), labels[:12])
+
+
+def test_labels_that_the_task_does_not_use_change_nothing():
+    inputs = kinds(60)[0]
+    rare = np.where(np.arange(60) < 40, 0, np.arange(60))
+    plain, labelled = (quick(task="affine", epochs=1).fit(inputs, y) for y in (None, rare))
+    assert_array_equal(plain.validation_rows_, labelled.validation_rows_)
 
 
 def test_as_many_are_held_out_as_the_rate_takes_but_at_most_half():

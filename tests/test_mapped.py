@@ -35,6 +35,15 @@ def test_where_there_is_no_room_it_says_so(tmp_path, monkeypatch):
         gathered([np.zeros(3)])
 
 
+def test_what_goes_wrong_in_the_parts_is_not_the_folders_fault():
+    def parts():
+        yield np.zeros(3)
+        raise BrokenPipeError("gone")
+
+    with pytest.raises(BrokenPipeError):
+        gathered(parts())
+
+
 @pytest.mark.parametrize("problem", [kinds, pictures])
 def test_a_detector_learns_the_same_from_disk_as_from_memory(problem):
     x, y = problem()

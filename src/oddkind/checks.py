@@ -37,7 +37,7 @@ class Concern:
     ----------
     kind : str
         "single label", "few samples", "confounded", "conflict", "copies", "constant", "clipped", "too easy",
-        "not learnt".
+        "resampled", "not learnt".
     message : str
         One sentence: what was seen, and what it does.
     """

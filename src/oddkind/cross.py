@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, OutlierMixin, clone
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -68,7 +67,7 @@ class CrossConformal(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             Where there are fewer samples (or groups) than folds, or than the false-alarm rate takes.
         """
         detector = Detector() if self.detector is None else self.detector
-        if not isinstance(self.folds, int) or self.folds < 2:
+        if not isinstance(self.folds, int | np.integer) or self.folds < 2:
             raise InputError(f"folds={self.folds!r}; it must be a whole number of at least 2")
         if detector.per_label:
             raise InputError("per_label=True is for detectors that hold samples out; here folds are compared with")
@@ -78,18 +77,20 @@ class CrossConformal(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if self.n_ < self.folds:
             raise InputError(f"{self.folds} folds take {self.folds} normal {what}; there are {self.n_}")
         check_enough(self.n_, detector.false_alarm_rate, what)
-        shuffled = {"shuffle": True, "random_state": check_random_state(detector.random_state).randint(2**31)}
-        if groups is not None:
-            folds = GroupKFold(self.folds, **shuffled).split(units, y, units)
-        elif y is not None and np.unique(y, return_counts=True)[1].min() >= self.folds:
-            folds = StratifiedKFold(self.folds, **shuffled).split(units, y)
-        else:
-            folds = KFold(self.folds, **shuffled).split(units)
-        held_out = [np.sort(fold) for _, fold in folds]
+        held_out = self._folds(units, y, check_random_state(detector.random_state))
         # Each alone promises next to nothing: the folds do together.
         self.detectors_ = [clone(detector).set_params(false_alarm_rate=0.5) for _ in held_out]
         fit_together(self.detectors_, X, y, groups, held_out=held_out)
         return self
+
+    def _folds(self, units: Array, y: Array | None, random_state: np.random.RandomState) -> list[Array]:
+        """Deal shuffled units out in turn, label by label, so that no label of two units or more is in one fold."""
+        _, first = np.unique(units, return_index=True)
+        kinds = np.zeros(len(first)) if y is None else np.unique(y, return_inverse=True)[1][first]
+        shuffled = random_state.permutation(len(first))
+        fold = np.empty(len(first), int)
+        fold[shuffled[np.argsort(kinds[shuffled], kind="stable")]] = np.arange(len(first)) % self.folds
+        return [np.flatnonzero(fold[units] == number) for number in range(self.folds)]
 
     def anomaly_score(self, X: Array, y: Array | None = None) -> Array:
         """Mean of the detectors' anomaly scores, [N]; higher = more anomalous."""

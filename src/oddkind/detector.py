@@ -25,7 +25,6 @@ from oddkind.calibration import (
     combined_among_others,
     fit_temperature,
     needed,
-    p_values,
     perplexity,
     pool,
 )
@@ -297,17 +296,24 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         InputError
-            Where `fit` was given no groups, or `how` is unknown.
+            Where `fit` was given no groups, `how` is unknown, or with `per_label` a group has two labels.
         """
         check_is_fitted(self)
         if not self._grouped:
             raise InputError("fit was given no groups to compare whole groups with; pass fit groups=")
         scores = self.anomaly_score(X, y)
         check_consistent_length(scores, groups)
-        normal = self.held_out_[y is not None]
-        return np.unique(groups), p_values(
-            pool(scores, np.asarray(groups), how), pool(normal.scores, normal.units, how)
-        )
+        names, first, index = np.unique(groups, return_index=True, return_inverse=True)
+        held_out = self.held_out_[y is not None]
+        _, first_held = np.unique(held_out.units, return_index=True)
+        whole, kinds, normal_kinds = pool(scores, index, how), None, None
+        if y is not None and self.per_label and held_out.kinds is not None:
+            of = self._kinds_of(y)
+            if (of != of[first][index]).any():
+                raise InputError("a group has samples of two labels; for a promise within each label it must have one")
+            kinds, normal_kinds = of[first], held_out.kinds[first_held]
+        normal = HeldOut(pool(held_out.scores, held_out.units, how), np.arange(len(first_held)), normal_kinds)
+        return names, normal.p_values(whole, kinds)
 
     @property
     def offset_(self) -> float:
@@ -427,7 +433,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 len(inputs),
                 self._fraction(labels, units),
                 random_state,
-                labels=labels,
+                labels=labels if self.task_.labels is not None else None,
                 groups=groups,
                 each_label=self.per_label,
             )
@@ -435,7 +441,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if labels is not None and self.task_.labels is not None:
             lost = np.setdiff1d(labels, labels[self.training_rows_]).tolist()
             if lost:
-                raise InputError(f"every group of label {lost[0]!r} was held out; give each label more groups")
+                raise InputError(f"all {self._what()} of label {lost[0]!r} were held out; give each label more")
         held = np.zeros(len(units), int)  # refuse now, not after training
         if self.per_label and labels is not None:
             held = self._kinds_of(labels[self.validation_rows_])
@@ -482,7 +488,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ]
         device = device_of(self.device)
         runs = [Run(job, self.epochs_, self.batch_size, self.schedule, device) for job in jobs]
-        return Plan(self, tensor, labels, units, runs)
+        return Plan(self, inputs, tensor, labels, units, runs)
 
     def _fraction(self, labels: Array | None, units: Array) -> float:
         """Part of the units to hold out."""
@@ -557,7 +563,8 @@ class Plan:
     """A detector ready to be trained."""
 
     detector: Detector
-    tensor: torch.Tensor
+    inputs: Array  # as they were passed, checked
+    tensor: torch.Tensor  # as networks take them
     labels: Array | None
     units: Array  # of the held-out part: which group each sample is of, or itself
     runs: list[Run]

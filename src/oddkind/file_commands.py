@@ -40,7 +40,7 @@ def _option(kind: Any, text: str, *names: str) -> Any:
 
 # How a data set is read: fields of `Source`.
 READING = {
-    "kind": _option(str | None, "sounds, pictures or tables; found out if not said."),
+    "kind": _option(str | None, "sounds, pictures, tables or arrays; found out if not said."),
     "pattern": Pattern,
     "label": Label,
     "group": _option(str | None, "Field with what must not be torn apart: session, tile."),

@@ -42,7 +42,7 @@ def fit_together(
     rows = [None] * len(detectors) if held_out is None else held_out
     plans = [detector._plan(X, y, groups, own) for detector, own in zip(detectors, rows, strict=True)]
     if plans:
-        _warn_of(plans, X, groups)
+        _warn_of(plans, groups)
     _fit(plans, checkpoints, on_progress)
 
 
@@ -66,16 +66,16 @@ def fit_fleet(
             plans[name] = clone(detector)._plan(samples.inputs, samples.labels, samples.groups)
         except ValueError as error:
             raise InputError(f"{name}: {error}") from error
-        _warn_of([plans[name]], samples.inputs, samples.groups, f"{name}: ")
+        _warn_of([plans[name]], samples.groups, f"{name}: ")
     _fit(list(plans.values()), checkpoints, on_progress)
     return {name: plan.detector for name, plan in plans.items()}
 
 
-def _warn_of(plans: Sequence[Plan], inputs: Array, groups: Array | None, name: str = "") -> None:
+def _warn_of(plans: Sequence[Plan], groups: Array | None, name: str = "") -> None:
     """Warn of what is doubtful about the samples that all these detectors are about to learn from."""
     labelled = [plan for plan in plans if plan.detector.task_.labels is not None]
     samples = Samples(
-        np.asarray(inputs),
+        plans[0].inputs,
         plans[0].labels if labelled else None,
         groups=None if groups is None else np.asarray(groups),
     )

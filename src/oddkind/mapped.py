@@ -32,18 +32,28 @@ def gathered(parts: Iterable[Array]) -> Array:
         Where there is no room for it.
     """
     try:
-        with tempfile.TemporaryFile() as file:
-            n, first = 0, None
-            for part in parts:
-                first = part if first is None else first
-                n += len(part)
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise _no_room(error) from error
+    with file:
+        n, first = 0, None
+        for part in parts:
+            first = part if first is None else first
+            n += len(part)
+            try:
                 file.write(np.ascontiguousarray(part).data)
-            assert first is not None  # noqa: S101 - as promised
+            except OSError as error:
+                raise _no_room(error) from error
+        assert first is not None  # noqa: S101 - as promised
+        try:
             file.flush()
             return np.memmap(file, first.dtype, "r+", shape=(n, *first.shape[1:]))
-    except OSError as error:
-        where = tempfile.gettempdir()
-        raise InputError(f"{where}: cannot be written ({error.strerror}); set TMPDIR to a folder that can") from error
+        except OSError as error:
+            raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> InputError:
+    return InputError(f"{tempfile.gettempdir()}: cannot be written ({error.strerror}); set TMPDIR to a folder that can")
 
 
 def is_mapped(array: Array) -> bool:

@@ -158,6 +158,8 @@ def score_files(
     settings = _settings(detector)
     held_out = settings["held_out"]
     _n_held_out(detector)  # refuses a rate that cannot be promised
+    if false_discovery_rate is not None:
+        discoveries(np.ones(1), false_discovery_rate)  # refuses one that is none
     verdicts: list[Verdict] = []
     source = Source.model_validate(settings["settings"])
     _warn_of_rates(files, source)
@@ -195,7 +197,9 @@ def score_files(
 def _n_held_out(detector: Detector) -> int:
     """How many files or groups are compared with; with `per_label` the fewest of a label. Refuses too few."""
     held_out = _settings(detector)["held_out"]
-    labels = held_out["labels"] if detector.per_label and held_out["labels"] else [None] * len(held_out["groups"])
+    if detector.per_label and not held_out["labels"]:
+        raise InputError("per_label=True needs labels; the detector learnt from files without, or of one label")
+    labels = held_out["labels"] if detector.per_label else [None] * len(held_out["groups"])
     counts = Counter(label for label, _ in set(zip(labels, held_out["groups"], strict=True)))
     label, n = min(counts.items(), key=lambda pair: (pair[1], str(pair[0])))
     what = "files or groups" + ("" if label is None else f" of label {label!r}")
