@@ -4,9 +4,12 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from problems import LABELS, quick, record
 from threadpoolctl import threadpool_limits
 
 from oddkind import cli, load_mnist
+from oddkind.readers import source_of
+from oddkind.recordings import fit_files
 
 # The same examples on every run: a failure is the code's, never the day's.
 hypothesis.settings.register_profile("oddkind", deadline=None, max_examples=60, derandomize=True, database=None)
@@ -42,3 +45,25 @@ def command(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Two machines: 24 normal recordings each to learn from, 6 normal and 6 odd ones to test."""
+    folder = tmp_path_factory.mktemp("sounds")
+    for machine, label in enumerate(LABELS):
+        tone, first = 300 * (machine + 1), 1000 * machine  # no two recordings share their noise
+        for number in range(24):
+            record(folder, f"{label}/train/normal/{number}.wav", tone, first + number)
+        for number in range(6):
+            record(folder, f"{label}/test/normal/{number}.wav", tone, first + 100 + number)
+            record(folder, f"{label}/test/abnormal/{number}.wav", tone, first + 200 + number, odd=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fitted(data):
+    source = source_of(data)
+    detector = quick(epochs=20)
+    fit_files(source.entries(data)[0], source, detector)
+    return detector

@@ -1,9 +1,11 @@
 """Small problems and networks that several test files share."""
 
 import numpy as np
+import soundfile
 from torch import nn
 
 from oddkind import Detector
+from oddkind.readers import source_of
 
 
 def kinds(n=300, seed=0, apart=6.0):
@@ -67,3 +69,19 @@ def frozen(input_shape, n_classes):
     network = Own(input_shape, n_classes)
     network.inner.requires_grad_(False)
     return network
+
+
+RATE = 4000
+LABELS = ("팬 1", "fan 2")
+
+
+def record(folder, name, tone, seed, *, odd=False, seconds=2):
+    """A tone in noise; an odd one has an overtone."""
+    draw, time = np.random.default_rng(seed), np.arange(RATE * seconds) / RATE
+    sound = np.sin(2 * np.pi * tone * time) + odd * np.sin(2 * np.pi * 2.7 * tone * time)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(folder / name, 0.3 * sound + 0.02 * draw.normal(size=len(time)), RATE)
+
+
+def listed(data, split=None):
+    return [entry for entry in source_of(data).entries(data)[0] if split in (None, entry.split)]

@@ -227,12 +227,14 @@ def discoveries(p: Array, false_discovery_rate: float) -> Array:
     return alarms(false_discovery_control(p, method="bh"), false_discovery_rate)
 
 
-def conformal_threshold(scores: Array, false_alarm_rate: float, counts: Array | None = None) -> float:
+def conformal_threshold(
+    scores: Array, false_alarm_rate: float, counts: Array | None = None, what: str = "samples"
+) -> float:
     """Least of the held-out scores [n] above which every score's p-value is at most `false_alarm_rate`.
 
     Without counts it is the ⌈(n + 1)(1 − rate)⌉-th smallest: if new samples are exchangeable with the held-out ones,
     P(score > threshold) ≤ rate, whatever the score. Papadopoulos et al., "Inductive confidence machines", ECML 2002;
-    counts [n] as in `p_values`.
+    counts [n] as in `p_values`; `what` is counted, for the refusal.
 
     Raises
     ------
@@ -240,7 +242,7 @@ def conformal_threshold(scores: Array, false_alarm_rate: float, counts: Array | 
         Where the rate is not in (0, 1), or n is too small for it: 1 / (n + 1) > rate.
     """
     counts = np.ones(len(scores)) if counts is None else counts
-    check_enough(counts.sum(), false_alarm_rate)
+    check_enough(counts.sum(), false_alarm_rate, what)
     order = np.argsort(-np.asarray(scores, float), kind="stable")
     # So much may lie at or above a score that raises an alarm; summed and rounded alike, for 0.05 · 20 − 1 is not 0.
     allowed = false_alarm_rate * (1 + counts.sum()) - 1
@@ -294,16 +296,27 @@ class HeldOut:
             return p_values(scores, self.scores, shares(self.units))
         p = np.empty(len(scores))
         for kind in np.unique(kinds):
-            own = self.kinds == kind
+            own = self._of(kind)
             p[kinds == kind] = p_values(scores[kinds == kind], self.scores[own], shares(self.units[own]))
         return p
 
     def threshold(self, false_alarm_rate: float, kind: int | None = None, what: str = "samples") -> float:
-        """`conformal_threshold` of all, or of a kind; `what` they are, for the refusal."""
-        own = np.ones(len(self.scores), bool) if kind is None else self.kinds == kind
-        counts = shares(self.units[own])
-        check_enough(counts.sum(), false_alarm_rate, what)
-        return conformal_threshold(self.scores[own], false_alarm_rate, counts)
+        """`conformal_threshold` of all, or of a kind."""
+        own = self._of(kind)
+        return conformal_threshold(self.scores[own], false_alarm_rate, shares(self.units[own]), what)
+
+    def count(self, kind: int | None = None) -> int:
+        """How many units there are, of all or of a kind: what a promise is made from."""
+        return len(np.unique(self.units[self._of(kind)]))
+
+    def pooled(self, owner: Array, how: str) -> HeldOut:
+        """One score for each owner (a recording of its windows) of the samples [n], by `pool`; each of one unit."""
+        first = np.unique(owner, return_index=True)[1]
+        kinds = None if self.kinds is None else self.kinds[first]
+        return HeldOut(pool(self.scores, owner, how), self.units[first], kinds)
+
+    def _of(self, kind: int | None) -> Array:
+        return np.ones(len(self.scores), bool) if kind is None else np.asarray(self.kinds) == kind
 
 
 def promise_kept(n_alarms: int, n_new: int, n_held_out: int, false_alarm_rate: float) -> float:

@@ -107,7 +107,7 @@ class CrossConformal(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         above = np.zeros(len(X))
         for detector in self.detectors_:
             p = detector.p_value(X, y)
-            above += p * (1 + len(np.unique(detector.held_out_[y is not None].units))) - 1
+            above += p * (1 + detector.held_out_[y is not None].count()) - 1
         return (1 + above) / (1 + self.n_)
 
     def predict(self, X: Array, y: Array | None = None) -> Array:

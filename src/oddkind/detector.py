@@ -304,16 +304,14 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         scores = self.anomaly_score(X, y)
         check_consistent_length(scores, groups)
         names, first, index = np.unique(groups, return_index=True, return_inverse=True)
-        held_out = self.held_out_[y is not None]
-        _, first_held = np.unique(held_out.units, return_index=True)
-        whole, kinds, normal_kinds = pool(scores, index, how), None, None
-        if y is not None and self.per_label and held_out.kinds is not None:
+        kinds = None
+        if y is not None and self.per_label:
             of = self._kinds_of(y)
-            if (of != of[first][index]).any():
+            kinds = of[first]
+            if (of != kinds[index]).any():
                 raise InputError("a group has samples of two labels; for a promise within each label it must have one")
-            kinds, normal_kinds = of[first], held_out.kinds[first_held]
-        normal = HeldOut(pool(held_out.scores, held_out.units, how), np.arange(len(first_held)), normal_kinds)
-        return names, normal.p_values(whole, kinds)
+        held_out = self.held_out_[y is not None]
+        return names, held_out.pooled(held_out.units, how).p_values(pool(scores, index, how), kinds)
 
     @property
     def offset_(self) -> float:

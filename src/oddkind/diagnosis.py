@@ -9,8 +9,9 @@ another sample's values instead of grey: Covert et al., "Explaining by removing"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -333,23 +334,27 @@ def _case(detector: Detector, X: Array, y: Array | None) -> _Case:
     task = detector.task_
     labels = None if task.labels is None else claimed
     task.targets(labels, len(inputs))  # refuses labels that were not learnt, by their place among all
-    tensor = detector._tensor(inputs)
+    return _Case(detector, detector._tensor(inputs), labels, claimed, *_known(detector))
+
+
+# What a detector knows of its normal samples, for as long as those live: files are explained one by one.
+_KNOWN: WeakKeyDictionary[Outputs, tuple[Outputs, Array, tuple[float, float], Array]] = WeakKeyDictionary()
+
+
+def _known(detector: Detector) -> tuple[Outputs | None, Array | None, tuple[float, float], Array | None]:
+    """Reference, vectors, scales and view_nll of a `_Case`."""
     if detector._reference is None:
-        return _Case(detector, tensor, labels, claimed, None, None, (1.0, 1.0), None)
-    reference = pooled(detector._reference)
-    assert reference.inputs is not None  # noqa: S101 - predict fills it in
-    scales = _spread(reference.inputs[:, None]), _spread(reference.features)
-    view_nll = _view_nll(pooled(detector._reference, detector.temperature_).logits, task)
-    return _Case(
-        detector,
-        tensor,
-        labels,
-        claimed,
-        reference,
-        _vectors(reference, len(detector.input_shape_), scales),
-        scales,
-        view_nll,
-    )
+        return None, None, (1.0, 1.0), None
+    key = detector._reference[0]
+    if key not in _KNOWN:
+        reference = pooled(detector._reference)
+        assert reference.inputs is not None  # noqa: S101 - predict fills it in
+        scales = _spread(reference.inputs[:, None]), _spread(reference.features)
+        view_nll = _view_nll(pooled(detector._reference, detector.temperature_).logits, detector.task_)
+        if reference is key:  # or it would never be let go
+            reference = replace(key)
+        _KNOWN[key] = reference, _vectors(reference, len(detector.input_shape_), scales), scales, view_nll
+    return _KNOWN[key]
 
 
 def _diagnosis(case: _Case, number: int, parts: Array) -> Diagnosis:

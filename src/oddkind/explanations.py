@@ -116,7 +116,7 @@ def _explanation(detector: Detector, source: Source, verdict: Verdict, inputs: A
     one = slice(window, window + 1)
     (diagnosis,) = detector.diagnose(inputs[one], None if labels is None else labels[one])
     start, end = _span(source, window, inputs.shape[-1])
-    files = detector.source_.get("files", [])
+    files = detector.source_["files"]
     nearest = tuple(_name(files, source, of.row) for of in diagnosis.neighbours or ())
     places = _places(source, diagnosis.evidence, start or 0.0)
     unit = _unit(source)
@@ -140,10 +140,8 @@ def _unit(source: Source) -> str:
 
 
 def _name(files: Sequence[tuple[str, int]], source: Source, row: int) -> str:
-    """File of a sample that was learnt from, and where in it; its row where the detector kept no names."""
+    """File of a sample that was learnt from, and where in it."""
     at = bisect_right([first for _, first in files], row) - 1
-    if at < 0:
-        return f"sample {row}"
     name, first = files[at]
     if source.kind == "sounds" and source.hop is not None:
         return f"{name} at {(row - first) * source.hop:g} s"
@@ -269,7 +267,7 @@ def write_pictures(explanations: Sequence[Explanation], detector: Detector, fold
     InputError
         Where the folder cannot be written to.
     """
-    from oddkind.figures import evidence_map
+    from oddkind.evidence_figures import evidence_map
 
     source = Source.model_validate(detector.source_["settings"])
     written = []

@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Patch
@@ -21,7 +20,6 @@ from openTSNE import TSNE
 from sklearn.metrics import roc_curve
 
 from oddkind.calibration import reliability
-from oddkind.diagnosis import Diagnosis
 from oddkind.evaluation import Result, Row
 from oddkind.metrics import auc
 from oddkind.samples import Samples
@@ -35,9 +33,6 @@ NORMAL, ANOMALOUS, INK, FAINT = "#0072b2", "#d55e00", "#222222", "#999999"
 COLD = (NORMAL, "#56b4e9", "#009e73", "#332288", "#7fcdbb", "#5f7f9f", "#117733", "#9d9ade", "#225ea8")
 WARM = (ANOMALOUS, "#e69f00", "#cc3377", "#882255", "#f07f6f", "#a6761d", "#b22222", "#e377c2", "#806000")
 
-# Fonts for names of files in Korean, whichever is there.
-HANGUL = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo")
-
 _STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -48,12 +43,12 @@ _STYLE: Any = {
 }
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
     """Return an empty figure, in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _axes(parent: FigureBase, rows: int = 1, columns: int = 1, **kwargs: Any) -> Array:
+def axes_of(parent: FigureBase, rows: int = 1, columns: int = 1, **kwargs: Any) -> Array:
     """Return new axes [rows, columns] in a figure or a part of one."""
     with matplotlib.rc_context(_STYLE):
         return parent.subplots(rows, columns, squeeze=False, **kwargs)
@@ -109,8 +104,8 @@ def score_histograms(
     """One panel a named score [N]: how often each value comes up, normal against anomalous [N], with its AUC."""
     columns = min(columns, len(scores))
     rows = -(-len(scores) // columns)
-    figure = _figure(3.9 * columns, 2.9 * rows)
-    panels = _axes(figure, rows, columns)
+    figure = figure_of(3.9 * columns, 2.9 * rows)
+    panels = axes_of(figure, rows, columns)
     for axes, (name, values) in zip(panels.flat, scores.items(), strict=False):
         own = np.histogram_bin_edges(values, 40) if edges is None else edges
         _histogram(axes, anomalous, values, name, own)
@@ -141,8 +136,8 @@ def _msp_edges(logits: Array) -> Array:
 
 def roc_curves(anomalous: Array, scores: Mapping[str, Array]) -> Figure:
     """ROC curves of named scores [N], the AUC of each in the legend."""
-    figure = _figure(7.6, 6.2)
-    axes = _axes(figure)[0, 0]
+    figure = figure_of(7.6, 6.2)
+    axes = axes_of(figure)[0, 0]
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=":", label="guessing, AUC 0.500")
     colours = (INK, NORMAL, "#56b4e9", "#009e73", ANOMALOUS, "#e69f00", "#cc79a7")
     for i, (name, values) in enumerate(scores.items()):
@@ -194,8 +189,8 @@ def _scatter(axes: Axes, points: Array, labels: Array, anomalous: Array, size: f
 
 def embedding_scatter(points: Array, labels: Array, anomalous: Array, *, title: str = "") -> Figure:
     """Points [N, 2] coloured by label [N]: dots for normal ones, crosses for anomalous ones."""
-    figure = _figure(8.6, 6.6)
-    axes = _axes(figure)[0, 0]
+    figure = figure_of(8.6, 6.6)
+    axes = axes_of(figure)[0, 0]
     _scatter(axes, points, labels, anomalous, 13)
     axes.set_title(title)
     figure.legend(loc="outside right center", frameon=False, markerscale=1.8)
@@ -233,7 +228,7 @@ def smoothing_or_temperature(
     """
     labels, anomalous = _known(test)
     columns = max(len(networks), len(temperatures))
-    figure = _figure(3.1 * columns, 11.6)
+    figure = figure_of(3.1 * columns, 11.6)
     above, below = figure.subfigures(2, 1, hspace=0.04, squeeze=False).flat
     above.suptitle("Label smoothing changes the model: four trainings, four networks, other features", fontsize=15)
     below.suptitle("Temperature changes the score alone: one network, the same features throughout", fontsize=15)
@@ -246,13 +241,13 @@ def smoothing_or_temperature(
         _histogram(pair[1], anomalous, msp(outputs.logits, temperature).mean(1), title, _msp_edges(outputs.logits))
         pair[1].set_xlabel("1 − MSP")
 
-    panels = _axes(above, 2, columns)
+    panels = axes_of(above, 2, columns)
     for pair, (smoothing, outputs) in zip(panels.T, networks.items(), strict=False):
         column(pair, embeddings[smoothing], outputs, smoothing, 1)
         wanted = smoothing * (1 - 1 / outputs.logits.shape[-1])  # 1 − MSP of the target that training sets
         pair[1].axvline(wanted, color=INK, linewidth=1.4, linestyle=":", label="asked of normal ones")
     panels[1, 0].legend(frameon=False)
-    for pair, temperature in zip(_axes(below, 2, columns).T, temperatures, strict=False):
+    for pair, temperature in zip(axes_of(below, 2, columns).T, temperatures, strict=False):
         column(pair, embeddings[one], networks[one], one, temperature)
     return figure
 
@@ -265,8 +260,8 @@ def reliability_diagrams(networks: Mapping[str, tuple[Outputs, float]], *, bins:
 
     networks: name → (outputs of held-out samples with targets, temperature).
     """
-    figure = _figure(9.2, 3.9 * len(networks))
-    panels = _axes(figure, len(networks), 2, sharex=True, sharey=True)
+    figure = figure_of(9.2, 3.9 * len(networks))
+    panels = axes_of(figure, len(networks), 2, sharex=True, sharey=True)
     for row, (name, (outputs, fitted)) in zip(panels, networks.items(), strict=True):
         assert outputs.targets is not None  # noqa: S101 - held-out samples have labels
         logits, targets = outputs.logits.reshape(-1, outputs.logits.shape[-1]), outputs.targets.ravel()
@@ -311,8 +306,8 @@ def rotation_confusions(outputs: Outputs, test: Samples) -> Figure:
         for group in [[digit for digit in digits if digit[1] == kind]]
         for start in range(0, len(group), columns)
     ]
-    figure = _figure(2.7 * columns, 2.9 * len(rows))
-    panels = _axes(figure, len(rows), columns)
+    figure = figure_of(2.7 * columns, 2.9 * len(rows))
+    panels = axes_of(figure, len(rows), columns)
     names = [degrees(turn, views) for turn in range(views)]
     for axes in panels.flat:
         axes.set_visible(False)
@@ -345,10 +340,10 @@ def rotation_grid(outputs: Outputs, test: Samples, random_state: int, *, rows: i
     predicted = outputs.transform_logits().argmax(-1)
     mistaken = (predicted != np.arange(views)).any(1)
     draw = np.random.RandomState(random_state)
-    figure = _figure(2.4 * views + 1, 1.45 * rows + 0.7)
+    figure = figure_of(2.4 * views + 1, 1.45 * rows + 0.7)
     for kind, part in zip((False, True), figure.subfigures(1, 2, wspace=0.08, squeeze=False).flat, strict=True):
         part.suptitle("anomalous digits" if kind else "normal digits", fontsize=13)
-        panels = _axes(part, rows, views, gridspec_kw={"wspace": 0.12})
+        panels = axes_of(part, rows, views, gridspec_kw={"wspace": 0.12})
         digits = [digit for digit, odd in ordered_labels(test) if odd == kind]
         for i in range(rows):
             own = labels == digits[i % len(digits)]
@@ -380,10 +375,10 @@ def extremes(test: Samples, scores: Array, *, count: int = 10) -> Figure:
         "normal, scored highest: the first false alarms": falling[~anomalous[falling]],
         "anomalous, scored lowest: the last to be found": rising[anomalous[rising]],
     }
-    figure = _figure(1.12 * count, 1.75 * len(groups))
+    figure = figure_of(1.12 * count, 1.75 * len(groups))
     for part, (title, rows) in zip(figure.subfigures(len(groups), 1, squeeze=False).flat, groups.items(), strict=True):
         part.suptitle(title, fontsize=12, x=0.01, ha="left")
-        for axes in (line := _axes(part, 1, count)[0]):
+        for axes in (line := axes_of(part, 1, count)[0]):
             axes.set_axis_off()
         for axes, row in zip(line, rows[:count], strict=False):
             axes.set_axis_on()
@@ -395,103 +390,6 @@ def extremes(test: Samples, scores: Array, *, count: int = 10) -> Figure:
 
 
 # --- one sample ---
-
-
-def evidence_map(
-    sample: Array,
-    diagnosis: Diagnosis,
-    text: str = "",
-    *,
-    bands: Sequence[tuple[float, float, str]] | None = None,
-    channels: Sequence[str] | None = None,
-    start: float | None = None,
-    rate: float = 1,
-    unit: str = "",
-) -> Figure:
-    """A sample, its nearest normal one and where the evidence lies between; `text` stands above.
-
-    Parameters
-    ----------
-    sample : array [D], [C, T] or [C, H, W]
-        The one diagnosed.
-    bands : what each number of a vector hears, as `oddkind.frontends.FrontEnds.bands` says
-    channels : names of a signal's channels
-    start, rate, unit : of a signal: where it begins, points a unit, the unit
-    """
-    figure = _figure(11, 4.6)
-    family = ["DejaVu Sans", *(name for name in HANGUL if name in font_manager.get_font_names())]
-    figure.suptitle(text, fontsize=9, x=0.01, ha="left", wrap=True, family=family, parse_math=False)
-    if sample.ndim == 3:
-        _picture_evidence(figure, sample, diagnosis)
-    elif sample.ndim == 2:
-        time = (start or 0.0) + np.arange(sample.shape[1]) / rate
-        _signal_evidence(figure, sample, diagnosis, channels or list(map(str, range(len(sample)))), time, unit)
-    else:
-        _vector_evidence(figure, sample, diagnosis, bands or [(n, n + 1, "value") for n in range(len(sample))])
-    return figure
-
-
-def _picture_evidence(figure: Figure, sample: Array, diagnosis: Diagnosis) -> None:
-    evidence = diagnosis.evidence.sum(0).clip(min=0)  # only what speaks for an anomaly
-    most = float(evidence.max()) or 1.0
-    names = "the sample", "where the evidence lies", "nearest normal sample"
-    if diagnosis.neighbours is None:
-        names = *names[:2], "what parts were replaced by"
-    for axes, name, of in zip(_axes(figure, 1, 3)[0], names, (sample, sample, diagnosis.normal), strict=True):
-        axes.imshow(picture(of), cmap="gray", interpolation="nearest")
-        axes.set_title(name)
-        axes.set_axis_off()
-        if name == names[1]:
-            axes.imshow(evidence, cmap="autumn_r", vmin=0, vmax=most, alpha=0.8 * evidence / most)
-
-
-def _vector_evidence(
-    figure: Figure, sample: Array, diagnosis: Diagnosis, bands: Sequence[tuple[float, float, str]]
-) -> None:
-    kinds = list(dict.fromkeys(what for *_, what in bands))
-    panels = _axes(figure, 2, len(kinds), sharex="col", gridspec_kw={"height_ratios": [2, 1]})
-    for (above, below), kind in zip(panels.T, kinds, strict=True):
-        rows = [row for row, (*_, what) in enumerate(bands) if what == kind]
-        middle = [(bands[row][0] + bands[row][1]) / 2 for row in rows]
-        above.plot(middle, sample[rows], color=ANOMALOUS, label="the sample")
-        above.plot(middle, diagnosis.normal[rows], color=NORMAL, label="nearest normal sample")
-        above.set_title(kind)
-        widths = [(bands[row][1] - bands[row][0]) / 2 for row in rows]
-        below.bar(middle, diagnosis.evidence[rows], widths, color=ANOMALOUS)
-        below.set(xlabel="" if kind == "value" else "Hz")
-    panels[0, 0].legend(frameon=False)
-    panels[1, 0].set_ylabel("evidence")
-    low, high = min(0.0, diagnosis.evidence.min()), diagnosis.evidence.max() or 1.0
-    for below in panels[1]:
-        below.set_ylim(1.05 * low, 1.05 * high)
-
-
-def _signal_evidence(
-    figure: Figure, sample: Array, diagnosis: Diagnosis, channels: Sequence[str], time: Array, unit: str
-) -> None:
-    left, right = figure.subfigures(1, 2, wspace=0.05, squeeze=False).flat
-    evidence = diagnosis.evidence.clip(min=0)
-    axes = _axes(left)[0, 0]
-    extent = (time[0], 2 * time[-1] - time[-2] if len(time) > 1 else time[0] + 1, len(sample) - 0.5, -0.5)
-    axes.imshow(
-        evidence,
-        cmap="Oranges",
-        vmin=0,
-        vmax=evidence.max() or 1.0,
-        aspect="auto",
-        extent=extent,
-        interpolation="nearest",
-    )
-    axes.set(xlabel=unit, title="where the evidence lies")
-    axes.set_yticks(range(len(channels)), channels, fontsize=8)
-    first = np.argsort(-evidence.sum(1), kind="stable")[:3]
-    panels = _axes(right, len(first), sharex=True)[:, 0]
-    for panel, channel in zip(panels, first, strict=True):
-        panel.plot(time, sample[channel], color=ANOMALOUS, label="the sample")
-        panel.plot(time, diagnosis.normal[channel], color=NORMAL, label="nearest normal sample")
-        panel.set_title(channels[channel], fontsize=10, loc="left")
-    panels[0].legend(frameon=False, fontsize=8)
-    panels[-1].set_xlabel(unit)
 
 
 # --- sweeps ---
@@ -513,8 +411,8 @@ def auc_heat_map(result: Result) -> Figure:
     smoothings, temperatures, scores, rows = _by_setting(result)
     columns = min(3, len(scores))
     lines = -(-len(scores) // columns)
-    figure = _figure(columns * (1.7 + 0.85 * len(temperatures)), lines * (1.3 + 0.55 * len(smoothings)))
-    panels = _axes(figure, lines, columns)
+    figure = figure_of(columns * (1.7 + 0.85 * len(temperatures)), lines * (1.3 + 0.55 * len(smoothings)))
+    panels = axes_of(figure, lines, columns)
     means = [row.auc_mean for row in result.rows]
     for axes, score in zip(panels.flat, scores, strict=False):
         share = np.array([[rows[s, t, score].auc_mean for t in temperatures] for s in smoothings])
@@ -537,8 +435,8 @@ def auc_heat_map(result: Result) -> Figure:
 def auc_lines(result: Result) -> Figure:
     """AUC of a sweep over label smoothing: a panel a temperature, a line a score, its 95 % interval as a band."""
     smoothings, temperatures, scores, rows = _by_setting(result)
-    figure = _figure(max(6.0, 4.2 * len(temperatures)), 4.4)
-    panels = _axes(figure, 1, len(temperatures), sharey=True)[0]
+    figure = figure_of(max(6.0, 4.2 * len(temperatures)), 4.4)
+    panels = axes_of(figure, 1, len(temperatures), sharey=True)[0]
     for axes, temperature in zip(panels, temperatures, strict=True):
         for i, score in enumerate(scores):
             line = [rows[s, temperature, score] for s in smoothings]

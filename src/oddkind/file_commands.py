@@ -138,7 +138,7 @@ def fit(
     """Learn from the normal files of a folder; those called anomalous or test are left aside."""
     with progress_bars("reading", "training") as tell:
         from oddkind.detector import Detector
-        from oddkind.recordings import fit_files
+        from oddkind.recordings import fit_files, held_out_files
 
         source = source_from(data, settings)
         files, refused = source.entries(data)
@@ -155,7 +155,7 @@ def fit(
         detector.save(out, source=detector.source_)
     facts: dict[str, Any] = {
         "learnt": len(detector.source_["learnt"]),
-        "held_out": len(set(detector.source_["held_out"]["groups"])),
+        "held_out": held_out_files(detector).count(),
         "labels": getattr(detector, "classes_", []),
         "accuracy": detector.accuracy_,
         "refused": refused,

@@ -11,8 +11,6 @@ import hashlib
 import json
 import os
 import sys
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from oddkind.calibration import alarms, check_enough, discoveries, p_values, pool, promise_kept, shares
+from oddkind.calibration import HeldOut, alarms, check_enough, discoveries, pool, promise_kept, shares
 from oddkind.detector import Detector
-from oddkind.errors import ConcernWarning, InputError
+from oddkind.errors import InputError
 from oddkind.fitting import fit_together
 from oddkind.metrics import auc, partial_auc
-from oddkind.readers import Entry, Source, at_other_rates, each, read, resolved
+from oddkind.readers import Entry, Source, each, read, resolved
 from oddkind.samples import Array, Samples
 
 SCORED_AT_ONCE = 4096  # samples
@@ -89,25 +87,15 @@ def fit_files(
     fit_together(
         [detector], samples.inputs, labels, samples.groups, on_progress=lambda done: on_progress("training", done)
     )
-    rows = detector.validation_rows_
-    first = np.unique(samples.files[rows], return_index=True)[1]
-    units = (samples.files if samples.groups is None else samples.groups)[rows]
-    learnt = set(samples.files.tolist())
-    names, first_rows = np.unique(samples.files, return_index=True)
-    order = np.argsort(first_rows)
+    names, first = np.unique(samples.files, return_index=True)
+    learnt = set(names.tolist())
     detector.source_ = {
         "settings": source.model_dump(mode="json"),
         "pool": how,
         "learnt": sorted(fingerprint(entry.path) for entry in files if entry.name in learnt),
-        "held_out": {
-            "scores": {
-                "labelled" if known else "unlabelled": pool(held_out.scores, samples.files[rows], how).tolist()
-                for known, held_out in detector.held_out_.items()
-            },
-            "groups": np.unique(units[first], return_inverse=True)[1].tolist(),
-            "labels": None if labels is None else labels[rows][first].tolist(),
-        },
-        "files": [[str(names[file]), int(first_rows[file])] for file in order],  # and the row of its first sample
+        "files": [
+            [str(names[file]), int(first[file])] for file in np.argsort(first)
+        ],  # and the row of its first sample
     }
     return source
 
@@ -131,7 +119,6 @@ def learnable(
     if not normal:
         raise InputError(f"none of {len(files)} files is normal and not of the test split; there is nothing to learn")
     source = resolved(source, normal)
-    _warn_of_rates(normal, source)
     return read(normal, source, cache=cache, on_refused=on_refused, on_progress=on_progress), source
 
 
@@ -156,31 +143,25 @@ def score_files(
         Where a file cannot be read and nobody asks to be told.
     """
     settings = _settings(detector)
-    held_out = settings["held_out"]
-    _n_held_out(detector)  # refuses a rate that cannot be promised
+    _fewest(detector)  # refuses a rate that cannot be promised
     if false_discovery_rate is not None:
         discoveries(np.ones(1), false_discovery_rate)  # refuses one that is none
     verdicts: list[Verdict] = []
-    source = Source.model_validate(settings["settings"])
-    _warn_of_rates(files, source)
-    for part in _parts(files, source, detector, cache, on_refused):
+    classes = getattr(detector, "classes_", np.array([]))
+    beside = {known: held_out_files(detector, known=known) for known in detector.held_out_}
+    for part in _parts(files, Source.model_validate(settings["settings"]), detector, cache, on_refused):
         owner = np.repeat(np.arange(len(part)), [len(inputs) for _, inputs in part])
         inputs = np.concatenate([inputs for _, inputs in part])
-        classes = getattr(detector, "classes_", np.array([]))
-        known = np.array([entry.label is not None and entry.label in classes for entry, _ in part])
-        scores = np.empty(len(inputs))
-        for with_labels in (True, False):
-            rows = known[owner] == with_labels
-            if rows.any():
-                labels = np.array([part[file][0].label for file in owner[rows]]) if with_labels else None
-                scores[rows] = detector.anomaly_score(inputs[rows], labels)
-        whole = pool(scores, owner, settings["pool"])
-        p = np.empty(len(part))
-        labels_of = [entry.label if detector.per_label else None for entry, _ in part]
-        claims = [(has, label if has else None) for has, label in zip(known.tolist(), labels_of, strict=True)]
-        for claim in set(claims):
-            own = np.array([other == claim for other in claims])
-            p[own] = _beside_held_out(whole[own], held_out, *claim)
+        claimed = np.array([entry.label for entry, _ in part], object)
+        known = np.array([label in classes.tolist() for label in claimed])
+        whole, p = np.empty(len(part)), np.empty(len(part))
+        for with_labels in np.unique(known):
+            own = known == with_labels
+            rows = own[owner]
+            labels = claimed[owner[rows]].astype(classes.dtype) if with_labels else None
+            kinds = np.searchsorted(classes, claimed[own].astype(classes.dtype)) if with_labels else None
+            whole[own] = pool(detector.anomaly_score(inputs[rows], labels), owner[rows], settings["pool"])
+            p[own] = beside[with_labels].p_values(whole[own], kinds if detector.per_label else None)
         verdicts += [
             Verdict(entry.name, entry.label, float(score), float(chance), bool(alarm))
             for (entry, _), score, chance, alarm in zip(
@@ -188,36 +169,33 @@ def score_files(
             )
         ]
         on_progress(len(verdicts) / len(files))
+    on_progress(1.0)  # some may have been refused
     if false_discovery_rate is None:
         return verdicts
     called = discoveries(np.array([verdict.p_value for verdict in verdicts]), false_discovery_rate)
     return [replace(verdict, anomalous=bool(odd)) for verdict, odd in zip(verdicts, called, strict=True)]
 
 
-def _n_held_out(detector: Detector) -> int:
+def held_out_files(detector: Detector, *, known: bool = True) -> HeldOut:
+    """Scores of the files held out of training, with their labels known or not."""
+    settings = _settings(detector)
+    starts = [row for _, row in settings["files"]]
+    file = np.searchsorted(starts, detector.validation_rows_, side="right")
+    return detector.held_out_[known].pooled(file, settings["pool"])
+
+
+def _fewest(detector: Detector) -> int:
     """How many files or groups are compared with; with `per_label` the fewest of a label. Refuses too few."""
-    held_out = _settings(detector)["held_out"]
-    if detector.per_label and not held_out["labels"]:
-        raise InputError("per_label=True needs labels; the detector learnt from files without, or of one label")
-    labels = held_out["labels"] if detector.per_label else [None] * len(held_out["groups"])
-    counts = Counter(label for label, _ in set(zip(labels, held_out["groups"], strict=True)))
-    label, n = min(counts.items(), key=lambda pair: (pair[1], str(pair[0])))
-    what = "files or groups" + ("" if label is None else f" of label {label!r}")
-    check_enough(n, detector.false_alarm_rate, what)
-    return n
-
-
-def _warn_of_rates(files: Sequence[Entry], source: Source) -> None:
-    for concern in at_other_rates(files, source):
-        warnings.warn(concern.message, ConcernWarning, stacklevel=3)
-
-
-def _beside_held_out(scores: Array, held_out: dict[str, Any], known: bool, label: str | None) -> Array:
-    """P-values of files beside those held out, or those of a label; a group of files counts as one."""
-    groups = np.array(held_out["groups"])
-    rows = slice(None) if label is None else np.array(held_out["labels"]) == label
-    normal = np.array(held_out["scores"]["labelled" if known else "unlabelled"])
-    return p_values(scores, normal[rows], shares(groups[rows]))
+    held_out, names = held_out_files(detector), []
+    if detector.per_label:
+        if held_out.kinds is None:
+            raise InputError("per_label=True needs labels; the detector learnt from files without, or of one label")
+        names = detector.classes_.tolist()
+    kinds: list[int | None] = [*range(len(names))] or [None]
+    fewest = min(kinds, key=held_out.count)
+    what = "files or groups" + ("" if fewest is None else f" of label {names[fewest]!r}")
+    check_enough(held_out.count(fewest), detector.false_alarm_rate, what)
+    return held_out.count(fewest)
 
 
 def _parts(
@@ -396,7 +374,7 @@ def promise(files: Sequence[Entry], verdicts: Sequence[Verdict], detector: Detec
     units = np.array([entry.group or entry.name for entry, _ in normal])
     n_new, rate = len(np.unique(units)), detector.false_alarm_rate
     n_alarms = int(shares(units) @ alarms(np.array([verdict.p_value for _, verdict in normal]), rate) + 1e-9)
-    return Promise(n_alarms, n_new, rate, promise_kept(n_alarms, n_new, _n_held_out(detector), rate))
+    return Promise(n_alarms, n_new, rate, promise_kept(n_alarms, n_new, _fewest(detector), rate))
 
 
 def fingerprint(file: Path) -> str:
@@ -407,6 +385,6 @@ def fingerprint(file: Path) -> str:
 
 def _settings(detector: Detector) -> dict[str, Any]:
     settings = getattr(detector, "source_", None)
-    if settings is None or not {"settings", "held_out", "learnt"} <= set(settings):
+    if settings is None or not {"settings", "files", "learnt"} <= set(settings):
         raise InputError("the detector learnt from arrays, not files; pass it arrays")
     return dict(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from oddkind.errors import InputError
+from oddkind.errors import ConcernWarning, InputError
 from oddkind.frontends import FLOOR
 from oddkind.samples import Array
 
@@ -22,15 +23,15 @@ def sample_rate_of(file: Path) -> int:
         return int(sound.samplerate)
 
 
-def at_full_scale(file: Path) -> float:
-    """Part of a recording's samples, of all channels, at an end of the range, the first not counted.
+def rate_and_clipping(file: Path) -> tuple[int, float]:
+    """Sample rate in Hz, and the part of the samples of all channels at an end of the range, the first not counted.
 
     What clips stays there; what was scaled to its loudest sample touches it once.
     """
     with _opened(file) as sound:
         blocks = sound.blocks(BLOCK_SECONDS * sound.samplerate, dtype="float32", always_2d=True)
         count = sum(int((np.abs(block) >= 1 - 2**-15).sum()) for block in blocks)
-        return max(0, count - 1) / (sound.frames * sound.channels)
+        return int(sound.samplerate), max(0, count - 1) / (sound.frames * sound.channels)
 
 
 def windows(
@@ -41,7 +42,7 @@ def windows(
     Parameters
     ----------
     sample_rate : int
-        A recording at another rate is resampled.
+        A recording at another rate is resampled, with a word of warning.
     window, hop : float
         Length of a window and the step between two, in seconds; what is left at the end is not used.
     channels : tuple of int or None
@@ -61,6 +62,8 @@ def windows(
         width = 1 if channels is None else len(channels)
         resampled = sound.samplerate != sample_rate
         stream = soxr.ResampleStream(sound.samplerate, sample_rate, width, dtype="float32") if resampled else None
+        if resampled:  # said once a rate
+            warnings.warn(f"recordings {resampling(sound.samplerate, sample_rate)}", ConcernWarning, stacklevel=2)
         rest = np.empty((0, width), np.float32)
         seconds, found, skip = 0.0, False, 0
         # What libsndfile does to 16 bits, to the bit, in a fifth of its time.
@@ -92,6 +95,12 @@ def windows(
             yield cut
         if not found:
             raise InputError(f"{seconds:.3f} s long; a window is {window:g} s")
+
+
+def resampling(rate: int, to: int) -> str:
+    """What to think of recordings at another rate."""
+    heard = min(rate, to) / 2
+    return f"at {rate} Hz are resampled to {to} Hz; above {heard:g} Hz they can differ from others: record all at one"
 
 
 def _opened(file: Path) -> soundfile.SoundFile:

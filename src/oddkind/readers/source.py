@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,13 +17,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oddkind.checks import Concern, look
-from oddkind.errors import InputError
+from oddkind.errors import ConcernWarning, InputError
 from oddkind.frontends import FrontEnds
 from oddkind.mapped import gathered, kept
 from oddkind.readers.arrays import read_array
 from oddkind.readers.listing import Entry, entries, kind_of
 from oddkind.readers.pictures import is_grey, read_picture
-from oddkind.readers.sounds import at_full_scale, sample_rate_of, windows
+from oddkind.readers.sounds import rate_and_clipping, resampling, sample_rate_of, windows
 from oddkind.readers.tables import numbers_of, read_signal
 from oddkind.samples import Array, Samples
 
@@ -259,27 +259,6 @@ def read(
     )
 
 
-def at_other_rates(files: Sequence[Entry], source: Source) -> list[Concern]:
-    """Say so where recordings are resampled: what is above half of the lower rate is missing in one or the other."""
-    if source.kind != "sounds":
-        return []
-    rates: Counter[int] = Counter()
-    for entry in files:
-        with suppress(InputError):  # said where it is read
-            rates[sample_rate_of(entry.path)] += 1
-    others = sorted(rate for rate in rates if rate != source.sample_rate)
-    if not others:
-        return []
-    return [
-        Concern(
-            "resampled",
-            f"{sum(rates[rate] for rate in others)} of {rates.total()} recordings are not at {source.sample_rate} Hz "
-            f"but at {', '.join(map(str, others[:5]))} Hz and are resampled: they can differ in what lies above half "
-            "of the lower rate; record all at one",
-        )
-    ]
-
-
 def check_files(
     files: Sequence[Entry],
     source: Source,
@@ -294,10 +273,13 @@ def check_files(
     -------
     dict
         "settings": as in `Source`; "parts": a list of dicts split, label, condition, files, groups, samples;
-        "concerns": a list of dicts kind, message: what `oddkind.checks.look` finds doubtful, and recordings that clip.
+        "concerns": a list of dicts kind, message: what `oddkind.checks.look` finds doubtful, and recordings that clip
+        or are resampled.
     """
     source = resolved(source, files)
-    samples = read(files, source, cache=cache, on_refused=on_refused, on_progress=on_progress)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConcernWarning)  # told below
+        samples = read(files, source, cache=cache, on_refused=on_refused, on_progress=on_progress)
     assert samples.files is not None  # noqa: S101 - read fills it in
     by_name = {entry.name: entry for entry in files}
     n_of = dict(zip(*np.unique(samples.files, return_counts=True), strict=True))
@@ -316,16 +298,28 @@ def check_files(
     rows = [(*key, counts[key], len(groups[key]), n_samples[key]) for key in keys]
     concerns = look(samples, np.array([by_name[str(name)].split or "" for name in samples.files]))
     if source.kind == "sounds":
-        clipped = [str(name) for name in n_of if at_full_scale(by_name[str(name)].path) >= CLIPPED]
-        if clipped:
-            message = f"{len(clipped)} of {len(n_of)} recordings clip at full scale: {', '.join(clipped[:5])}"
-            concerns.append(Concern("clipped", message + (", …" if len(clipped) > 5 else "")))
-    concerns += at_other_rates(files, source)
+        concerns += _of_recordings([by_name[str(name)] for name in n_of], source)
     return {
         "settings": source.model_dump(mode="json"),
         "parts": [dict(zip(names, row, strict=True)) for row in rows],
         "concerns": [vars(concern) for concern in concerns],
     }
+
+
+def _of_recordings(files: Sequence[Entry], source: Source) -> list[Concern]:
+    """What only the recordings themselves tell: that some clip, or are at other rates and resampled."""
+    assert source.sample_rate is not None  # noqa: S101 - resolved
+    found = {entry.name: rate_and_clipping(entry.path) for entry in files}
+    clipped = [name for name, (_, part) in found.items() if part >= CLIPPED]
+    rates = Counter(rate for rate, _ in found.values() if rate != source.sample_rate)
+    concerns = []
+    if clipped:
+        message = f"{len(clipped)} of {len(files)} recordings clip at full scale: {', '.join(clipped[:5])}"
+        concerns.append(Concern("clipped", message + (", …" if len(clipped) > 5 else "")))
+    for rate, count in sorted(rates.items()):
+        message = f"{count} of {len(files)} recordings {resampling(rate, source.sample_rate)}"
+        concerns.append(Concern("resampled", message))
+    return concerns
 
 
 def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
