@@ -100,7 +100,9 @@ def test_a_samples_score_never_depends_on_its_batch(data, score):
     detector = quick(score=score).fit(inputs, labels)
     found = detector.anomaly_score(inputs)
     for rows in (slice(1), slice(3, 5), slice(40, 100), slice(None, None, -1)):
-        assert_allclose(detector.anomaly_score(inputs[rows]), found[rows], rtol=1e-12)
+        # A product's last bits depend on how many rows it has, and relative-mahalanobis is the difference of two nearly
+        # equal sums, where they count more: 1.2e-11 on AMD EPYC.
+        assert_allclose(detector.anomaly_score(inputs[rows]), found[rows], rtol=1e-10)
 
 
 def test_many_samples_are_scored_some_at_a_time(monkeypatch):
