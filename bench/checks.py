@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits, load_iris
 from oddkind import SCORES, Detector, Samples
 from oddkind.checks import look, told_by_one_number
 from oddkind.errors import ConcernWarning
-from oddkind.evaluation import LECTURE
+from oddkind.study.evaluation import LECTURE
 
 
 def some_kinds(load: Callable[..., tuple[np.ndarray, np.ndarray]], normal: list[int], seed: int) -> Problem:

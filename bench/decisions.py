@@ -34,11 +34,11 @@ from sklearn.base import clone
 from sklearn.metrics import precision_recall_curve
 
 from oddkind import Detector, Samples, fit_fleet, load_mnist
-from oddkind.calibration import alarms, needed, p_values, promise_kept, shares
-from oddkind.cross import CrossConformal
+from oddkind.cross_conformal import CrossConformal
 from oddkind.errors import ConcernWarning
-from oddkind.evaluation import LECTURE
 from oddkind.metrics import mean_interval
+from oddkind.model.calibration import alarms, needed, p_values, promise_kept, shares
+from oddkind.study.evaluation import LECTURE
 
 Array = np.ndarray
 RATES = (0.1, 0.05, 0.01)

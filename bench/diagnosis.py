@@ -29,9 +29,9 @@ from quality import DATA, hydraulic, tiles
 from signals import motors
 
 from oddkind import Detector, load_mnist
-from oddkind.diagnosis import Diagnosis, deletion_test
-from oddkind.frontends import FrontEnds
-from oddkind.training import as_float
+from oddkind.model.explain import Diagnosis, deletion_test
+from oddkind.train.frontends import FrontEnds
+from oddkind.train.loop import as_float
 
 Array = np.ndarray
 MARK = 5  # pixels

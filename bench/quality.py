@@ -40,11 +40,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oddkind import Detector, Samples, load_mnist
-from oddkind.calibration import combined
-from oddkind.distances import neighbour_distance
 from oddkind.metrics import auc, mean_interval
-from oddkind.networks import PictureCNN
-from oddkind.scores import SCORES
+from oddkind.model.calibration import combined
+from oddkind.model.distances import neighbour_distance
+from oddkind.model.scores import SCORES
+from oddkind.train.networks import PictureCNN
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 RESULTS = Path(__file__).with_suffix(".json")

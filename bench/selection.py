@@ -24,9 +24,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from oddkind import load_mnist
-from oddkind.evaluation import Setting, evaluate, train_settings
 from oddkind.metrics import mean_interval
-from oddkind.selection import leave_one_label_out
+from oddkind.study.evaluation import Setting, evaluate, train_settings
+from oddkind.study.selection import leave_one_label_out
 
 # Normal and anomalous digits; the lab's first. The others are the first that a shuffle of the digits with seed 0 gave.
 SPLITS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {"lab, 4 labels": ((0, 1, 2, 3), (7, 8, 9))}

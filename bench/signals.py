@@ -28,9 +28,9 @@ from quality import DATA, Problem, cell, hydraulic, tiles
 from sklearn.ensemble import IsolationForest
 
 from oddkind import Detector, Samples
-from oddkind.distances import neighbour_distance
+from oddkind.files import read, resolved, source_of
 from oddkind.metrics import auc
-from oddkind.readers import read, resolved, source_of
+from oddkind.model.distances import neighbour_distance
 
 Array = np.ndarray
 

@@ -29,8 +29,8 @@ import soundfile
 import torch
 
 from oddkind import Detector, load
-from oddkind.readers import Entry, source_of
-from oddkind.recordings import fit_files, score_files
+from oddkind.files import Entry, source_of
+from oddkind.files.score import fit_files, score_files
 
 RATE, SECONDS, RECORDINGS = 16_000, 10, 60
 CONTESTANTS = ("oddkind", "librosa, whole recording", "librosa, second by second")

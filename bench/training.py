@@ -28,10 +28,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from oddkind import Detector, figures, fit_fleet, fit_together, load_mnist
-from oddkind.evaluation import LECTURE
-from oddkind.lab import run_lab
+from oddkind.lab.exercises import run_lab
 from oddkind.metrics import auc
-from oddkind.networks import LectureCNN
+from oddkind.study.evaluation import LECTURE
+from oddkind.train.networks import LectureCNN
 
 EPOCHS, BATCH = 5, 32
 NORMAL, ANOMALOUS = [0, 1, 2, 3], [7, 8, 9]

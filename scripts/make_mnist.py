@@ -2,7 +2,7 @@
 
     python scripts/make_mnist.py ../shared/data/mnist
 
-prints the SHA-256 that `oddkind.readers` checks at every load.
+prints the SHA-256 that `oddkind.files` checks at every load.
 """
 
 import gzip
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from oddkind.readers import MNIST_FILE
+from oddkind.lab.mnist import MNIST_FILE
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:

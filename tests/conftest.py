@@ -7,9 +7,10 @@ import torch
 from problems import LABELS, quick, record
 from threadpoolctl import threadpool_limits
 
-from oddkind import cli, load_mnist
-from oddkind.readers import source_of
-from oddkind.recordings import fit_files
+from oddkind import load_mnist
+from oddkind.cli import main as cli
+from oddkind.files import source_of
+from oddkind.files.score import fit_files
 
 # The same examples on every run: a failure is the code's, never the day's.
 hypothesis.settings.register_profile("oddkind", deadline=None, max_examples=60, derandomize=True, database=None)

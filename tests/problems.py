@@ -5,7 +5,7 @@ import soundfile
 from torch import nn
 
 from oddkind import Detector
-from oddkind.readers import source_of
+from oddkind.files import source_of
 
 
 def kinds(n=300, seed=0, apart=6.0):

@@ -8,15 +8,15 @@ from problems import kinds, pictures, quick, signals, weights
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 
-import oddkind.together
+import oddkind.train.stacks
 from oddkind import SCORES, Detector, InputError
-from oddkind.calibration import alarms, fit_temperature, p_values, perplexity
-from oddkind.distances import neighbour_distance
-from oddkind.evaluation import LECTURE
 from oddkind.metrics import auc
-from oddkind.networks import build
-from oddkind.scores import neighbours
-from oddkind.tasks import Rotations
+from oddkind.model.calibration import alarms, fit_temperature, p_values, perplexity
+from oddkind.model.distances import neighbour_distance
+from oddkind.model.scores import neighbours
+from oddkind.study.evaluation import LECTURE
+from oddkind.train.networks import build
+from oddkind.train.transforms import Rotations
 
 
 class Still(torch.nn.Module):
@@ -112,7 +112,7 @@ def test_many_samples_are_scored_some_at_a_time(monkeypatch):
     seen = []
     predict = detector._predict
     monkeypatch.setattr(detector, "_predict", lambda tensor, own: seen.append(len(tensor)) or predict(tensor, own))
-    monkeypatch.setattr("oddkind.mapped.AT_ONCE", 64)
+    monkeypatch.setattr("oddkind.arrays.AT_ONCE", 64)
     assert_array_equal(detector.anomaly_score(inputs, labels), expected[0])
     assert_array_equal(detector.anomaly_score(inputs), expected[1])
     assert max(seen) == 64
@@ -162,7 +162,9 @@ def test_epochs_are_as_many_as_make_900_steps(samples, epochs):
 )
 def test_training_moves_samples_by_a_fourteenth_of_the_shortest_axis(monkeypatch, inputs, shift):
     jobs = []
-    monkeypatch.setattr(oddkind.together, "train", lambda given, **_: jobs.extend(given) or np.zeros((1, len(given))))
+    monkeypatch.setattr(
+        oddkind.train.stacks, "train", lambda given, **_: jobs.extend(given) or np.zeros((1, len(given)))
+    )
     quick().fit(inputs, np.arange(60) % 2)
     assert [job.shift for job in jobs] == [shift]
 

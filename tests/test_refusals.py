@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from problems import kinds, pictures, quick
 from torch import nn
 
-import oddkind.together
+import oddkind.train.stacks
 from oddkind import Detector, InputError
 
 
@@ -195,7 +195,7 @@ def test_a_detector_that_learnt_bytes_refuses_floats():
     ],
 )
 def test_too_few_samples_for_the_rate_are_refused_before_training(monkeypatch, parameters, groups, message):
-    monkeypatch.setattr(oddkind.together, "train", lambda *_, **__: pytest.fail("trained for nothing"))
+    monkeypatch.setattr(oddkind.train.stacks, "train", lambda *_, **__: pytest.fail("trained for nothing"))
     labels = np.arange(36) // 2 % 3
     with pytest.raises(InputError, match="a false-alarm rate of 0.05 can be promised " + message):
         Detector(random_state=0, **parameters).fit(kinds(36)[0], labels, groups)

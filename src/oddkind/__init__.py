@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from oddkind.detector import Detector, load
     from oddkind.errors import InputError
     from oddkind.fitting import fit_fleet, fit_together
-    from oddkind.readers import load_mnist
+    from oddkind.lab.mnist import load_mnist
+    from oddkind.model.scores import SCORES, Outputs
     from oddkind.samples import Samples
-    from oddkind.scores import SCORES, Outputs
 
 __version__ = "0.1.0"
 __all__ = ["SCORES", "Detector", "InputError", "Outputs", "Samples", "fit_fleet", "fit_together", "load", "load_mnist"]
@@ -17,13 +17,13 @@ __all__ = ["SCORES", "Detector", "InputError", "Outputs", "Samples", "fit_fleet"
 _HOME = {
     "Detector": "detector",
     "InputError": "errors",
-    "Outputs": "scores",
-    "SCORES": "scores",
+    "Outputs": "model.scores",
+    "SCORES": "model.scores",
     "Samples": "samples",
     "fit_fleet": "fitting",
     "fit_together": "fitting",
     "load": "detector",
-    "load_mnist": "readers",
+    "load_mnist": "lab.mnist",
 }
 
 

@@ -17,8 +17,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import nn
 
-from oddkind.bundle import pack, read, unpack, write
-from oddkind.calibration import (
+from oddkind.arrays import in_parts, moments, standardised
+from oddkind.checks import not_learnt
+from oddkind.errors import ConcernWarning, InputError
+from oddkind.model.bundle import pack, read, unpack, write
+from oddkind.model.calibration import (
     HeldOut,
     check_enough,
     combined,
@@ -28,19 +31,16 @@ from oddkind.calibration import (
     perplexity,
     pool,
 )
-from oddkind.checks import not_learnt
-from oddkind.errors import ConcernWarning, InputError
-from oddkind.mapped import in_parts, moments, standardised
-from oddkind.networks import Builder, build
-from oddkind.parameters import check_parameters, device_of
+from oddkind.model.scores import Outputs, Score, ScoreFunction, chosen, compared, pooled
 from oddkind.samples import holdout
-from oddkind.scores import Outputs, Score, ScoreFunction, chosen, compared, pooled
-from oddkind.tasks import Rotations, ambiguous, make_task
-from oddkind.together import Run
-from oddkind.training import Job, predict
+from oddkind.train.loop import Job, predict
+from oddkind.train.networks import Builder, build
+from oddkind.train.parameters import check_parameters, device_of
+from oddkind.train.stacks import Run
+from oddkind.train.transforms import Rotations, ambiguous, make_task
 
 if TYPE_CHECKING:
-    from oddkind.diagnosis import Diagnosis
+    from oddkind.model.explain import Diagnosis
 
 Array = npt.NDArray[Any]
 
@@ -72,8 +72,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         features [B, D])`.
     score : str or callable
         "auto" ("combined" for pictures, "joint-neighbours" for vectors and signals); a name of
-        `oddkind.scores.SCORES`; or `(outputs, reference outputs, temperature) → [N]`, such as
-        `oddkind.scores.neighbours(k=5)`.
+        `oddkind.model.scores.SCORES`; or `(outputs, reference outputs, temperature) → [N]`, such as
+        `oddkind.model.scores.neighbours(k=5)`.
     members : int
         How many networks to train, at once and each from its own seed, and to score with together.
     epochs : int or "auto"
@@ -267,7 +267,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Conformal p-values of samples [N, …], [N]: how rare such scores are among normal samples.
 
         Of a new normal sample it is at most α with a chance of at most α. With `per_label` and labels [N] a sample is
-        compared with held-out ones of its label. `oddkind.calibration.discoveries` chooses among many samples at once.
+        compared with held-out ones of its label. `discoveries` chooses among many samples at once.
         """
         return self._p_value_of(self.anomaly_score(X, y), y)
 
@@ -349,9 +349,9 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def diagnose(self, X: Array, y: Array | None = None, *, parts: Array | None = None) -> list[Diagnosis]:
         """Why each sample [N, …] is odd, or not: what it looks like, what is near, where the evidence lies.
 
-        `parts` [P, …] in [0, 1]: what is replaced together to find the evidence. See `oddkind.diagnosis.diagnose`.
+        `parts` [P, …] in [0, 1]: what is replaced together to find the evidence. See `oddkind.model.explain.diagnose`.
         """
-        from oddkind.diagnosis import diagnose
+        from oddkind.model.explain import diagnose
 
         return diagnose(self, X, y, parts=parts)
 
@@ -501,7 +501,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"a false-alarm rate of {self.false_alarm_rate:g} can be promised from {2 * enough} normal {what}"
                 f"{' of each label' if self.per_label else ''} on, half of them held out; there are {n}. Pass more, "
-                f"a rate of {math.ceil(100 / (n // 2 + 1)) / 100:g} or more, or use oddkind.cross.CrossConformal"
+                f"a rate of {math.ceil(100 / (n // 2 + 1)) / 100:g} or more, or use CrossConformal"
             )
         return max(0.1, min(0.5, (enough + 1e-6) / n))
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from oddkind.diagnosis import Diagnosis
-from oddkind.figures import ANOMALOUS, NORMAL, axes_of, figure_of, picture
+from oddkind.lab.figures import ANOMALOUS, NORMAL, axes_of, figure_of, picture
+from oddkind.model.explain import Diagnosis
 
 Array = npt.NDArray[Any]
 
@@ -36,7 +36,7 @@ def evidence_map(
     ----------
     sample : array [D], [C, T] or [C, H, W]
         The one diagnosed.
-    bands : what each number of a vector hears, as `oddkind.frontends.FrontEnds.bands` says
+    bands : what each number of a vector hears, as `oddkind.train.frontends.FrontEnds.bands` says
     channels : names of a signal's channels
     start, rate, unit : of a signal: where it begins, points a unit, the unit
     """

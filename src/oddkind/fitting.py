@@ -16,7 +16,7 @@ from oddkind.checks import look
 from oddkind.detector import Detector, Plan
 from oddkind.errors import ConcernWarning, InputError
 from oddkind.samples import Samples
-from oddkind.together import train_together
+from oddkind.train.stacks import train_together
 
 Array = npt.NDArray[Any]
 

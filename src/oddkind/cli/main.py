@@ -1,0 +1,152 @@
+"""The command line: one short function a command; those for files are in `file_commands`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any
+
+import typer
+
+from oddkind import __version__
+from oddkind.cli import file_commands
+from oddkind.cli.terminal import listed, plus_minus, progress_bars, show, table_of
+from oddkind.errors import InputError
+
+app = typer.Typer(
+    name="oddkind",
+    help="Find anomalies by classification: what a network cannot place among the kinds of normal is one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; a warning is a line on standard error, bad input ends with one and exit code 2."""
+    # Ended from outside, a command cleans up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = tell_warning
+            app()
+    except InputError as error:
+        print(f"oddkind: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def tell_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning without the line of code it came from."""
+    print(f"oddkind: {message}", file=sys.stderr)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Find anomalies by classification: what a network cannot place among the kinds of normal is one."""
+    if version:
+        print(f"oddkind {__version__}")
+        raise typer.Exit
+
+
+Out = Annotated[Path, typer.Option(help="Folder for the results; an interrupted run goes on from there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")]
+
+
+@app.command()
+def lab(
+    normal: Annotated[str, typer.Option(help="Digits to learn, at least two.")] = "0,1,2,3",
+    anomalous: Annotated[str, typer.Option(help="Digits to find, never seen in training.")] = "7,8,9",
+    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Independent runs of every exercise.")] = 5,
+    out: Out = Path("runs/lab"),
+    json: Json = False,
+) -> None:
+    """Run the whole lecture on MNIST: label smoothing, temperature, t-SNE, RotNet; report.html shows it."""
+    digits = {"normal": listed(normal, int, "0,1,2,3"), "anomalous": listed(anomalous, int, "7,8,9")}
+    with progress_bars("training", "scoring", "drawing") as tell:
+        from oddkind.lab.exercises import run_lab
+
+        result = run_lab(out, **digits, epochs=epochs, seeds=seeds, on_progress=tell)
+    if json:
+        print((out / "results.json").read_text(encoding="utf-8"), end="")
+        return
+    table = table_of("exercise", "lecture\nAUC", "ours (95 %)", "single runs", "lecture\nwithin")
+    for row in result.rows:
+        lecture, inside = row.setting.lecture_auc, row.lecture_inside
+        table.add_row(
+            row.setting.name,
+            "" if lecture is None else f"{lecture:.3f}",
+            plus_minus(row.auc_mean, row.auc_ci95),
+            f"{min(row.auc):.3f} to {max(row.auc):.3f}",
+            "" if inside is None else "yes" if inside else "no",
+        )
+    show(table, f"{out / 'report.html'} shows it in pictures.")
+
+
+@app.command()
+def sweep(
+    grid: Annotated[Path | None, typer.Argument(help="TOML file with the options below as its keys.")] = None,
+    task: Annotated[str | None, typer.Option(help="labels, rotations or labels+rotations.")] = None,
+    label_smoothing: Annotated[str | None, typer.Option(help="Levels, such as 0,0.1,0.2.")] = None,
+    temperature: Annotated[str | None, typer.Option(help="Temperatures, such as 1,3,fit.")] = None,
+    score: Annotated[str | None, typer.Option(help="Scores, such as msp,max-logit.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of every combination.")] = None,
+    normal: Annotated[str | None, typer.Option(help="Digits to learn, such as 0,1,2,3.")] = None,
+    anomalous: Annotated[str | None, typer.Option(help="Digits to find, such as 7,8,9.")] = None,
+    flagged: Annotated[int | None, typer.Option(help="Known anomalies to choose by, from the training part.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
+    out: Out = Path("runs/sweep"),
+    json: Json = False,
+) -> None:
+    """Try every combination of label smoothing, temperature and score on MNIST, over many seeds at once.
+
+    Options win over the file. NLL and ECE are of held-out normal samples; the gain is over the first row, seed by seed.
+    """
+    lists: dict[str, tuple[str | None, Callable[[str], Any], str]] = {
+        "label_smoothing": (label_smoothing, float, "0,0.1,0.2"),
+        "temperature": (temperature, lambda part: part if part == "fit" else float(part), "1,3,fit"),
+        "score": (score, str, "msp,max-logit"),
+        "normal": (normal, int, "0,1,2,3"),
+        "anomalous": (anomalous, int, "7,8,9"),
+    }
+    single: dict[str, Any] = {"task": task, "seeds": seeds, "flagged": flagged, "epochs": epochs}
+    changes = {name: value for name, value in single.items() if value is not None}
+    changes |= {name: listed(text, kind, like) for name, (text, kind, like) in lists.items() if text is not None}
+    with progress_bars("training", "scoring") as tell:
+        from oddkind.lab.sweep import read_grid, run_sweep
+
+        result = run_sweep(out, read_grid(grid, changes), on_progress=tell)
+    if json:
+        print((out / "results.json").read_text(encoding="utf-8"), end="")
+        return
+    table = table_of("label\nsmoothing", "T", "score", "AUC (95 %)", "NLL", "ECE", "gain (95 %)")
+    for row in result.rows:
+        setting, first = row.setting, result.rows[0]
+        table.add_row(
+            f"{setting.label_smoothing:g}",
+            "fit" if setting.temperature == "fit" else f"{setting.temperature:g}",
+            setting.score,
+            plus_minus(row.auc_mean, row.auc_ci95),
+            f"{mean(row.nll):.3f}",
+            f"{mean(row.ece):.3f}",
+            "" if row is first else plus_minus(*row.gain(first), sign="+"),
+        )
+    best = max(result.rows, key=lambda row: row.auc_mean)
+    names = {
+        "nll": "likelihood of held-out normal samples",
+        "ece": "their calibration error",
+        "flagged_auc": "AUC of the flagged anomalies",
+    }
+    choices = [
+        f"Chosen by {names[measure]}: {row.setting.name} (test AUC {row.auc_mean:.3f})"
+        for measure, row in result.chosen_by.items()
+    ]
+    best_line = f"Best on the test part, which a user does not have: {best.setting.name} ({best.auc_mean:.3f})"
+    show(table, *choices, best_line, f"{out} has results.json, heat-map.png and lines.png.")
+
+
+app.add_typer(file_commands.app)

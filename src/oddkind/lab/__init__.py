@@ -1,0 +1,1 @@
+"""The lecture's exercises, and the page that shows them."""

@@ -1,0 +1,1 @@
+"""Experiments: how well detectors work, and which one to choose."""

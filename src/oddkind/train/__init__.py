@@ -1,0 +1,1 @@
+"""Training networks: the only package that needs torch."""

@@ -1,0 +1,152 @@
+"""Why files are odd, in their own terms."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from PIL import Image
+from problems import LABELS, listed, quick
+
+from oddkind import InputError
+from oddkind.files import Source, read, source_of
+from oddkind.files.explain import explain_files
+from oddkind.files.score import (
+    fit_files,
+    score_files,
+)
+
+
+def test_an_overtone_is_heard_where_it_is_and_the_nearest_recordings_are_named(data, fitted):
+    odd = [entry for entry in listed(data, "test") if entry.anomalous]
+    found = explain_files(odd, fitted, most=12)
+    hits = []
+    for of in found:
+        overtone = 2.7 * 300 * (1 + LABELS.index(of.verdict.label))
+        low, high = map(float, re.match(r"(\d+)–(\d+) Hz", of.places[0].text).groups())
+        hits.append(low <= overtone <= high)
+        assert of.diagnosis.claimed == of.verdict.label
+        assert all(name.startswith(f"{of.verdict.label}/train/normal/") for name in of.nearest)
+        assert re.fullmatch(r".*/\d+\.wav at [01] s", of.nearest[0])
+        assert (of.windows, of.end - of.start, of.unit) == (2, 1, "s")
+        assert sum(place.share for place in of.places) <= 1 + 1e-9
+    assert np.mean(hits) > 0.8
+
+
+def test_the_most_anomalous_are_explained_first_by_their_oddest_window(data, fitted):
+    files = listed(data, "test")
+    found = explain_files(files, fitted, most=5)
+    verdicts = sorted(score_files(files, fitted), key=lambda verdict: (verdict.p_value, -verdict.score))
+    assert [of.verdict for of in found] == verdicts[:5]
+    for of in found:
+        windows = read(
+            [entry for entry in files if entry.name == of.verdict.path], Source(**fitted.source_["settings"])
+        )
+        scores = fitted.anomaly_score(windows.inputs, windows.labels)
+        assert of.window == scores.argmax()
+        assert of.diagnosis.score == pytest.approx(scores.max())
+        assert_array_equal(of.sample, windows.inputs[of.window])
+    with pytest.raises(InputError, match="--most 0"):
+        explain_files(files, fitted, most=0)
+
+
+def test_the_row_of_a_neighbour_is_its_file_and_window(data, fitted):
+    train = listed(data, "train")
+    samples = read(train, Source(**fitted.source_["settings"]))
+    row = int(fitted.training_rows_[5])
+    (of,) = fitted.diagnose(samples.inputs[row : row + 1])
+    assert of.neighbours[0].row == row
+    (explained,) = explain_files([entry for entry in train if entry.name == samples.files[row]], fitted)
+    windows = [f"{samples.files[row]} at {second} s" for second in (0, 1)]
+    assert explained.nearest[0] in windows
+
+
+def test_explain_prints_lines_or_json_and_draws(command, data, fitted, tmp_path):
+    model, out = tmp_path / "fan.oddkind", tmp_path / "why"
+    fitted.save(model, source=fitted.source_)
+    code, printed, err = command("explain", model, data / LABELS[1], "--most", "2", "--out", out)
+    assert (code, err.strip()) == (0, "")
+    for words in ("p-value", "looks like", "nearest normal: ", "evidence: ", " Hz, ", "most anomalous 2 of 36 files"):
+        assert words in printed
+    pictures = sorted(out.iterdir())
+    assert [path.suffix for path in pictures] == [".png", ".png"]
+    with Image.open(pictures[0]) as picture:
+        assert len(np.unique(np.asarray(picture))) > 20
+    code, printed, _ = command("explain", model, data / LABELS[1], "--most", "2", "--json")
+    facts = json.loads(printed)
+    assert code == 0
+    assert len(facts["files"]) == 2
+    assert {"path", "p_value", "looks_like", "probabilities", "views", "nearest", "evidence"} <= facts["files"][
+        0
+    ].keys()
+    (tmp_path / "file").write_text("")
+    code, printed, err = command("explain", model, data / LABELS[1], "--most", "1", "--out", tmp_path / "file" / "why")
+    assert (code, printed) == (2, "")
+    assert "cannot be written" in err
+
+
+def learn(data, model, **settings):
+    source, detector = source_of(data, **settings), quick(epochs=10)
+    fit_files(source.entries(data)[0], source, detector)
+    detector.save(model, source=detector.source_)
+
+
+def test_sensors_are_named_with_the_time_and_pictures_with_the_region(command, tmp_path):
+    draw = np.random.default_rng(0)
+    for number in range(26):
+        folder = tmp_path / "logs" / ("normal" if number < 25 else "odd")
+        folder.mkdir(parents=True, exist_ok=True)
+        log = np.sin(np.arange(40) / 4)[:, None] + 0.1 * draw.normal(size=(40, 3))
+        log[20:25, 1] += 3 * (number == 25)
+        rows = "\n".join(",".join(map(str, row)) for row in log)
+        (folder / f"{number}.csv").write_text(f"pump,valve,oil\n{rows}\n")
+    learn(tmp_path / "logs", tmp_path / "rig", sample_rate=2)
+    code, printed, _ = command("explain", tmp_path / "rig", tmp_path / "logs" / "odd", "--out", tmp_path / "why")
+    assert code == 0
+    first = re.search(r"evidence: (\w+), ([\d.]+)–([\d.]+) s", printed)
+    assert first[1] == "valve"
+    assert float(first[2]) < 12.5
+    assert float(first[3]) > 10
+    assert len(list((tmp_path / "why").iterdir())) == 1
+
+    for number in range(26):
+        folder = tmp_path / "pictures" / ("normal" if number < 25 else "odd")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.linspace(0, 200, 16)[:, None] + draw.integers(30, size=(16, 16))
+        pixels[2:6, 9:13] = np.where(number == 25, 230, pixels[2:6, 9:13])
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    learn(tmp_path / "pictures", tmp_path / "tile", size=(16, 16))
+    code, printed, _ = command("explain", tmp_path / "tile", tmp_path / "pictures" / "odd", "--out", tmp_path / "why")
+    assert code == 0
+    top, bottom, left, right = map(int, re.search(r"rows (\d+)–(\d+), columns (\d+)–(\d+)", printed).groups())
+    assert top <= 6
+    assert bottom >= 2
+    assert left <= 12
+    assert right >= 9
+    assert len(list((tmp_path / "why").iterdir())) == 2
+
+
+def test_numbers_without_names_and_rows_without_a_rate_are_told(command, tmp_path):
+    draw = np.random.default_rng(0)
+    for kind in ("arrays", "tables"):
+        for number in range(26):
+            folder = tmp_path / kind / ("normal" if number < 25 else "odd")
+            folder.mkdir(parents=True, exist_ok=True)
+            values = draw.normal(size=6)
+            values[3] += 9 * (number == 25)
+            if kind == "arrays":
+                np.save(folder / f"{number}.npy", values)
+            else:
+                (folder / f"{number}.csv").write_text("load\n" + "\n".join(map(str, values)))
+        learn(tmp_path / kind, tmp_path / f"{kind}.oddkind")
+        words = tmp_path / f"{kind}.oddkind", tmp_path / kind / "odd", "--out", tmp_path / "why"
+        code, printed, _ = command("explain", *words)
+        assert code == 0
+        first = re.search(r"evidence: (.*?) \(", printed)[1]
+        if kind == "arrays":
+            assert first == "value 3"
+        else:
+            start, end = map(float, re.fullmatch(r"load, ([\d.]+)–([\d.]+) rows", first).groups())
+            assert start <= 3 < end
+    assert len(list((tmp_path / "why").iterdir())) == 2

@@ -1,0 +1,426 @@
+import copy
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import Own, frozen, weights, with_batch_norm, with_both, with_dropout
+from torch import nn
+
+from oddkind.train import loop as training
+from oddkind.train.loop import SCHEDULES, Adam, Job, predict, train
+from oddkind.train.networks import NETWORKS, build
+from oddkind.train.stacked import as_float
+from oddkind.train.transforms import Affine, Identity, Pastes, Reversals, Rotations, Task, Transform
+
+CPU, N = torch.device("cpu"), 50
+SHAPES = {"lecture": (1, 16, 16), "picture": (1, 16, 16), "local": (1, 16, 12), "mlp": (5,), "signal": (2, 40)}
+TRANSFORMS = {
+    "lecture": Rotations(),
+    "picture": Rotations(),
+    "local": Pastes(),
+    "mlp": Affine(np.random.default_rng(0).normal(size=(3, 5, 5)).astype(np.float32)),
+    "signal": Reversals(),
+}
+
+
+def job(network="mlp", *, transform=None, seed=0, data=0, n=N, **more):
+    """A network that learns 3 labels of random samples."""
+    shape = SHAPES.get(network, (5,))
+    draw, transform = torch.Generator().manual_seed(data), transform or Identity()
+    if len(shape) == 3:
+        inputs = torch.randint(256, (n, *shape), generator=draw, dtype=torch.uint8)
+    else:
+        inputs = torch.randn(n, *shape, generator=draw)
+    labels = torch.randint(3, (n, 1), generator=draw).numpy()
+    targets = labels * transform.count + np.arange(transform.count)
+    defaults = {"rows": np.arange(n), "label_smoothing": 0.1, "learning_rate": 1e-2, "weight_decay": 0.1, "seed": seed}
+    return Job(
+        build(network, shape, 3 * transform.count, seed=seed), inputs, transform, targets, **{**defaults, **more}
+    )
+
+
+def run(*jobs, epochs=2, batch_size=16, **more):
+    """Train copies of the jobs' networks; return them and the losses."""
+    jobs = [replace(one, network=copy.deepcopy(one.network)) for one in jobs]
+    losses = train(jobs, epochs=epochs, batch_size=batch_size, device=CPU, **more)
+    return [one.network for one in jobs], losses
+
+
+def plain_loop(one, *, epochs, batch_size, schedule="constant"):
+    """The same training as anyone would write it: network, losses."""
+    network = copy.deepcopy(one.network).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=one.learning_rate, weight_decay=one.weight_decay)
+    criterion = nn.CrossEntropyLoss(label_smoothing=one.label_smoothing)
+    losses, done = [], 0
+    for epoch in range(epochs):
+        order = np.random.default_rng((one.seed, epoch)).permutation(len(one.rows))
+        batches = torch.from_numpy(one.rows[order]).split(batch_size)
+        total = 0.0
+        for batch in batches:
+            x = one.transform(one.inputs[batch]).flatten(0, 1)
+            x = x.float() / 255 if x.dtype == torch.uint8 else x
+            loss = criterion(network(x)[0], torch.from_numpy(one.targets[batch].ravel()))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.param_groups[0]["lr"] = one.learning_rate * SCHEDULES[schedule](done / (epochs * len(batches)))
+            optimizer.step()
+            done += 1
+            total += loss.item() / len(batches)
+        losses.append(total)
+    return network.eval(), losses
+
+
+# --- One model ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transform", [Identity(), Rotations()], ids=["labels", "labels+rotations"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_one_lecture_network_is_a_plain_torch_loop(transform, smoothing):
+    one = job("lecture", transform=transform, seed=7, rows=np.arange(0, N, 2), label_smoothing=smoothing)
+    (found,), losses = run(one, epochs=3, batch_size=8)
+    expected, expected_losses = plain_loop(one, epochs=3, batch_size=8)
+    assert_allclose(weights(found), weights(expected), atol=1e-4)
+    assert_allclose(losses[:, 0], expected_losses, rtol=1e-4)
+    assert np.abs(weights(found) - weights(one.network)).max() > 0.05
+
+
+@pytest.mark.parametrize("network", ["mlp", "signal", Own, with_batch_norm, frozen])
+def test_one_model_is_a_plain_torch_loop(network):
+    one = job(network, seed=7)
+    (found,), losses = run(one)
+    expected, expected_losses = plain_loop(one, epochs=2, batch_size=16)
+    assert_allclose(losses[:, 0], expected_losses, rtol=1e-4)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_training_learns():
+    one = job(label_smoothing=0.0)
+    one = replace(one, targets=(one.inputs[:, :1] > 0).long().numpy())
+    (network,), losses = run(one, epochs=30)
+    assert losses[-1, 0] < 0.05 < 0.5 < losses[0, 0]
+    assert_array_equal(network(one.inputs)[0].argmax(1), one.targets[:, 0])
+
+
+def test_losses_are_means_over_the_batches():
+    one = job(n=48, learning_rate=1e-30, label_smoothing=0.0)
+    _, losses = run(one, epochs=1)
+    expected = nn.functional.cross_entropy(one.network(one.inputs)[0], torch.from_numpy(one.targets[:, 0])).item()
+    assert_allclose(losses, [[expected]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 49, 50, 10**12])
+def test_any_batch_size_sees_every_sample_once_an_epoch(batch_size):
+    steps = []
+    _, losses = run(job(), epochs=1, batch_size=batch_size, on_progress=steps.append)
+    assert len(steps) == -(-N // batch_size)
+    assert np.isfinite(losses).all()
+
+
+def test_models_learn_from_their_own_rows_alone():
+    clean = job(rows=np.arange(20))
+    spoilt = clean.inputs.clone()
+    spoilt[20:] = torch.nan
+    (expected,), _ = run(clean)
+    (found,), _ = run(replace(clean, inputs=spoilt))
+    assert_array_equal(weights(found), weights(expected))
+
+
+# --- Many at once -------------------------------------------------------------------------------------------
+
+DATA = {
+    "shared": lambda m: {},
+    "own rows": lambda m: {"rows": np.random.default_rng(m).permutation(N)[:30]},
+    "other lengths": lambda m: {"rows": np.arange(m, m + 33 + 6 * m)},  # 33, 39, 45: three batches each
+    "own data": lambda m: {"data": m},
+    "own data, other lengths": lambda m: {"data": m, "n": 33 + 7 * m},
+}
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("views", [False, True], ids=["one view", "views"])
+@pytest.mark.parametrize("network", [*NETWORKS, Own])
+def test_models_trained_at_once_are_those_trained_alone(network, views, data):
+    transform = TRANSFORMS.get(network, TRANSFORMS["mlp"]) if views else None
+    settings = [(5, 0.0, 1e-2), (6, 0.1, 3e-3), (7, 0.3, 1e-2)]
+    jobs = [
+        job(network, transform=transform, seed=seed, label_smoothing=smoothing, learning_rate=rate, **DATA[data](m))
+        for m, (seed, smoothing, rate) in enumerate(settings)
+    ]
+    if "data" not in data:
+        jobs = [replace(one, inputs=jobs[0].inputs, targets=jobs[0].targets) for one in jobs]
+    together, losses = run(*jobs, epochs=1)
+    for m, one in enumerate(jobs):
+        (alone,), own_losses = run(one, epochs=1)
+        assert_allclose(weights(together[m]), weights(alone), atol=1e-4)
+        assert_allclose(losses[:, m], own_losses[:, 0], rtol=1e-4)
+        assert np.abs(weights(alone) - weights(one.network)).max() > 0.005
+
+
+@pytest.mark.parametrize("part", [lambda x: x[:20], lambda x: x[::2][:20]], ids=["shorter", "every other"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_samples_that_begin_at_the_same_place_in_memory_are_told_apart(part, order):
+    whole = job("lecture", n=40)
+    fewer = replace(whole, inputs=part(whole.inputs), targets=whole.targets[:20], rows=np.arange(20))
+    jobs = [replace(whole, rows=np.arange(20, 40)), fewer][::order]
+    together, _ = run(*jobs)
+    for m, one in enumerate(jobs):
+        assert_allclose(weights(together[m]), weights(run(one)[0][0]), atol=1e-4)
+
+
+@pytest.mark.parametrize("n_models", [1, 3])
+def test_the_same_seeds_give_the_same_bits(n_models):
+    jobs = [job("lecture", transform=Rotations(), seed=seed) for seed in range(n_models)]
+    first, losses = run(*jobs)
+    again, losses_again = run(*jobs)
+    other, _ = run(*(replace(one, seed=one.seed + 100) for one in jobs))
+    assert_array_equal(losses, losses_again)
+    for m in range(n_models):
+        assert_array_equal(weights(first[m]), weights(again[m]))
+        assert not np.array_equal(weights(first[m]), weights(other[m]))
+
+
+class Counted(Transform):
+    """A transform that notes how many samples it was shown."""
+
+    count = None
+
+    def __init__(self, transform):
+        self.transform, self.count, self.shown = transform, transform.count, 0
+
+    def __call__(self, x, draws=None):
+        self.shown += len(x)
+        return self.transform(x)
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "local"])
+def test_views_made_batch_by_batch_train_the_same(monkeypatch, network):
+    counted = Counted(TRANSFORMS[network])
+    first = job(network, transform=counted)
+    jobs = [first, replace(first, network=job(network, transform=counted, seed=1).network, seed=1)]
+    prepared, losses = run(*jobs)
+    assert counted.shown == N
+    counted.shown = 0
+    monkeypatch.setattr(training, "PREPARED_BYTES", 0)
+    found, found_losses = run(*jobs)
+    assert counted.shown == 2 * 2 * N  # models, epochs
+    assert_allclose(found_losses, losses, rtol=1e-6)
+    for one, other in zip(found, prepared, strict=True):
+        assert_allclose(weights(one), weights(other), atol=1e-6)
+
+
+# --- Shifts and schedules -----------------------------------------------------------------------------------
+
+
+def test_shifted_moves_samples_and_repeats_the_border():
+    x = torch.arange(12).view(1, 1, 3, 4)
+    down = training.shifted(x, torch.tensor([[1, 0]]))
+    left = training.shifted(x, torch.tensor([[0, -2]]))
+    assert down[0, 0].tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]]
+    assert left[0, 0].tolist() == [[2, 3, 3, 3], [6, 7, 7, 7], [10, 11, 11, 11]]
+    wave = torch.arange(5).view(1, 1, 5)
+    assert training.shifted(wave, torch.tensor([[2]]))[0, 0].tolist() == [0, 0, 0, 1, 2]
+    vector = torch.rand(3, 5)
+    assert training.shifted(vector, torch.zeros(3, 0, dtype=torch.int64)) is vector
+
+
+def test_each_sample_and_channel_is_moved_as_told():
+    x = torch.randint(256, (9, 3, 8, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    moves = np.random.default_rng(0).integers(-3, 4, (9, 2))
+    found = training.shifted(x, torch.from_numpy(moves)).numpy()
+    for one, (down, right), expected in zip(found, moves, x.numpy(), strict=True):
+        padded = np.pad(expected, ((0, 0), (3, 3), (3, 3)), "edge")
+        assert_array_equal(one, padded[:, 3 - down : 11 - down, 3 - right : 13 - right])
+
+
+@pytest.mark.parametrize("network", ["picture", "lecture", "signal"])
+def test_training_with_shifts_learns_from_moved_views_anew_each_epoch(monkeypatch, network):
+    shown = []
+
+    def spy(x, moves):
+        shown.append(moves.numpy())
+        return training_shifted(x, moves)
+
+    training_shifted = training.shifted
+    monkeypatch.setattr(training, "shifted", spy)
+    one = job(network, transform=TRANSFORMS[network], shift=2)
+    (found,), _ = run(one, epochs=2)
+    assert not np.allclose(weights(found), weights(run(replace(one, shift=0), epochs=2)[0][0]))
+    first, second = (np.concatenate(part) for part in (shown[:4], shown[4:8]))
+    assert first.shape == (N * one.transform.count, one.inputs.ndim - 2)
+    assert set(np.unique(first)) == {-2, -1, 0, 1, 2}
+    assert not np.array_equal(first, second)
+    assert_array_equal(weights(found), weights(run(one, epochs=2)[0][0]))
+
+
+def test_drawn_views_are_drawn_anew_each_epoch_from_the_seed_alone(monkeypatch):
+    drawn = []
+
+    def spy(self, x, draws=None):
+        drawn.append(draws.numpy())
+        return call(self, x, draws)
+
+    call = Pastes.__call__
+    monkeypatch.setattr(Pastes, "__call__", spy)
+    jobs = [job("local", transform=Pastes(), seed=seed, shift=seed) for seed in range(2)]
+    run(*jobs, epochs=2, batch_size=N)
+    together = np.stack(drawn).reshape(2, 2, N, Pastes.n_draws)  # epochs, models
+    assert not np.array_equal(together[0], together[1])
+    assert not np.array_equal(together[:, 0], together[:, 1])
+    for m, one in enumerate(jobs):
+        drawn.clear()
+        run(one, epochs=2, batch_size=N)
+        assert_array_equal(np.stack(drawn), together[:, m])
+
+
+@pytest.mark.parametrize("network", ["picture", "lecture"])
+def test_models_shifted_at_once_are_those_shifted_alone(network):
+    jobs = [job(network, transform=Rotations(), seed=seed, shift=shift) for seed, shift in enumerate((2, 0, 1))]
+    together, _ = run(*jobs)
+    for found, one in zip(together, jobs, strict=True):
+        assert_allclose(weights(found), weights(run(one)[0][0]), atol=1e-4)
+
+
+def test_the_schedule_of_one_cycle_warms_up_and_falls_to_0():
+    one_cycle = SCHEDULES["one-cycle"]
+    assert [one_cycle(done) for done in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert {SCHEDULES["constant"](done) for done in (0, 0.5, 1)} == {1.0}
+
+
+def test_one_network_with_a_schedule_is_a_plain_torch_loop():
+    one = job()
+    (found,), found_losses = run(one, epochs=3, schedule="one-cycle")
+    expected, losses = plain_loop(one, epochs=3, batch_size=16, schedule="one-cycle")
+    assert_allclose(weights(found), weights(expected), atol=1e-5)
+    assert_allclose(found_losses[:, 0], losses, rtol=1e-5)
+
+
+# --- Draws, progress, what is left alone --------------------------------------------------------------------
+
+
+def test_draws_come_from_the_seed_and_leave_torchs_own_random_state_alone():
+    found = []
+    for own in (1, 2):
+        torch.manual_seed(own)
+        expected = torch.rand(3)
+        torch.manual_seed(own)
+        found.append(weights(run(job(with_both))[0][0]))
+        assert torch.equal(torch.rand(3), expected)
+    assert_array_equal(*found)
+
+
+def test_dropout_draws_from_the_seed():
+    one = job(with_dropout, rows=np.zeros(N, int))  # one sample again and again: its order plays no part
+    first, again, other = (weights(run(replace(one, seed=seed))[0][0]) for seed in (3, 3, 4))
+    assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+def test_progress_rises_to_1():
+    told = []
+    run(job(), epochs=3, on_progress=told.append)
+    assert len(told) == 3 * 4
+    assert all(a < b for a, b in pairwise(told))
+    assert told[0] == pytest.approx(1 / 12)
+    assert told[-1] == 1.0
+
+
+def test_the_number_of_threads_is_given_back_even_after_a_failure():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(job(), on_progress=interrupt)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def interrupt(_):
+    raise KeyboardInterrupt
+
+
+def test_a_trained_network_is_ready_to_predict():
+    assert not run(job(with_both))[0][0].training
+
+
+@pytest.mark.parametrize("network", ["mlp", "signal", "lecture", Own])
+def test_frozen_parameters_stay(network):
+    one = job(network)
+    first = next(one.network.children())
+    first.requires_grad_(False)
+    (found,), _ = run(one)
+    assert_array_equal(weights(next(found.children())), weights(first))
+    assert not torch.equal(found.classifier.weight, one.network.classifier.weight)
+
+
+def test_a_parameter_that_is_never_used_does_no_harm():
+    one = job(Own, weight_decay=0.0)
+    one.network.unused = nn.Linear(2, 2)
+    (found,), _ = run(one)
+    assert torch.equal(found.unused.weight, one.network.unused.weight)
+    assert not torch.equal(found.classifier.weight, one.network.classifier.weight)
+
+
+@pytest.mark.parametrize("rates", [[1e-3], [1e-2, 1e-3, 0.5]])
+@pytest.mark.parametrize("decays", [(0.0, 0.0, 0.0), (0.0, 0.5, 3.0)])
+def test_adamw_is_torchs(rates, decays):
+    decays = decays[: len(rates)]
+    draw = torch.Generator().manual_seed(0)
+    start = torch.randn(len(rates), 10, generator=draw)
+    found = Adam(start.clone(), torch.tensor(rates).view(-1, 1), torch.tensor(decays).view(-1, 1))
+    own = [nn.Parameter(row.clone()) for row in start]
+    groups = [{"params": [p], "lr": r, "weight_decay": d} for p, r, d in zip(own, rates, decays, strict=True)]
+    optimizer = torch.optim.AdamW(groups)
+    for step in range(20):
+        gradient = torch.randn(len(rates), 10, generator=draw) * 10.0 ** (step % 5 - 3)
+        found.step([gradient[:, :4].reshape(-1, 2, 2), gradient[:, 4:]])
+        for parameter, row in zip(own, gradient, strict=True):
+            parameter.grad = row.clone()
+        optimizer.step()
+        torch.testing.assert_close(found.weights, torch.stack([p.detach() for p in own]), rtol=1e-5, atol=1e-6)
+
+
+# --- Prediction ---------------------------------------------------------------------------------------------
+
+
+def test_bytes_are_read_as_0_to_1_and_floats_as_they_are():
+    assert as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+    x = torch.tensor([-3.0, 7.0])
+    assert torch.equal(as_float(x), x)
+
+
+def test_predict_is_the_network_on_every_view():
+    one = job("lecture", transform=Rotations())
+    outputs = predict(one.network, Task(np.arange(3), one.transform), one.inputs, one.targets[:, 0] // 4)
+    for v in range(4):
+        logits, features = one.network(torch.rot90(one.inputs, v, (-2, -1)).float() / 255)
+        assert_allclose(outputs.logits[:, v], logits.detach(), atol=1e-6)
+        assert_allclose(outputs.features[:, v], features.detach(), atol=1e-6)
+    assert_array_equal(outputs.targets, one.targets)
+
+
+@pytest.mark.parametrize("batch", [1, 9, 4000])
+def test_predict_does_not_depend_on_the_batch(monkeypatch, batch):
+    one = job("lecture", transform=Rotations())
+    task = Task(np.arange(3), one.transform)
+    whole = predict(one.network, task, one.inputs, None)
+    monkeypatch.setattr(training, "PREDICT_BATCH", batch)
+    parts = predict(one.network, task, one.inputs, None)
+    assert_allclose(parts.logits, whole.logits, atol=1e-6)
+    assert_allclose(parts.features, whole.features, atol=1e-6)
+
+
+def test_predict_uses_evaluation_mode_and_leaves_inputs_alone():
+    one = job(with_both)
+    network, task = one.network, Task(np.arange(3), Identity())
+    before, state = one.inputs.clone(), copy.deepcopy(network.state_dict())
+    expected = network.eval()(one.inputs)[0].detach()
+    network.train()
+    assert_allclose(predict(network, task, one.inputs, None).logits[:, 0], expected, atol=1e-6)
+    assert not network.training
+    assert torch.equal(one.inputs, before)
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
