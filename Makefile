@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install lab test check format bench clean
+.PHONY: install lab test test-fast check format docs bench clean
 
 install: .venv/.installed
 
@@ -17,6 +17,9 @@ lab: install
 test: check
 	$(BIN)/pytest
 
+test-fast: install
+	$(BIN)/pytest -m 'not slow'
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -27,9 +30,13 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis runs
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

@@ -1,10 +1,10 @@
-"""When is a task too easy for its softmax to say anything of anomalies, and does the look at the labels tell?
+"""When is a task so easy that its softmax reveals nothing about anomalies, and does the check of labels find out?
 
     python bench/checks.py [--seeds 3]
 
-Real data, labels alone as the task. Printed for each set: how well one number of the input tells the labels, the
-accuracy of the network on held-out samples, the AUC of 1 − MSP and of neighbours (the default's for vectors; cosine for
-pictures) on the same network, and what `look` says. The last line of the output is JSON.
+Real data, with labels alone as the task. Printed for each data set: the accuracy of the best single number of the
+input, the accuracy of the network on held-out samples, the AUC of 1 − MSP and of neighbours (the default's for vectors;
+cosine for pictures) on the same network, and the issues that `check_data` reports. The last line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from quality import Problem, cell, digits, hydraulic, motor, tiles
 from sklearn.datasets import load_digits, load_iris
 
 from oddkind import SCORES, Detector, Samples
-from oddkind.checks import look, told_by_one_number
+from oddkind.checks import best_single_feature, check_data
 from oddkind.errors import ConcernWarning
+from oddkind.model.scores import learn_score
 from oddkind.study.evaluation import LECTURE
 
 
 def some_kinds(load: Callable[..., tuple[np.ndarray, np.ndarray]], normal: list[int], seed: int) -> Problem:
-    """Some kinds of a set of vectors, two thirds of them to learn from, against the others."""
+    """Return some kinds of vectors as normal, two thirds of them to learn from, and the others as anomalies."""
     inputs, labels = load(return_X_y=True)
     known = np.isin(labels, normal)
     learnt = known & (np.random.default_rng(seed).random(len(labels)) < 2 / 3)
@@ -52,9 +53,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     seeds = range(parser.parse_args().seeds)
-    warnings.simplefilter("ignore", ConcernWarning)  # the last column has them
+    warnings.simplefilter("ignore", ConcernWarning)  # the last column shows them
     found = {}
-    print("| labels | told by one number | accuracy | AUC of 1 − MSP | of neighbours | `look` |")
+    print("| labels | best single number | accuracy | AUC of 1 − MSP | AUC of neighbours | `check_data` |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, make in SETS.items():
         rows = []
@@ -63,16 +64,18 @@ def main() -> None:
             problem = make(seed)
             train, pictures = problem.train, problem.train.inputs.ndim == 4
             lecture = {**LECTURE, "epochs": 5} if pictures else {}
-            detector = Detector(task="labels", score="msp", false_alarm_rate=0.2, random_state=seed, **lecture)
+            detector = Detector(task="labels", score_function="msp", false_alarm_rate=0.2, random_state=seed, **lecture)
             detector.fit(train.inputs, train.labels, train.groups)
-            learnt = train[detector.training_rows_]
-            outputs = detector.member_outputs(problem.test.inputs), [detector.outputs(learnt.inputs, learnt.labels)]
+            model = detector.model_
+            learnt = train[model.report.training_rows]
+            normal, tested = [model.outputs(learnt.inputs, learnt.labels)], [model.outputs(problem.test.inputs)]
             neighbours = "cosine-neighbours" if pictures else "joint-neighbours"
-            aucs = [problem.auc(SCORES[score](*outputs, 1.0)) for score in ("msp", neighbours)]
+            scores = [learn_score(name, SCORES[name], normal, 1.0, np.ones(1)) for name in ("msp", neighbours)]
+            aucs = [problem.auc(score(tested, 1.0)[:, 0]) for score in scores]
             some = slice(None, None, 1 + len(train) // 2000)
-            told, _ = told_by_one_number(train.inputs[some], train.labels[some])
-            rows.append([told, detector.accuracy_, *aucs])
-            said |= {concern.kind for concern in look(train)}
+            single, _ = best_single_feature(train.inputs[some], train.labels[some])
+            rows.append([single, model.report.accuracy, *aucs])
+            said |= {issue.kind for issue in check_data(train)}
         found[name] = rows
         columns = " | ".join(cell(column, 3) for column in np.transpose(rows))
         print(f"| {name} | {columns} | {', '.join(sorted(said))} |", flush=True)

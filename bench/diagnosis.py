@@ -1,16 +1,17 @@
-"""Does a diagnosis point at what is odd, better than chance and than the gradient a user would try?
+"""Does an explanation point at the anomalous region, better than chance and than the gradient that a user would try?
 
     python bench/diagnosis.py [--seed 0] [--samples 40] [--only NAME …]
 
-Deletion: a tenth of each anomaly, where there is most evidence, is replaced by its nearest normal sample; the drop of
-the anomaly score is compared with that of the same constellation moved elsewhere at random, sample by sample (mean of
-the difference with its paired 95 % interval, part of the samples won, Wilcoxon's p). Evidence is made by replacing
-single parts so, which favours it over gradients in this test; marks are another: a bright square of 5 × 5 is planted
-into normal digits, and what counts is the part of the 25 points with the most evidence that lies on it.
-The gradient is that of the networks' largest logit times the input, as it is (what lowers the logit is evidence) or its
-magnitude. Anomalies are those that the detector finds, drawn by lot; splits as in bench/signals.py. MNIST's detector
-learns from every fourth digit. That squares are a quarter of a picture and have soft borders was chosen with a dozen
-digits of the lab and two dozen tiles of split 2 in sight. The last line of the output is JSON.
+Deletion: the tenth of each anomaly with the most evidence is replaced by its nearest normal sample. The drop of the
+anomaly score is compared, sample by sample, with that for the same constellation moved to a random place (mean of the
+difference with its paired 95 % interval, fraction of the samples won, Wilcoxon's p). Evidence is computed by replacing
+single parts in the same way, which favours it over gradients in this test. Marks are a second test: a square of 5 × 5
+is inverted in normal digits, and the result is the fraction of the 25 points with the most evidence that lie on it.
+The gradient is that of the networks' largest logit times the input, with its sign (what lowers the logit is evidence)
+or as a magnitude. Anomalies are drawn at random from those that the detector finds; the splits are those of
+bench/signals.py. The detector for MNIST learns from every fourth digit. Squares of a quarter of a picture, with soft
+borders, were chosen after results on a dozen digits of the lab and two dozen tiles of split 2. The last line of the
+output is JSON.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from quality import DATA, hydraulic, tiles
 from signals import motors
 
 from oddkind import Detector, load_mnist
-from oddkind.model.explain import Diagnosis, deletion_test
+from oddkind.model.explain import Explanation
+from oddkind.study.deletion_test import deletion_test
 from oddkind.train.frontends import FrontEnds
-from oddkind.train.loop import as_float
+from oddkind.train.stacked import as_float
 
 Array = np.ndarray
 MARK = 5  # pixels
@@ -39,33 +41,33 @@ SHOWN = 3  # bands, sensors
 
 
 def gradient(detector: Detector, X: Array) -> Array:
-    """Minus input gradient × input of the largest logit, summed over views; [N, …]."""
-    x = as_float(detector._tensor(detector._validated(X)))
+    """Return minus input × input gradient of the largest logit, summed over views; [N, …]."""
+    x = as_float(torch.from_numpy(detector.model_.prepare(X, None)[0]))
     x.requires_grad_(True)
-    views = detector.task_.transform(x).flatten(0, 1)
-    sum(network(views)[0].max(1).values.sum() for network in detector.networks_).backward()
+    for member in detector.model_.members:
+        member.network(member.transform(x).flatten(0, 1))[0].max(1).values.sum().backward()
     return -(x.grad * x).detach().numpy()
 
 
 def some(odd: Array, scores: Array, detector: Detector, n: int, seed: int) -> Array:
-    """Rows of n anomalies among those that are found, drawn by lot and sorted."""
+    """Return the rows of n anomalies among those that are found, drawn at random and sorted."""
     found = np.flatnonzero(odd & (-scores < detector.offset_))
     return np.sort(np.random.default_rng(seed).permutation(found)[:n])
 
 
-def evidence_of(diagnoses: list[Diagnosis]) -> Array:
-    """Their maps, [N, …]."""
+def evidence_of(diagnoses: list[Explanation]) -> Array:
+    """Return the maps of evidence, [N, …]."""
     return np.stack([diagnosis.evidence for diagnosis in diagnoses])
 
 
 def deletion(detector: Detector, X: Array, evidence: Array) -> dict[str, Any]:
-    """Deletion test of occlusion and of the gradients; prints a row each."""
+    """Run the deletion test of occlusion and of the gradients; print a row for each."""
     maps = {"occlusion": evidence, "gradient × input": gradient(detector, X)}
     maps["|gradient × input|"] = np.abs(maps["gradient × input"])
     facts = {}
     print("\n| evidence | drop | elsewhere | gain (95 %) | won | Wilcoxon p |\n| --- " + "| --- " * 5 + "|")
     for name, of in maps.items():
-        test = deletion_test(detector, X, of)
+        test = deletion_test(detector.model, X, of)
         low, high = test.interval
         facts[name] = {"drop": test.drops.mean(), "elsewhere": test.elsewhere.mean(), "gain": test.gain}
         facts[name] |= {"low": low, "high": high, "won": test.won, "p": test.p_value}
@@ -77,15 +79,15 @@ def deletion(detector: Detector, X: Array, evidence: Array) -> dict[str, Any]:
     return facts
 
 
-def timed(detector: Detector, X: Array, **how: Any) -> tuple[list[Diagnosis], float]:
-    """Diagnoses, and seconds a sample."""
+def timed(detector: Detector, X: Array, **how: Any) -> tuple[list[Explanation], float]:
+    """Return explanations, and the seconds per sample."""
     start = time.perf_counter()
-    found = detector.diagnose(X, **how)
+    found = detector.explain(X, **how)
     return found, (time.perf_counter() - start) / len(X)
 
 
 def digits(seed: int, n: int) -> dict[str, Any]:
-    """MNIST: deletion, planted marks, and how often views fail."""
+    """MNIST: deletion, inverted marks, and how often views fail."""
     train, test = load_mnist()
     train = train[::4]
     detector = Detector(random_state=seed).fit(train.inputs, train.labels)
@@ -114,7 +116,7 @@ def digits(seed: int, n: int) -> dict[str, Any]:
     found, _ = timed(detector, marked)
     maps = {"occlusion": evidence_of(found), "gradient × input": gradient(detector, marked)}
     maps["|gradient × input|"] = np.abs(maps["gradient × input"])
-    print(f"\n| evidence | of the {MARK * MARK} points with most, on the mark |\n| --- | --- |")
+    print(f"\n| evidence | fraction of the {MARK * MARK} points with the most, on the mark |\n| --- | --- |")
     for name, of in maps.items():
         top = np.argsort(-of.reshape(n, -1), 1, kind="stable")[:, : MARK * MARK]
         facts[f"on the mark, {name}"] = hit = float(np.take_along_axis(where.reshape(n, -1), top, 1).mean())
@@ -135,7 +137,7 @@ def surfaces(seed: int, n: int) -> dict[str, Any]:
 
 
 def sounds(seed: int, n: int) -> dict[str, Any]:
-    """Motor sound: deletion, and the bands with most evidence, fault by fault."""
+    """Motor sound: deletion, and the bands with the most evidence, for each fault."""
     case = motors(seed)
     train, inputs, kind = case.problem.train, case.problem.test.inputs, case.problem.kind
     detector = Detector(false_alarm_rate=0.2, random_state=seed).fit(train.inputs, train.labels, train.groups)
@@ -156,12 +158,12 @@ def sounds(seed: int, n: int) -> dict[str, Any]:
                 for (low, high, what), count in ((bands[feature], count) for feature, count in first)
             },
         }
-        print(f"Most evidence, part of the seconds: {facts[name]['most evidence']}")
+        print(f"Most evidence, fraction of the seconds: {facts[name]['most evidence']}")
     return facts
 
 
 def sensors(seed: int, n: int) -> dict[str, Any]:
-    """Hydraulic rig: deletion, and the sensor with most evidence, fault by fault; without labels."""
+    """Hydraulic rig, without labels: deletion, and the sensor with the most evidence, for each fault."""
     problem = hydraulic(seed)
     with np.load(DATA / "hydraulic.npz") as archive:
         names = [str(name) for name in archive["channels"]]
@@ -201,11 +203,11 @@ CASES: dict[str, Callable[[int, int], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Measure every set that is here."""
+    """Measure every data set that exists."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=40)
-    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="sets whose name begins so")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="data sets whose names start like this")
     options = parser.parse_args()
     torch.set_num_threads(1)
     facts: dict[str, Any] = {"bench": "diagnosis", "seed": options.seed, "samples": options.samples}
@@ -213,7 +215,7 @@ def main() -> None:
         if not name.startswith(tuple(options.only)):
             continue
         if name != "MNIST" and not DATA.exists():
-            print(f"{DATA} is not here; {name} is left out", file=sys.stderr)
+            print(f"{DATA} does not exist; {name} is left out", file=sys.stderr)
             continue
         print(f"\n## {name}", flush=True)
         facts[name] = measure(options.seed, options.samples)

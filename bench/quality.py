@@ -1,17 +1,18 @@
-"""How well does a `Detector()` without options find anomalies, beside nearest neighbours and published results?
+"""How well does a `Detector()` without options find anomalies, compared with nearest neighbours and published results?
 
     python bench/quality.py [--seeds 5] [--only NAME …] [--jobs 1] [--results FILE] [--table]
 
-Every result is kept in the results file as soon as it is there: what is in it is not measured again, so that an
-interrupted run goes on. `--jobs 2` measures two at a time, a thread each. `--table` prints the tables and measures
-nothing. The last line of the output is JSON.
+Every result is written to the results file as soon as it is measured. Results that are in the file are not measured
+again, so an interrupted run can resume. `--jobs 2` makes two measurements at a time, with one thread each. `--table`
+prints the tables and measures nothing. The last line of the output is JSON.
 
-The recipe was chosen on digit splits that are not measured here, but for those called development: 0-2, 6-8; 3; 8; 1;
-0, 1, 3, 5, 7, 9; 1, 2, 3, 7, 8, 9; 0, 4-8; 1, 3, 4, 6, 7, 9; 5-8, each against the rest; for vectors on
-scikit-learn's digits, wine, iris and breast cancer. What its parts are worth is shown on the development splits.
-Not all of it is blind to what is measured: the features' weights and how the combination weighs the softmax were
-settled after a look at the lab's digits without labels too (seed 0), that neighbours by probabilities stay in it after
-one at the open-set splits, that neighbours on the input do not after one at two splits of the tiles.
+The recipe was chosen on digit splits that are not measured here, except for those called development: 0-2, 6-8; 3; 8;
+1; 0, 1, 3, 5, 7, 9; 1, 2, 3, 7, 8, 9; 0, 4-8; 1, 3, 4, 6, 7, 9; 5-8, each against the rest; for vectors on
+scikit-learn's digits, wine, iris and breast cancer. The effect of each component is shown on the development splits.
+A few choices were not blind to what is measured here. The weights of the features and of the softmax in the combination
+were settled after its results on the lab's digits without labels (seed 0) were also seen; neighbours by probabilities
+were kept after results on the open-set splits; neighbours on the input were left out after results on two splits of the
+tiles.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ from torch.nn import functional
 
 from oddkind import Detector, Samples, load_mnist
 from oddkind.metrics import auc, mean_interval
-from oddkind.model.calibration import combined
-from oddkind.model.distances import neighbour_distance
-from oddkind.model.scores import SCORES
+from oddkind.model.combining import combined
+from oddkind.model.distances import neighbour_distances, unit
+from oddkind.model.scores import SCORES, learn_score
 from oddkind.train.networks import PictureCNN
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 RESULTS = Path(__file__).with_suffix(".json")
 ALL = set(range(10))
 
-# Scored with the very same network as the default, to see what the default might have missed.
+# Scored with the same network as the default, to see what the default might have missed.
 SCORED = (
     "view-neighbours",
     "hellinger-neighbours",
@@ -65,7 +66,7 @@ NEAREST = ("input, Euclidean", "input, cosine")
 
 
 class LogitNorm(nn.Linear):
-    """Logits of one length, 1 / τ with τ = 0.04: Wei et al., "Mitigating neural network overconfidence", ICML 2022."""
+    """Logits of fixed length 1 / τ with τ = 0.04: Wei et al., "Mitigating neural network overconfidence", ICML 2022."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, D] → logits [B, C]."""
@@ -75,7 +76,7 @@ class LogitNorm(nn.Linear):
 class Cosine(nn.Linear):
     """Logits s · cosine, s = √2 log(centres − 1), the fixed scale of AdaCos: Zhang et al., CVPR 2019.
 
-    With several centres a class, log Σ exp over them: Wilkinghoff, "Sub-cluster AdaCos", IJCNN 2021.
+    With several centres per class, log Σ exp over them: Wilkinghoff, "Sub-cluster AdaCos", IJCNN 2021.
     """
 
     def __init__(self, size: int, n_classes: int, centres: int = 1) -> None:
@@ -90,7 +91,7 @@ class Cosine(nn.Linear):
 
 
 def with_head(head: Callable[[int, int], nn.Module], input_shape: tuple[int, ...], n_classes: int) -> PictureCNN:
-    """The default's network, but for its last layer."""
+    """Return the default network with another last layer."""
     network = PictureCNN(input_shape, n_classes)
     network.classifier = head(network.classifier.in_features, n_classes)
     return network
@@ -99,7 +100,8 @@ def with_head(head: Callable[[int, int], nn.Module], input_shape: tuple[int, ...
 class Mixup(PictureCNN):
     """Learns from convex mixtures of pictures: Zhang et al., "mixup", ICLR 2018, with α = 0.2.
 
-    With λ from Beta(α + 1, α) the label of the first is the expected target, so that targets stay whole (Huszár 2017).
+    With λ from Beta(α + 1, α), the label of the first picture is the expected target, so targets need not be mixed
+    (Huszár 2017).
     """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,13 +112,13 @@ class Mixup(PictureCNN):
         return super().forward(x)
 
 
-# What the default is made of, each taken away by itself, and what else is recommended, each put in by itself.
+# The components of the default, each left out on its own, and what else is recommended, each added on its own.
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "labels alone": {"task": "labels"},
     "rotations alone": {"task": "rotations"},
     "no label smoothing": {"label_smoothing": 0.0},
-    "no shift": {"shift": 0},
+    "no shift": {"max_shift": 0},
     "constant learning rate": {"schedule": "constant"},
     "weight decay 0.05": {"weight_decay": 0.05},
     "the lecture's network": {"network": "lecture"},
@@ -124,7 +126,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cosine head": {"network": partial(with_head, Cosine)},
     "cosine head, 4 centres a class": {"network": partial(with_head, partial(Cosine, centres=4))},
     "mixup": {"network": Mixup},
-    "2 members": {"members": 2},
+    "2 members": {"n_members": 2},
 }
 # Neal et al., "Open set learning with counterfactual images", ECCV 2018.
 OPEN_SET = ([2, 4, 5, 9, 8, 3], [3, 2, 6, 9, 4, 0], [5, 8, 3, 2, 4, 6], [3, 7, 8, 4, 0, 5], [6, 3, 4, 9, 8, 2])
@@ -138,21 +140,21 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Problem:
-    """Normal samples to learn from, and a test: kind of anomaly of each sample, empty for normal ones."""
+    """Normal samples to learn from, and a test, with the kind of anomaly of each sample (empty for normal ones)."""
 
     train: Samples
     test: Samples
     kind: Any
 
     def auc(self, scores: Any) -> float:
-        """Mean over the kinds of anomalies."""
+        """Mean AUC over the kinds of anomalies."""
         normal = self.kind == ""
         kinds = [self.kind == kind for kind in np.unique(self.kind[~normal])]
         return float(np.mean([auc(kind[normal | kind], scores[normal | kind]) for kind in kinds]))
 
 
 def digits(normal: list[int], anomalous: list[int], *, labels: bool = True) -> Problem:
-    """Some digits against others."""
+    """Return some digits as normal and others as anomalies."""
     fill = [] if len(normal) > 1 else [next(iter(ALL - {*normal}))]  # load_mnist asks for two kinds
     train, test = load_mnist([*normal, *fill], [digit for digit in anomalous if digit not in fill])
     train = train[np.isin(train.labels, normal)]
@@ -161,7 +163,7 @@ def digits(normal: list[int], anomalous: list[int], *, labels: bool = True) -> P
 
 
 def drawn(seed: int, *, labels: bool = True) -> Problem:
-    """Two to seven digits against the rest, drawn by lot: splits that no choice has seen."""
+    """Return two to seven digits against the rest, drawn at random: splits that were not used for any choice."""
     draw = np.random.default_rng(seed)
     n_normal = int(draw.integers(2, 8))
     shuffled = draw.permutation(10).tolist()
@@ -169,7 +171,7 @@ def drawn(seed: int, *, labels: bool = True) -> Problem:
 
 
 def motor(seed: int) -> Problem:
-    """Seconds of motor sound as spectra; Propeller against whole held-out recordings, all equally loud."""
+    """Return seconds of motor sound as spectra; Propeller against whole held-out recordings, at equal loudness."""
     spectra, condition, machine, recording = [], [], [], []
     for number, file in enumerate(sorted((DATA / "bldc_motor").glob("*.wav"))):
         rate, sound = wavfile.read(file)
@@ -192,7 +194,7 @@ def motor(seed: int) -> Problem:
 
 
 def tiles(seed: int) -> Problem:
-    """Magnetic tiles, 64 × 64; five defects against tiles of which no picture was learnt from."""
+    """Return magnetic tiles, 64 × 64; five defects against tiles that were not learnt from."""
     with (DATA / "magnetic_tile" / "index.csv").open(encoding="utf-8") as file:
         index = list(csv.DictReader(file))
     pictures = [Image.open(DATA / "magnetic_tile" / row["path"]).convert("L").resize((64, 64)) for row in index]
@@ -208,7 +210,7 @@ def tiles(seed: int) -> Problem:
 
 
 def hydraulic(seed: int) -> Problem:
-    """Cycles of a hydraulic rig, 5-second means of 17 sensors; faults against held-out blocks of time."""
+    """Return cycles of a hydraulic rig, 5-second means of 17 sensors; faults against held-out blocks of time."""
     with np.load(DATA / "hydraulic.npz") as archive:
         cycles, profile = archive["X"], archive["profile"]
     cooler, valve, leak = profile[:, 0], profile[:, 1], profile[:, 2]
@@ -230,7 +232,7 @@ def hydraulic(seed: int) -> Problem:
     )
 
 
-# Bench → its problems: name → seed → problem. A bench's result is the mean over its problems.
+# Benchmark → its problems: name → seed → problem. The result of a benchmark is the mean over its problems.
 BENCHES: dict[str, dict[str, Callable[[int], Problem]]] = {
     "lab": {"0-3": lambda _: digits([0, 1, 2, 3], [7, 8, 9])},
     "lab, no labels": {"0-3": lambda _: digits([0, 1, 2, 3], [7, 8, 9], labels=False)},
@@ -249,40 +251,49 @@ BENCHES: dict[str, dict[str, Callable[[int], Problem]]] = {
 
 
 def nearest(problem: Problem) -> dict[str, float]:
-    """Nearest neighbour on the raw input, what a user would try first; floats are standardised."""
+    """AUC of the nearest neighbour on the raw input, which a user would try first; floats are standardised."""
     learnt, tested = (
         np.asarray(samples.inputs, np.float32).reshape(len(samples), -1) for samples in (problem.train, problem.test)
     )
     if problem.train.inputs.dtype != np.uint8:
         mean, scale = learnt.mean(0), learnt.std(0) + 1e-9
         learnt, tested = (learnt - mean) / scale, (tested - mean) / scale
-    return {name: problem.auc(neighbour_distance(tested, learnt, metric=name.split()[-1].lower())) for name in NEAREST}
+    return {
+        name: problem.auc(
+            neighbour_distances(*map(unit if "cosine" in name.lower() else np.asarray, (tested, learnt)), 1)[:, 0]
+        )
+        for name in NEAREST
+    }
 
 
 def measure(problem: Problem, seed: int, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Fit and score: AUC by score, seconds of the default from samples to scores."""
+    """Fit and score: the AUC of each score, and the seconds that the default takes from samples to scores."""
     start = time.perf_counter()
-    # No rate is promised here, so a tenth is held out even where there are few groups.
+    # No rate is promised here, so a tenth is held out even if there are few groups.
     detector = Detector(random_state=seed, false_alarm_rate=0.5, **parameters)
     detector.fit(problem.train.inputs, problem.train.labels, problem.train.groups)
     found = {"default": problem.auc(detector.anomaly_score(problem.test.inputs))}
     seconds = time.perf_counter() - start
-    members = detector.member_outputs(problem.test.inputs)
-    score = detector._score
-    columns = score.columns(members, detector._reference, detector.temperature_)
-    for number, part in enumerate(score.parts):
-        found[part] = problem.auc(columns[:, number])
-        weights = score.weights(detector.perplexity_, detector.task_.n_classes)
+    model = detector.model_
+    members = model.member_outputs(problem.test.inputs)
+    components = model.score(members, model.temperature)
+    fitted = SCORES[model.score.name]
+    for number, name in enumerate(getattr(fitted, "powers", [])):
+        found[name] = problem.auc(components[:, number])
+        weights = model.score.weights.copy()
         weights[number] = 0
-        found[f"without {part}"] = problem.auc(combined(columns, detector._normal[False], weights))
+        found[f"without {name}"] = problem.auc(combined(components, model.calibration.unlabelled.components, weights))
+    labels, learnt = problem.train.labels, model.report.training_rows
+    normal = model.member_outputs(problem.train.inputs[learnt], None if labels is None else labels[learnt])
     for name in [name for name in SCORED if name not in found]:
-        found[name] = problem.auc(SCORES[name](members, detector._reference, detector.temperature_))
+        score = learn_score(name, SCORES[name], normal, model.temperature, np.ones(1))
+        found[name] = problem.auc(score(members, model.temperature)[:, 0])
     return {
         "auc": found,
         "seconds": seconds,
         "threads": torch.get_num_threads(),
-        "accuracy": detector.accuracy_,
-        "perplexity": detector.perplexity_,
+        "accuracy": model.report.accuracy,
+        "perplexity": model.report.perplexity,
     }
 
 
@@ -290,7 +301,7 @@ Run = tuple[str, str, str, int]  # bench, problem, variant, seed
 
 
 def runs(seeds: int) -> list[Run]:
-    """All runs; seed by seed, so that a run cut short has all benches."""
+    """Return all runs, seed by seed, so that an interrupted run covers all benchmarks."""
     return [
         (bench, name, variant, seed)
         for seed in range(seeds)
@@ -302,7 +313,7 @@ def runs(seeds: int) -> list[Run]:
 
 
 def perform(run: Run) -> tuple[Run, dict[str, Any]]:
-    """Measure one run, and nearest neighbours beside the default."""
+    """Measure one run; for the default, also nearest neighbours."""
     bench, name, variant, seed = run
     problem = BENCHES[bench][name](seed)
     result = measure(problem, seed, VARIANTS[variant])
@@ -312,7 +323,7 @@ def perform(run: Run) -> tuple[Run, dict[str, Any]]:
 
 
 def cell(sample: Iterable[float], digits: int = 4, sign: str = "") -> str:
-    """Mean and half of its 95 % interval, nothing where there is none."""
+    """Format a mean and half of its 95 % interval; empty without values."""
     sample = list(sample)
     interval = mean_interval(sample)
     mean = f"{np.mean(sample):{sign}.{digits}f}" if sample else ""
@@ -320,7 +331,7 @@ def cell(sample: Iterable[float], digits: int = 4, sign: str = "") -> str:
 
 
 def table(kept: dict[str, Any], seeds: int) -> dict[str, Any]:
-    """Print the tables of what was measured; returns the numbers for the last line."""
+    """Print the tables of the results; return the numbers for the last line."""
     values: dict[tuple[str, str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     times: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for key, result in kept.items():
@@ -356,32 +367,34 @@ def table(kept: dict[str, Any], seeds: int) -> dict[str, Any]:
         if score not in NEAREST and not score.startswith("without"):
             print(f"| {score} | {' | '.join(cell(means(bench, score).values()) for bench in measured)} |")
     pictures = [bench for bench in measured if means(bench, f"without {SCORED[0]}")]
-    heading("the default, but (paired)", *pictures)
-    for part in SCORES["combined"].parts:
+    heading("change from the default (paired)", *pictures)
+    for part in SCORES["combined"].powers:
         print(f"| without {part} | {' | '.join(gain(bench, f'without {part}') for bench in pictures)} |")
     development = [bench for bench in pictures if bench.startswith("development")]
-    heading("the default, but (paired)", *development)
+    heading("change from the default (paired)", *development)
     for variant in VARIANTS:
         print(f"| {variant} | {' | '.join(gain(bench, variant=variant) for bench in development)} |")
     return {bench: float(np.mean(list(means(bench).values()))) for bench in measured}
 
 
 def main() -> None:
-    """Measure what is missing, keep it, print the tables."""
+    """Measure what is missing from the results file, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="benches whose name begins so")
-    parser.add_argument("--jobs", type=int, default=1, help="how many to measure at a time, sharing the threads")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="NAME", help="benchmarks whose names start like this"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="number of measurements at a time, which share the threads")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="measure nothing")
+    parser.add_argument("--table", action="store_true", help="print the tables, measure nothing")
     options = parser.parse_args()
     kept = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
     wanted = [] if options.table else [run for run in runs(options.seeds) if run[0].startswith(tuple(options.only))]
     if not DATA.exists():
-        print(f"{DATA} is not here: machine sets are left out", file=sys.stderr)
+        print(f"{DATA} does not exist: machine data is left out", file=sys.stderr)
         wanted = [run for run in wanted if not run[0].startswith(("motor", "magnetic", "hydraulic"))]
     missing = [run for run in wanted if json.dumps(run) not in kept]
-    # Workers start anew and see it: threads of one that wait for another's cost most of the time.
+    # Worker processes read this when they start: threads that wait for those of another process cost most of the time.
     os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // options.jobs))
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         for number, (run, result) in enumerate(pool.imap_unordered(perform, missing)):

@@ -1,13 +1,13 @@
-"""Which faults of machines are found, beside what a user would try instead on the same features?
+"""Which faults of machines are found, compared with other methods on the same features?
 
     python bench/signals.py [--seeds 5] [--only NAME …]
 
-Real recordings, sensors and pictures of ../shared/data, with splits that are fair: whole recordings, tiles and blocks
-of time are held out, anew for each seed. The others learn from the same features, standardised, with their settings as
-they come. The motors' and the rig's detectors are the default, the front end too, as they were before this bench. The
-task "pastes" and its network, a maximum over places, were made with the tiles' splits 0 and 1 in sight; that it mirrors
-pictures was settled by how well views of held-out normal tiles are told apart. Splits 2 to 4 were not looked at before.
-The last line of the output is JSON.
+Real recordings, sensors and pictures of ../shared/data, with fair splits: whole recordings, tiles and blocks of time
+are held out, different ones for each seed. The other methods learn from the same features, standardised, with their
+default settings. The detectors for the motors and the rig are the default, and so is the front end; both existed before
+this benchmark. The task "pastes" and its network, a maximum over places, were developed with splits 0 and 1 of the
+tiles; mirrored pictures were chosen by how well the views of held-out normal tiles are classified. Splits 2 to 4 were
+not used before. The last line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from pyod.models.knn import KNN
 from quality import DATA, Problem, cell, hydraulic, tiles
 from sklearn.ensemble import IsolationForest
 
-from oddkind import Detector, Samples
-from oddkind.files import read, resolved, source_of
+from oddkind import Detector, Samples, source_of
+from oddkind.files.source import read, resolved
 from oddkind.metrics import auc
-from oddkind.model.distances import neighbour_distance
+from oddkind.model.distances import neighbour_distances
+from oddkind.train.frontends import make_front_end
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
 class Case:
-    """A problem, which labels the test samples claim, and which recording each was cut from; None: neither."""
+    """A problem, the labels that the test samples claim, and the recordings they were cut from, if there are any."""
 
     problem: Problem
     labels: Array | None = None
@@ -45,12 +46,13 @@ class Case:
 
 
 def motors(seed: int) -> Case:
-    """Seconds of motor sound, all equally loud, as log-mel statistics; two recordings of each motor held out."""
+    """Return seconds of motor sound, at equal loudness, as log-mel statistics; two recordings per motor held out."""
     data = DATA / "bldc_motor"
     named = {"pattern": "{condition}_{label}_{rpm}.wav", "normal": "condition=Healthy", "match_loudness": True}
     source = source_of(data, **named)
     files, _ = source.entries(data)
-    samples = read(files, resolved(source, files))
+    source = resolved(source, files)
+    samples = read(files, source, make_front_end(source))
     kinds = np.char.partition(samples.files.astype(str), "_")[:, 0]
     healthy = kinds == "Healthy"
     draw = np.random.default_rng(seed)
@@ -73,14 +75,14 @@ CASES: dict[str, Callable[[int], Case]] = {
 
 
 def detector(*, labels: bool = True, known: bool = False, **parameters: Any) -> Callable[[Case, int], Array]:
-    """Anomaly scores of a detector that learnt with labels or without, the test samples' known or not.
+    """Return a function for the anomaly scores of a detector, with or without labels in training and in the test.
 
-    NaN where a label is to be known and was not learnt.
+    A score is NaN if the label of the sample is used and was not learnt.
     """
 
     def score(case: Case, seed: int) -> Array:
         train, inputs = case.problem.train, case.problem.test.inputs
-        # No rate is promised here, so a tenth is held out even where there are few groups.
+        # No rate is promised here, so a tenth is held out even if there are few groups.
         fitted = Detector(random_state=seed, false_alarm_rate=0.5, **parameters)
         fitted.fit(train.inputs, train.labels if labels else None, train.groups)
         if not known:
@@ -94,7 +96,7 @@ def detector(*, labels: bool = True, known: bool = False, **parameters: Any) -> 
 
 
 def other(make: Callable[[int], Any]) -> Callable[[Case, int], Array]:
-    """Anomaly scores of an estimator of PyOD or scikit-learn on standardised vectors."""
+    """Return a function for the anomaly scores of an estimator of PyOD or scikit-learn on standardised vectors."""
 
     def score(case: Case, seed: int) -> Array:
         learnt, tested = (
@@ -110,16 +112,16 @@ def other(make: Callable[[int], Any]) -> Callable[[Case, int], Array]:
 
 
 class Nearest:
-    """Nearest neighbour, as PyOD's estimators are used."""
+    """Nearest neighbour, with the interface of PyOD's estimators."""
 
     def fit(self, vectors: Array) -> Nearest:
-        """Keep what is normal."""
+        """Keep the normal vectors."""
         self.normal = vectors
         return self
 
     def decision_function(self, vectors: Array) -> Array:
-        """Euclidean distance to the nearest."""
-        return neighbour_distance(vectors, self.normal, metric="euclidean")
+        """Return the Euclidean distance to the nearest normal vector."""
+        return neighbour_distances(vectors, self.normal, 1)[:, 0]
 
 
 OURS: dict[str, dict[str, Callable[[Case, int], Array]]] = {
@@ -141,7 +143,7 @@ OTHERS: dict[str, Callable[[Case, int], Array]] = {
 
 
 def found(case: Case, scores: Array) -> Iterator[tuple[str, float]]:
-    """AUC of each kind of fault, and of whole recordings by their mean score."""
+    """Yield the AUC of each kind of fault, and that of whole recordings by their mean score."""
     kind = case.problem.kind
     for name in np.unique(kind[kind != ""]):
         rows = (kind == "") | (kind == name)
@@ -157,14 +159,14 @@ def found(case: Case, scores: Array) -> Iterator[tuple[str, float]]:
 
 
 def main() -> None:
-    """Measure every contestant on every split, and print a table a set."""
+    """Measure every contestant on every split, and print a table for each data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="sets whose name begins so")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="data sets whose names start like this")
     options = parser.parse_args()
     facts: dict[str, Any] = {"bench": "signals", "seeds": options.seeds}
     if not DATA.exists():
-        sys.exit(f"{DATA} is not here; nothing to measure")
+        sys.exit(f"{DATA} does not exist; nothing to measure")
     for name in [name for name in CASES if name.startswith(tuple(options.only))]:
         values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for seed in range(options.seeds):

@@ -1,12 +1,13 @@
-"""How fast does sound become scores on one core, beside librosa's log-mel and the same network, and in how much memory?
+"""How fast is sound scored on one core, compared with librosa's log-mel and the same network, and in how much memory?
 
     python bench/throughput.py [--files 200] [--hours 1,10,100] [--fitted-hours 1,10,100] [--repeats 3]
 
-Recordings of 10 s at 16 kHz, generated and read again and again, each time from disk to its score: by `score_files`; or
-librosa's log-mel of the whole recording or of each second in a loop over files, then the same detector's
-`anomaly_score` of all at once. Each in a process of its own on one core, in turn; medians of the repeats. Starting up
-and loading the detector are not counted. Memory is the most a process held: all, and what it held besides mapped files
-(RssAnon of Linux), which the system cannot take back when others need it. The last line of the output is JSON.
+Generated recordings of 10 s at 16 kHz are read repeatedly, and measured from the disk to the score: with `score_files`;
+or with librosa's log-mel of the whole recording or of each second in a loop over the files, then `anomaly_score` of the
+same detector for all of them at once. Each runs in its own process on one core, one after another; medians of the
+repeats are reported. Starting up and loading the detector are not counted. The memory is the peak of the process: all
+of it, and that without mapped files (RssAnon of Linux), which the system cannot reclaim when others need it. The last
+line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -28,16 +29,14 @@ import numpy as np
 import soundfile
 import torch
 
-from oddkind import Detector, load
-from oddkind.files import Entry, source_of
-from oddkind.files.score import fit_files, score_files
+from oddkind import Detector, Entry, fit_files, load, save, score_files, source_of
 
 RATE, SECONDS, RECORDINGS = 16_000, 10, 60
 CONTESTANTS = ("oddkind", "librosa, whole recording", "librosa, second by second")
 
 
 def generate(folder: Path) -> None:
-    """Write hums in noise, three machines' worth, and fit a detector to them."""
+    """Write hums in noise of three machines, and fit a detector to them."""
     draw = np.random.default_rng(0)
     now = np.arange(SECONDS * RATE) / RATE
     for number in range(RECORDINGS):
@@ -45,13 +44,11 @@ def generate(folder: Path) -> None:
         sound = 0.05 * hum + 0.05 * draw.normal(size=len(now))
         soundfile.write(folder / f"m{number % 3}_{number}.wav", sound, RATE, subtype="PCM_16")
     source = source_of(folder, pattern="{label}_{number}.wav")
-    detector = Detector(random_state=0)
-    fit_files(source.entries(folder)[0], source, detector)
-    detector.save(folder / "hum.oddkind", source=detector.source_)
+    save(fit_files(source.entries(folder)[0], source, Detector(random_state=0)), folder / "hum.oddkind")
 
 
 def log_mel(sound: np.ndarray) -> np.ndarray:
-    """As many bands as ours, frames as long and as far apart, [64, frames]."""
+    """Return librosa's log-mel with as many bands, and frames as long and as far apart, as ours, [64, frames]."""
     import librosa
 
     power = librosa.feature.melspectrogram(y=sound, sr=RATE, n_fft=1024, hop_length=512, n_mels=64)
@@ -59,7 +56,7 @@ def log_mel(sound: np.ndarray) -> np.ndarray:
 
 
 def of_recording(file: Path, *, whole: bool) -> np.ndarray:
-    """Mean and deviation of librosa's log-mel in each second, [seconds, 128]."""
+    """Return the mean and standard deviation of librosa's log-mel in each second, [seconds, 128]."""
     import librosa
 
     sound, _ = librosa.load(file, sr=RATE)
@@ -71,7 +68,7 @@ def of_recording(file: Path, *, whole: bool) -> np.ndarray:
 
 
 class Memory(threading.Thread):
-    """Watches the most this process holds, in MB."""
+    """Records the peak memory of this process, in MB."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -79,19 +76,19 @@ class Memory(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Look twenty times a second."""
+        """Measure twenty times per second."""
         while True:
             (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in line)
             self.anonymous = max(self.anonymous, int(line.split()[1]) / 1024)
             time.sleep(0.05)
 
     def most(self) -> dict[str, float]:
-        """All, and what is not of a mapped file."""
+        """Return the peak of all memory, and of the memory without mapped files."""
         return {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "anonymous": self.anonymous}
 
 
 def learn(folder: Path, n_files: int) -> dict[str, float]:
-    """Seconds to fit to so many recordings on one core, and memory."""
+    """Return the seconds to fit to a number of recordings on one core, and the memory."""
     memory = Memory()
     paths = islice(cycle(sorted(folder.glob("*.wav"))), n_files)
     files = [Entry(path, f"{number}/{path.name}", path.name[:2]) for number, path in enumerate(paths)]
@@ -101,7 +98,7 @@ def learn(folder: Path, n_files: int) -> dict[str, float]:
 
 
 def contest(contestant: str, folder: Path, n_files: int) -> dict[str, float]:
-    """Seconds from disk to scores on one core, after a first file, and memory."""
+    """Return the seconds from disk to scores on one core, after a first file, and the memory."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
@@ -128,7 +125,7 @@ def contest(contestant: str, folder: Path, n_files: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run every contestant, and ours for many hours."""
+    """Run every contestant, and ours for many hours of sound."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--hours", default="1,10,100")
@@ -164,11 +161,12 @@ def main() -> None:
             for hours in listed.split(",")
         }
     print(
-        "| one core | recordings a second | hours of sound a minute | × as long as oddkind |\n| --- | --- | --- | --- |"
+        "| one core | recordings per second | hours of sound per minute | time relative to oddkind |\n"
+        "| --- | --- | --- | --- |"
     )
     for name, each in seconds.items():
         print(f"| {name} | {1 / each:.0f} | {60 / each * SECONDS / 3600:.0f} | {each / seconds['oddkind']:.1f} |")
-    print("\n| hours, one process | peak memory, MB | without mapped files | minutes |\n| --- | --- | --- | --- |")
+    print("\n| hours of sound, one process | peak memory, MB | without mapped files | minutes |\n" + "| --- " * 4 + "|")
     for (what, hours), used in memory.items():
         print(f"| {hours} {what} | {used['resident']:.0f} | {used['anonymous']:.0f} | {used['seconds'] / 60:.1f} |")
     found = {f"{hours} hours {what}": used for (what, hours), used in memory.items()}

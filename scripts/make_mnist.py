@@ -1,8 +1,8 @@
-"""Make src/oddkind/data/mnist.npz from MNIST's four original gzipped IDX files.
+"""Make src/oddkind/data/mnist.npz from the four original gzipped IDX files of MNIST.
 
     python scripts/make_mnist.py ../shared/data/mnist
 
-prints the SHA-256 that `oddkind.files` checks at every load.
+Prints the SHA-256 that `oddkind.load_mnist` checks whenever it reads the file.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from oddkind.lab.mnist import MNIST_FILE
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """Return the array in one IDX file: big-endian magic 0x00 0x00 0x08 (uint8) and rank, then the sizes."""
+    """Read the array in an IDX file: big-endian magic 0x00 0x00 0x08 (uint8) and rank, then the sizes."""
     content = gzip.decompress(path.read_bytes())
     zero, kind, rank = struct.unpack(">HBB", content[:4])
     if (zero, kind) != (0, 8):
@@ -30,8 +30,8 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 def main(folder: Path) -> None:
     """Write the archive and print its digest."""
     arrays = {
-        f"{part}_{what}": read_idx(folder / f"{prefix}-{what}-idx{rank}-ubyte.gz")
-        for part, prefix in (("train", "train"), ("test", "t10k"))
+        f"{split}_{what}": read_idx(folder / f"{prefix}-{what}-idx{rank}-ubyte.gz")
+        for split, prefix in (("train", "train"), ("test", "t10k"))
         for what, rank in (("images", 3), ("labels", 1))
     }
     np.savez_compressed(MNIST_FILE, allow_pickle=False, **arrays)

@@ -7,10 +7,9 @@ import torch
 from problems import LABELS, quick, record
 from threadpoolctl import threadpool_limits
 
-from oddkind import load_mnist
+from oddkind import load_mnist, source_of
 from oddkind.cli import main as cli
-from oddkind.files import source_of
-from oddkind.files.score import fit_files
+from oddkind.file_fitting import fit_files
 
 # The same examples on every run: a failure is the code's, never the day's.
 hypothesis.settings.register_profile("oddkind", deadline=None, max_examples=60, derandomize=True, database=None)
@@ -65,6 +64,4 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def fitted(data):
     source = source_of(data)
-    detector = quick(epochs=20)
-    fit_files(source.entries(data)[0], source, detector)
-    return detector
+    return fit_files(source.entries(data)[0], source, quick(epochs=20))

@@ -4,8 +4,7 @@ import numpy as np
 import soundfile
 from torch import nn
 
-from oddkind import Detector
-from oddkind.files import source_of
+from oddkind import Detector, source_of
 
 
 def kinds(n=300, seed=0, apart=6.0):

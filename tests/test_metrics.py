@@ -1,3 +1,5 @@
+"""How good a score is."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from oddkind import InputError
-from oddkind.metrics import auc, mean_interval
+from oddkind.metrics import auc, mean_interval, partial_auc
 
 few_values = st.lists(st.integers(0, 4), min_size=1, max_size=30)  # so that many tie
 runs = st.lists(st.floats(-10, 10), min_size=2, max_size=12).filter(lambda values: np.std(values) > 1e-6)
@@ -36,6 +38,24 @@ def test_auc_by_hand():
 def test_auc_refuses_samples_of_one_kind(anomalous):
     with pytest.raises(InputError, match=rf"normal and anomalous samples; all {len(anomalous)} are of one kind"):
         auc(np.array(anomalous), np.arange(len(anomalous)))
+
+
+def test_partial_auc_by_hand():
+    normal, odd = np.arange(10), np.array([8.5, 20.0])
+    anomalous, scores = np.repeat([0, 1], [10, 2]), np.concatenate([normal, odd])
+    # One of two is found without a false alarm, both with one in ten: up to 0.1 the area is 0.05, up to 0.2 it is 0.15.
+    for rate, area in ((0.1, 0.05), (0.2, 0.15)):
+        expected = (1 + (area - rate**2 / 2) / (rate - rate**2 / 2)) / 2
+        assert_allclose(partial_auc(anomalous, scores, rate), expected)
+    assert partial_auc([0, 0, 1, 1], [1, 2, 3, 4]) == 1
+    with pytest.raises(InputError, match="normal and anomalous samples"):
+        partial_auc([0, 0], [1, 2])
+
+
+@given(few_values, few_values)
+def test_partial_auc_of_one_value_for_all_is_that_of_chance(normal, odd):
+    anomalous = np.repeat([0, 1], [len(normal), len(odd)])
+    assert_allclose(partial_auc(anomalous, np.zeros(len(anomalous)), 0.3), 0.5)
 
 
 @given(runs, st.sampled_from([0.5, 0.9, 0.95, 0.99]))

@@ -1,7 +1,11 @@
+"""Files and folders of results: whole, or not at all."""
+
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from oddkind import InputError
-from oddkind.output import written_whole
+from oddkind.output import results_folder, written_whole
 
 
 def names(folder):
@@ -13,7 +17,7 @@ def test_results_appear_at_the_end_and_replace_those_of_an_earlier_run(tmp_path)
     folder.mkdir(parents=True)
     (folder / "results.json").write_text("old")
     (folder / "notes.txt").write_text("the user's own")
-    with written_whole(folder) as (unfinished, checkpoints):
+    with results_folder(folder) as (unfinished, checkpoints):
         assert list(unfinished.iterdir()) == []
         (unfinished / "results.json").write_text("new")
         (unfinished / "roc.png").write_text("picture")
@@ -29,7 +33,7 @@ def test_results_appear_at_the_end_and_replace_those_of_an_earlier_run(tmp_path)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
 def test_a_run_that_fails_leaves_nothing_but_its_checkpoints(tmp_path, error):
     def fail(folder):
-        with written_whole(folder) as (unfinished, checkpoints):
+        with results_folder(folder) as (unfinished, checkpoints):
             (unfinished / "results.json").write_text("new")
             checkpoints.mkdir(exist_ok=True)
             (checkpoints / "state").write_text("half")
@@ -40,7 +44,7 @@ def test_a_run_that_fails_leaves_nothing_but_its_checkpoints(tmp_path, error):
         fail(tmp_path)
     assert names(tmp_path) == [".checkpoints", ".checkpoints/state", "results.json"]
     assert (tmp_path / "results.json").read_text() == "old"
-    with written_whole(tmp_path) as (_, checkpoints):
+    with results_folder(tmp_path) as (_, checkpoints):
         assert (checkpoints / "state").read_text() == "half"
     assert names(tmp_path) == ["results.json"]
 
@@ -50,12 +54,68 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path, below):
     (tmp_path / "file").write_text("in the way")
     folder = tmp_path / "file" / below
     with pytest.raises(InputError, match=r"file.*: cannot be written \(.+\); name a folder that can"):  # noqa: SIM117
-        with written_whole(folder):
+        with results_folder(folder):
             pytest.fail("began all the same")
     assert (tmp_path / "file").read_text() == "in the way"
 
 
 def test_a_folder_made_for_a_run_that_fails_at_once_goes_again(tmp_path):
-    with pytest.raises(InputError), written_whole(tmp_path / "runs" / "lab"):
+    with pytest.raises(InputError), results_folder(tmp_path / "runs" / "lab"):
         raise InputError("nothing to do")
     assert not (tmp_path / "runs" / "lab").exists()
+
+
+# --- One file ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path):
+    file = tmp_path / "model.oddkind"
+    file.write_text("old")
+    with written_whole(file) as unfinished:
+        assert unfinished.parent == tmp_path  # so that it can be moved at once
+        unfinished.write_text("new")
+        assert file.read_text() == "old"
+    assert file.read_text() == "new"
+    assert names(tmp_path) == ["model.oddkind"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_file_that_fails_half_way_leaves_what_was_there(tmp_path, old, error):
+    file = tmp_path / "model.oddkind"
+    if old is not None:
+        file.write_text(old)
+
+    def fail():
+        with written_whole(file) as unfinished:
+            unfinished.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert names(tmp_path) == ([] if old is None else ["model.oddkind"])
+    if old is not None:
+        assert file.read_text() == old
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path):
+    for file in (tmp_path / "gone" / "model.oddkind", tmp_path):
+        with (
+            pytest.raises(InputError, match=r": cannot be written \(.+\); name a file that can"),
+            written_whole(file) as unfinished,
+        ):
+            unfinished.write_text("new")
+    assert names(tmp_path) == []
+
+
+def test_threads_that_write_the_same_file_do_not_disturb_each_other(tmp_path):
+    file = tmp_path / "model.oddkind"
+
+    def write(number):
+        with written_whole(file) as unfinished:
+            unfinished.write_text(str(number) * 10_000)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert len(set(file.read_text())) == 1
+    assert names(tmp_path) == ["model.oddkind"]

@@ -1,30 +1,101 @@
 """Anomaly detection by classification: what a network cannot place among the kinds of normal is an anomaly."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oddkind.detector import Detector, load
-    from oddkind.errors import InputError
-    from oddkind.fitting import fit_fleet, fit_together
-    from oddkind.lab.mnist import load_mnist
-    from oddkind.model.scores import SCORES, Outputs
-    from oddkind.samples import Samples
+    from oddkind.checks import Issue as Issue
+    from oddkind.checks import check_data as check_data
+    from oddkind.cross_conformal import CrossConformal as CrossConformal
+    from oddkind.detector import Detector as Detector
+    from oddkind.errors import ConcernWarning as ConcernWarning
+    from oddkind.errors import InputError as InputError
+    from oddkind.errors import PromiseWarning as PromiseWarning
+    from oddkind.file_fitting import fit_files as fit_files
+    from oddkind.files.check import check_files as check_files
+    from oddkind.files.evaluate import evaluate_files as evaluate_files
+    from oddkind.files.explain import FileExplanation as FileExplanation
+    from oddkind.files.explain import explain_files as explain_files
+    from oddkind.files.listing import Entry as Entry
+    from oddkind.files.score import Verdict as Verdict
+    from oddkind.files.score import score_files as score_files
+    from oddkind.files.source import Source as Source
+    from oddkind.files.source import source_of as source_of
+    from oddkind.fitting import fit_fleet as fit_fleet
+    from oddkind.fitting import fit_together as fit_together
+    from oddkind.lab.mnist import load_mnist as load_mnist
+    from oddkind.loading import load as load
+    from oddkind.loading import save as save
+    from oddkind.model.conformal import discoveries as discoveries
+    from oddkind.model.conformal import false_alarm_test as false_alarm_test
+    from oddkind.model.explain import Explanation as Explanation
+    from oddkind.model.explain import explain as explain
+    from oddkind.model.model import CrossModel as CrossModel
+    from oddkind.model.model import Model as Model
+    from oddkind.model.outputs import Outputs as Outputs
+    from oddkind.model.scores import SCORES as SCORES
+    from oddkind.model.scores import Score as Score
+    from oddkind.model.scores import neighbours as neighbours
+    from oddkind.samples import Samples as Samples
+    from oddkind.study.deletion_test import deletion_test as deletion_test
+    from oddkind.study.evaluation import Configuration as Configuration
+    from oddkind.study.evaluation import evaluate_settings as evaluate_settings
+    from oddkind.study.evaluation import train_settings as train_settings
+    from oddkind.study.reliability import classwise_error as classwise_error
+    from oddkind.study.reliability import reliability as reliability
+    from oddkind.study.selection import leave_one_label_out as leave_one_label_out
+    from oddkind.train.export import as_module as as_module
+    from oddkind.train.frontends import make_front_end as make_front_end
 
-__version__ = "0.1.0"
-__all__ = ["SCORES", "Detector", "InputError", "Outputs", "Samples", "fit_fleet", "fit_together", "load", "load_mnist"]
+__version__ = version("oddkind")
 
 _HOME = {
+    "Configuration": "study.evaluation",
+    "ConcernWarning": "errors",
+    "CrossConformal": "cross_conformal",
+    "CrossModel": "model.model",
     "Detector": "detector",
+    "Entry": "files.listing",
+    "Explanation": "model.explain",
+    "FileExplanation": "files.explain",
     "InputError": "errors",
-    "Outputs": "model.scores",
+    "Issue": "checks",
+    "Model": "model.model",
+    "Outputs": "model.outputs",
+    "PromiseWarning": "errors",
     "SCORES": "model.scores",
     "Samples": "samples",
+    "Score": "model.scores",
+    "Source": "files.source",
+    "Verdict": "files.score",
+    "as_module": "train.export",
+    "check_data": "checks",
+    "check_files": "files.check",
+    "classwise_error": "study.reliability",
+    "deletion_test": "study.deletion_test",
+    "discoveries": "model.conformal",
+    "evaluate_files": "files.evaluate",
+    "evaluate_settings": "study.evaluation",
+    "explain": "model.explain",
+    "explain_files": "files.explain",
+    "false_alarm_test": "model.conformal",
+    "fit_files": "file_fitting",
     "fit_fleet": "fitting",
     "fit_together": "fitting",
-    "load": "detector",
+    "leave_one_label_out": "study.selection",
+    "load": "loading",
     "load_mnist": "lab.mnist",
+    "make_front_end": "train.frontends",
+    "neighbours": "model.scores",
+    "reliability": "study.reliability",
+    "save": "loading",
+    "score_files": "files.score",
+    "source_of": "files.source",
+    "train_settings": "study.evaluation",
 }
+
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,51 +1,51 @@
-"""`CrossConformal`: a promised false-alarm rate from few samples, every one of them both learnt from and held out."""
+"""`CrossConformal`: a promised false-alarm rate from few samples, each of which is both learnt from and held out."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
+from oddkind.arrays import Array
 from oddkind.detector import Detector
 from oddkind.errors import InputError
 from oddkind.fitting import fit_together
-from oddkind.model.calibration import alarms, check_enough
+from oddkind.model.bundle import save_model
+from oddkind.model.explain import Explanation, explain
+from oddkind.model.model import CrossModel
+from oddkind.train.estimator import Estimator, validated
+from oddkind.train.parameters import Parameters
+from oddkind.train.problem import checked
 
-Array = npt.NDArray[Any]
 
+class CrossConformal(Estimator):
+    """K models, each trained without a fold of the samples; a new sample is compared with every fold.
 
-class CrossConformal(OutlierMixin, BaseEstimator):  # type: ignore[misc]
-    """K detectors, each without a fold of the samples, trained at once; a new sample is compared with every fold.
-
-    Cross-conformal prediction (Vovk, "Cross-conformal predictors", Annals of Mathematics and AI 2015): the p-value is
-    (1 + Σ_k #{fold k, scored by detector k, ≥ the new sample's score by it}) / (1 + n). It takes half of the
-    samples that a `Detector` takes for the same rate, or fewer. Its false-alarm rate is at most twice the promised one
-    in theory (Barber et al., "Predictive inference with the jackknife+", Annals of Statistics 2021) and close to it or
-    below in practice: `bench/decisions.py`.
+    Cross-conformal prediction: see `oddkind.CrossModel`, which it fits. It takes half of the samples that a `Detector`
+    takes for the same false-alarm rate, or fewer, and about K times as long.
 
     Parameters
     ----------
     detector : Detector or None
-        What to fit; its `false_alarm_rate` is the one promised, its `validation_fraction` is not used. None: the
+        What to fit. Its `false_alarm_rate` is the one promised; its `calibration_fraction` is not used. None: the
         default.
     folds : int ≥ 2
         K; with groups, folds are whole groups.
 
     Attributes
     ----------
-    detectors_ : list of K detectors
-    n_ : int
-        How many samples, or groups, the p-values compare with.
+    model_ : CrossModel
 
     Examples
     --------
     >>> import numpy as np
-    >>> from oddkind import Detector
-    >>> from oddkind.cross_conformal import CrossConformal
+    >>> from oddkind import CrossConformal, Detector
     >>> draw = np.random.default_rng(0)
     >>> kind = draw.integers(3, size=60)
     >>> normal = draw.normal(size=(60, 4)) + 8 * np.eye(3, 4)[kind]
@@ -64,55 +64,102 @@ class CrossConformal(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         InputError
-            Where there are fewer samples (or groups) than folds, or than the false-alarm rate takes.
+            If there are fewer samples (or groups) than folds.
         """
         detector = Detector() if self.detector is None else self.detector
-        if not isinstance(self.folds, int | np.integer) or self.folds < 2:
-            raise InputError(f"folds={self.folds!r}; it must be a whole number of at least 2")
-        if detector.per_label:
-            raise InputError("per_label=True is for detectors that hold samples out; here folds are compared with")
-        check_consistent_length(X, *(given for given in (y, groups) if given is not None))
-        units = np.arange(len(X)) if groups is None else np.unique(groups, return_inverse=True)[1]
-        self.n_, what = len(np.unique(units)), "samples" if groups is None else "groups"
-        if self.n_ < self.folds:
-            raise InputError(f"{self.folds} folds take {self.folds} normal {what}; there are {self.n_}")
-        check_enough(self.n_, detector.false_alarm_rate, what)
-        held_out = self._folds(units, y, check_random_state(detector.random_state))
-        # Each alone promises next to nothing: the folds do together.
-        self.detectors_ = [clone(detector).set_params(false_alarm_rate=0.5) for _ in held_out]
-        fit_together(self.detectors_, X, y, groups, held_out=held_out)
+        model = fit_cross(detector, self.folds, X, y, groups)
+        model.warn_unpromised()
+        self.model_ = model
         return self
 
-    def _folds(self, units: Array, y: Array | None, random_state: np.random.RandomState) -> list[Array]:
-        """Deal shuffled units out in turn, label by label, so that no label of two units or more is in one fold."""
-        _, first = np.unique(units, return_index=True)
-        kinds = np.zeros(len(first)) if y is None else np.unique(y, return_inverse=True)[1][first]
-        shuffled = random_state.permutation(len(first))
-        fold = np.empty(len(first), int)
-        fold[shuffled[np.argsort(kinds[shuffled], kind="stable")]] = np.arange(len(first)) % self.folds
-        return [np.flatnonzero(fold[units] == number) for number in range(self.folds)]
+    @property
+    def model(self) -> CrossModel:
+        """The fitted model, with the false-alarm rate that the detector has now."""
+        check_is_fitted(self)
+        rate = self.model_.false_alarm_rate if self.detector is None else self.detector.false_alarm_rate
+        return replace(self.model_, false_alarm_rate=rate)
 
     def anomaly_score(self, X: Array, y: Array | None = None) -> Array:
-        """Mean of the detectors' anomaly scores, [N]; higher = more anomalous."""
-        check_is_fitted(self)
-        return sum(detector.anomaly_score(X, y) for detector in self.detectors_) / len(self.detectors_)
+        """Mean anomaly score of the models, [N]; higher = more anomalous."""
+        return self.model.anomaly_score(*validated(self, X, y))
 
     def score_samples(self, X: Array, y: Array | None = None) -> Array:
         """Minus `anomaly_score`, [N]."""
-        return -self.anomaly_score(X, y)
+        return self.model.score_samples(*validated(self, X, y))
+
+    def decision_function(self, X: Array, y: Array | None = None) -> Array:
+        """P-value minus false-alarm rate, [N]: negative for anomalies."""
+        return self.model.decision_function(*validated(self, X, y))
 
     def p_value(self, X: Array, y: Array | None = None) -> Array:
-        """Cross-conformal p-values, [N]."""
-        check_is_fitted(self)
-        above = np.zeros(len(X))
-        for detector in self.detectors_:
-            p = detector.p_value(X, y)
-            above += p * (1 + detector.held_out_[y is not None].count()) - 1
-        return (1 + above) / (1 + self.n_)
+        """Cross-conformal p-values, [N]; see `CrossModel`."""
+        return self.model.p_value(*validated(self, X, y))
+
+    def group_p_value(
+        self, X: Array, groups: Array, y: Array | None = None, *, how: str = "mean"
+    ) -> tuple[Array, Array]:
+        """Cross-conformal p-values of whole groups; see `Model.group_p_value`."""
+        X, y = validated(self, X, y)
+        return self.model.group_p_value(X, groups, y, how=how)
 
     def predict(self, X: Array, y: Array | None = None) -> Array:
         """+1 for normal samples, −1 for anomalies: those whose p-value is at most the false-alarm rate."""
-        p = self.p_value(X, y)
-        rate = (Detector() if self.detector is None else self.detector).false_alarm_rate
-        check_enough(self.n_, rate)
-        return np.where(alarms(p, rate), -1, 1)
+        model, given = self.model, validated(self, X, y)
+        if model.false_alarm_rate != self.model_.false_alarm_rate:
+            model.warn_unpromised(with_labels=given[1] is not None)  # else fit has warned
+        return model.decide(*given)
+
+    def fit_predict(self, X: Array, y: Array | None = None, groups: Array | None = None) -> Array:
+        """Fit to samples [N, …] and return `predict` of the same samples, [N]."""
+        return self.fit(X, y, groups).predict(X, y)
+
+    def explain(self, X: Array, y: Array | None = None, *, parts: Array | None = None) -> list[Explanation]:
+        """Explain why each sample [N, …] is anomalous, or why not; see `oddkind.explain`."""
+        return explain(self.model, *validated(self, X, y), parts=parts)
+
+    def save(self, file: str | Path) -> None:
+        """Write the fitted model into one file; `oddkind.load` reads it."""
+        save_model(self.model, Path(file))
+
+
+def fit_cross(
+    detector: Detector,
+    folds: int,
+    X: Array,
+    y: Array | None = None,
+    groups: Array | None = None,
+    *,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> CrossModel:
+    """Fit K models at once, each without a fold of the samples; `detector` holds the parameters and is not changed.
+
+    Raises
+    ------
+    InputError
+        As `CrossConformal.fit`.
+    """
+    if not isinstance(folds, int | np.integer) or folds < 2:
+        raise InputError(f"folds={folds!r}; it must be a whole number of at least 2")
+    Parameters.of(vars(detector))  # refuses the false-alarm rate too, which the folds do not use
+    if detector.per_label:
+        raise InputError("folds compare with all labels together; leave out either the folds or per_label")
+    inputs, labels, groups, _ = checked(X, y, groups)
+    units = np.arange(len(inputs)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    n, what = len(np.unique(units)), "samples" if groups is None else "groups"
+    if n < folds:
+        raise InputError(f"{folds} folds take {folds} normal {what}; there are {n}")
+    rows = _fold_rows(units, labels, folds, check_random_state(detector.random_state))
+    # One fold alone promises next to nothing: the folds do so together.
+    detectors = [clone(detector).set_params(false_alarm_rate=0.5) for _ in rows]
+    fit_together(detectors, X, y, groups, calibration_rows=rows, on_progress=on_progress)
+    return CrossModel(tuple(one.model_ for one in detectors), float(detector.false_alarm_rate))
+
+
+def _fold_rows(units: Array, y: Array | None, folds: int, random_state: np.random.RandomState) -> list[Array]:
+    """Deal shuffled units out in turn, label by label, so that no label of two units or more is in one fold."""
+    _, first = np.unique(units, return_index=True)
+    labels = np.zeros(len(first)) if y is None else np.unique(y, return_inverse=True)[1][first]
+    shuffled = random_state.permutation(len(first))
+    fold = np.empty(len(first), int)
+    fold[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(first)) % folds
+    return [np.flatnonzero(fold[units] == number) for number in range(folds)]

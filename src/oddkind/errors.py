@@ -1,9 +1,13 @@
-"""The exceptions oddkind raises by itself."""
+"""The exceptions and warnings of oddkind."""
 
 
 class InputError(ValueError):
-    """Data or a parameter that cannot be used: says what was wrong, where, and what would be right."""
+    """Data or a parameter cannot be used. The message says what is wrong, where, and what would be right."""
 
 
 class ConcernWarning(UserWarning):
-    """Data, labels or what was learnt of them make results doubtful; says what was seen."""
+    """The data, the labels or what was learnt from them make results doubtful. The message says what was seen."""
+
+
+class PromiseWarning(UserWarning):
+    """There are too few held-out samples for the false-alarm rate. The message says how many it takes."""

@@ -1,10 +1,11 @@
-"""The folder a run writes to: results appear whole or not at all, checkpoints wait there in between."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,16 +14,39 @@ from oddkind.errors import InputError
 
 
 @contextmanager
-def written_whole(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield an empty folder for results and one for checkpoints, both hidden inside `folder`.
+def written_whole(file: Path) -> Iterator[Path]:
+    """Yield the name of a temporary file in the same folder, which takes the place of `file` when the block ends well.
 
-    When the block ends well the results move up, replacing files of the same name, and both are removed.
-    When it does not, the results vanish and the checkpoints stay, for the same run to go on from.
+    When it does not, nothing is left behind and a file that was there stays.
 
     Raises
     ------
     InputError
-        At once, where `folder` cannot be made or written.
+        If the file cannot be written.
+    """
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        try:
+            yield unfinished
+            os.replace(unfinished, file)
+        except OSError as error:
+            raise InputError(f"{file}: cannot be written ({error.strerror}); name a file that can") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def results_folder(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield an empty folder for results and one for checkpoints, both hidden inside `folder`.
+
+    When the block ends well the results move up, replacing files of the same name, and both are removed. When it does
+    not, the results are deleted and the checkpoints stay, so that the same run can resume.
+
+    Raises
+    ------
+    InputError
+        At once, if `folder` cannot be created or written.
     """
     new = not folder.exists()
     try:
@@ -39,5 +63,5 @@ def written_whole(folder: Path) -> Iterator[tuple[Path, Path]]:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         if new:
-            with suppress(OSError):  # made for nothing, it goes too; with something in it, it stays
+            with suppress(OSError):  # removed again if nothing was written into it
                 folder.rmdir()

@@ -1,6 +1,7 @@
 """Commands for files, as from a shell."""
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -10,16 +11,14 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from problems import LABELS, RATE, record
 
-from oddkind import load
+from oddkind import CrossModel, load, save
 from oddkind.cli.file_commands import promise_line
-from oddkind.files.score import (
-    Promise,
-)
+from oddkind.files.evaluate import Promise
 
 
-def test_check_says_what_was_understood(command, data):
+def test_check_prints_what_the_data_set_contains(command, data):
     code, out, err = command("check", data)
-    assert (code, err.strip()) == (0, "")
+    assert (code, err) == (0, "")
     for word in (*LABELS, "train", "test", "anomalous", "48", f"sample rate: {RATE}", "0 of 72 files cannot be read"):
         assert word in out
     facts = json.loads(command("check", data, "--json")[1])
@@ -27,7 +26,7 @@ def test_check_says_what_was_understood(command, data):
     assert facts["refused"] == {}
 
 
-def test_check_says_what_is_doubtful(command, tmp_path):
+def test_check_prints_what_is_doubtful(command, tmp_path):
     draw = np.random.default_rng(0)
 
     def write(name, sound):
@@ -37,39 +36,39 @@ def test_check_says_what_is_doubtful(command, tmp_path):
     for number in range(12):
         for label in LABELS:
             write(f"{label}/train/normal/{number}.wav", 0.2 * draw.normal(size=2 * RATE).clip(-4, 4))
-    told = command("check", tmp_path)
-    assert (told[0], "Look at this" in told[1]) == (0, False)
-    assert json.loads(command("check", tmp_path, "--json")[1])["concerns"] == []
+    code, out, err = command("check", tmp_path)
+    assert (code, "Look at this" in out, err) == (0, False, "")
+    assert json.loads(command("check", tmp_path, "--json")[1])["issues"] == []
     loud = (0.6 * draw.normal(size=2 * RATE)).clip(-1, 1 - 2**-15)
     write("fan 2/test/normal/loud.wav", loud)
     write("fan 2/test/normal/once.wav", loud.clip(-0.5, 0.5) + (np.arange(2 * RATE) == 9) / 2)  # loudest sample at 1
     write("fan 2/test/normal/copy.wav", soundfile.read(tmp_path / "fan 2/train/normal/3.wav")[0])
     code, out, err = command("check", tmp_path)
-    assert (code, err.strip()) == (0, "")
+    assert (code, err) == (0, "")
     assert "Look at this: 1 of 27 recordings clip at full scale: fan 2/test/normal/loud.wav." in out
-    assert "exact copies of one in another split, such as fan 2/test/normal/copy.wav" in out
-    assert [row["kind"] for row in json.loads(command("check", tmp_path, "--json")[1])["concerns"]] == [
+    assert "exact copies of a sample in another split, such as fan 2/test/normal/copy.wav" in out
+    assert [row["kind"] for row in json.loads(command("check", tmp_path, "--json")[1])["issues"]] == [
         "copies",
         "copies",
         "clipped",
     ]
 
 
-def test_a_detector_is_fitted_saved_used_and_evaluated(command, data, tmp_path):
+def test_a_model_is_fitted_saved_used_and_evaluated(command, data, tmp_path):
     model, scores = tmp_path / "fan.oddkind", tmp_path / "scores.csv"
     code, out, err = command("fit", data, "--out", model, "--false-alarm-rate", "0.1")
-    assert (code, err.strip()) == (0, "")
-    assert "learnt from 48 files" in out
+    assert (code, err) == (0, "")
+    assert "was fitted to 48 files, of which 9 files or groups were held out." in out
     assert load(model).false_alarm_rate == 0.1
     code, out, err = command("score", model, data, "--out", scores)
-    assert (code, err.strip()) == (0, "")
-    assert "72 files" in out
+    assert (code, err) == (0, "")
+    assert "contains 72 files, of which" in out
     printed = command("score", model, data)[1]
     assert_array_equal(printed.splitlines(), scores.read_text(encoding="utf-8").splitlines())
     lines = command("score", model, data, "--json")[1].splitlines()
     assert [json.loads(line)["path"] for line in lines] == [row.split(",")[0] for row in printed.splitlines()[1:]]
     code, out, err = command("evaluate", model, data, "--json")
-    assert (code, err.strip()) == (0, "")
+    assert (code, err) == (0, "")
     facts = json.loads(out)
     assert [row["label"] for row in facts["rows"]] == ["all", *sorted(LABELS)]
     assert facts["rows"][0]["n_normal"] == facts["rows"][0]["n_anomalous"] == 12
@@ -78,21 +77,167 @@ def test_a_detector_is_fitted_saved_used_and_evaluated(command, data, tmp_path):
     code, out, _ = command("evaluate", model, data, "--false-alarm-rate", "0.5")
     assert code == 0
     assert "harmonic mean" in out
-    assert "of 12 normal files or groups raise a false alarm; 0.5 was promised" in out
+    assert "of 12 normal files or groups raise a false alarm; the promised rate is 0.5." in out
+    assert "48 files are not counted, because they were learnt from, are not in the test split, or" in out
     loose, strict = (
         command("score", model, data, "--out", scores, *words)[1]
         for words in (("--false-alarm-rate", "0.5"), ("--false-discovery-rate", "0.1"))
     )
     assert "at a false-alarm rate of 0.5" in loose
     assert "at a false discovery rate of 0.1" in strict
-    code, out, err = command("score", model, data, "--false-alarm-rate", "0.001")
-    assert (code, out) == (2, "")
-    assert "0.001 can be promised from 999" in err
 
 
-def test_files_that_have_drifted_are_said_to_break_the_promise():
+def test_explain_prints_lines_or_json_and_draws(command, data, fitted, tmp_path):
+    model, out = tmp_path / "fan.oddkind", tmp_path / "why"
+    save(fitted, model)
+    code, printed, err = command("explain", model, data / LABELS[1], "--most", "2", "--out", out)
+    assert (code, err) == (0, "")
+    for words in ("p-value", "it looks like", "nearest normal samples (distance): ", "evidence: ", " Hz, "):
+        assert words in printed
+    assert "These are the 2 most anomalous of 36 files; --most changes the number." in printed
+    assert [path.suffix for path in out.iterdir()] == [".png", ".png"]
+    code, printed, _ = command("explain", model, data / LABELS[1], "--most", "2", "--json")
+    facts = json.loads(printed)
+    assert (code, len(facts["files"]), facts["promised"]) == (0, 2, True)
+    keys = {"path", "p_value", "looks_like", "probabilities", "views", "nearest", "evidence"}
+    assert keys <= facts["files"][0].keys()
+    (tmp_path / "file").write_text("")
+    code, printed, err = command("explain", model, data / LABELS[1], "--most", "1", "--out", tmp_path / "file" / "why")
+    assert (code, printed) == (2, "")
+    assert "cannot be written" in err
+
+
+# --- Folds, and rates that cannot be promised ---------------------------------------------------------------
+
+
+def test_a_model_with_folds_is_written_and_scores_evaluates_and_explains_files(command, data, tmp_path):
+    model, scores = tmp_path / "fan.oddkind", tmp_path / "scores.csv"
+    words = "fit", data, "--out", model, "--cross", "5", "--false-alarm-rate", "0.03", "--window", "0.5"
+    code, out, err = command(*words)
+    assert (code, err) == (0, "")
+    assert "was fitted to 48 files. 5 models were trained, each without one fold of the files." in out
+    assert "too few files" not in out
+    assert "A new file is compared with all 48 files or groups." in out
+    fitted = load(model)
+    assert isinstance(fitted, CrossModel)
+    assert fitted.task.labels.tolist() == sorted(LABELS)
+    assert fitted.folds[0].report.calibration_rows.size == 10 * 4  # ten files of four windows
+    code, out, err = command("score", model, data, "--out", scores)
+    assert (code, err) == (0, "")
+    assert "contains 72 files" in out
+    lines = [json.loads(line) for line in command("score", model, data, "--json")[1].splitlines()]
+    assert {line["promised"] for line in lines} == {True}
+    assert min(line["p_value"] for line in lines) == 1 / 49
+    code, out, err = command("evaluate", model, data, "--json")
+    facts = json.loads(out)
+    assert (code, err, facts["promised"]) == (0, "", True)
+    assert [row["label"] for row in facts["rows"]] == ["all", *sorted(LABELS)]
+    assert facts["rows"][0]["auc"] > 0.9
+    assert facts["promise"]["n_normal"] == 12
+    code, out, err = command("explain", model, data, "--most", "1", "--out", tmp_path / "why")
+    assert (code, err) == (0, "")
+    assert re.search(r"most anomalous of 4 windows: [\d.]+ to [\d.]+ s, p-value 0\.0", out)
+    assert re.search(r"nearest normal samples \(distance\): .*train/normal/\d+\.wav at [\d.]+ s", out)
+
+
+@pytest.fixture
+def shown():
+    """Warnings are shown, as they are to a user; in other tests they are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        yield
+
+
+@pytest.fixture
+def few(tmp_path):
+    """24 vectors of noise."""
+    draw = np.random.default_rng(0)
+    (tmp_path / "few" / "good").mkdir(parents=True)
+    for number in range(24):
+        np.save(tmp_path / "few" / "good" / f"{number}.npy", draw.normal(size=4))
+    return tmp_path / "few"
+
+
+def fit(few, *words):
+    return "fit", few, "--out", few.parent / "model", *words
+
+
+def test_folds_are_chosen_if_there_are_too_few_files_to_hold_some_out(command, few):
+    code, out, err = command(*fit(few))
+    assert (code, err) == (0, "")
+    sentence = "There are too few files to hold some out, so 5 models were trained, each without one fold of the files."
+    assert sentence in out
+    assert "A new file is compared with all 24 files or groups." in out
+    facts = json.loads(command(*fit(few), "--json")[1])
+    assert (facts["folds"], facts["held_out"], facts["promised"], facts["learnt"]) == (5, 24, True, 24)
+    facts = json.loads(command(*fit(few), "--json", "--false-alarm-rate", "0.1")[1])
+    assert (facts["folds"], facts["promised"]) == (1, True)
+
+
+def test_cross_none_uses_no_folds_and_one_line_names_the_number_of_files_it_takes(command, shown, few):
+    code, out, err = command(*fit(few), "--cross", "none")
+    (line,) = err.splitlines()
+    assert code == 0
+    assert line.startswith("oddkind: no alarm is raised: a false-alarm rate of 0.05 takes at least 19 held-out normal")
+    assert "there are 12" in line
+    assert "was fitted to 24 files, of which 12 files or groups were held out." in out
+    code, out, err = command(*fit(few), "--cross", "none", "--json")
+    facts = json.loads(out)
+    assert (code, facts["folds"], facts["promised"], len(err.splitlines())) == (0, 1, False, 1)
+
+
+def test_a_rate_that_cannot_be_promised_raises_no_alarm_and_is_one_line_in_every_command(
+    command, shown, data, fitted, tmp_path
+):
+    model, scores = tmp_path / "fan.oddkind", tmp_path / "scores.csv"
+    save(fitted, model)
+    strict = "--false-alarm-rate", "0.001"
+    for words in (("score", "--out", scores), ("score",), ("evaluate",), ("explain", "--most", "1")):
+        code, out, err = command(words[0], model, data, *words[1:], *strict)
+        (line,) = err.splitlines()
+        assert code == 0
+        assert line.startswith("oddkind: no alarm is raised: a false-alarm rate of 0.001 takes at least 999 held-out")
+        assert out
+    assert "True" not in scores.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in command("score", model, data, *strict, "--json")[1].splitlines()]
+    assert {(line["promised"], line["anomalous"]) for line in lines} == {(False, False)}
+    facts = json.loads(command("evaluate", model, data, *strict, "--json")[1])
+    assert (facts["promised"], facts["promise"], facts["rows"][0]["found"]) == (False, None, 0)
+    assert facts["rows"][0]["auc"] > 0.9
+    assert json.loads(command("explain", model, data, *strict, "--json")[1])["promised"] is False
+    code, out, err = command("score", model, data, *strict, "--false-discovery-rate", "0.3", "--out", scores)
+    assert (code, err) == (0, "")  # that is another promise
+    for rate in ("0", "1"):
+        code, out, err = command("score", model, data, "--false-alarm-rate", rate)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert "it must lie between 0 and 1" in err
+
+
+def test_a_picture_with_too_many_pixels_is_left_out_with_one_line(command, shown, tmp_path):
+    for number in range(3):
+        Image.fromarray(np.full((10, 10), number, np.uint8)).save(tmp_path / f"{number}.png")
+    Image.new("1", (10_000, 9_500)).save(tmp_path / "large.png")  # so many that Pillow warns of it, too
+    code, out, err = command("check", tmp_path)
+    assert code == 0
+    assert "1 of 4 files cannot be read." in out
+    assert err.splitlines() == ["left out: large.png: has 10000 × 9500 pixels; at most 89,000,000 are read"]
+
+
+# --- Bad input ----------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_any_work_is_done(command, data, fitted, tmp_path, monkeypatch):
+    save(fitted, tmp_path / "model")
+    monkeypatch.setattr("oddkind.files.source._inputs", None)  # nothing is read
+    for words in (("fit", data), ("score", tmp_path / "model", data)):
+        code, out, err = command(*words, "--out", tmp_path / "none" / "file.csv")
+        assert (code, out) == (2, "")
+        assert "cannot be written (No such file or directory); name a file that can" in err
+
+
+def test_the_promise_does_not_hold_for_files_that_have_drifted():
     text = promise_line(Promise(30, 60, 0.05, 1e-12))
-    assert "30 of 60 normal files or groups raise a false alarm; 0.05 was promised" in text
+    assert "30 of 60 normal files or groups raise a false alarm; the promised rate is 0.05. If" in text
     assert "the promise does not hold for these files" in text
     assert "does not hold" not in promise_line(Promise(3, 60, 0.05, 0.4))
 
@@ -103,8 +248,8 @@ def test_settings_are_chosen_by_hiding_one_machine_after_another(command, tmp_pa
             record(tmp_path, f"m{machine}/{number}.wav", 200 * 2**machine, 10 * machine + number)
     words = ("choose", tmp_path, "--score", "msp,joint-neighbours", "--task", "auto", "--seeds", "1")
     code, out, err = command(*words)
-    assert (code, err.strip()) == (0, "")
-    assert "Hidden, one after another: m0, m1, m2." in out
+    assert (code, err) == (0, "")
+    assert "These labels were hidden one after another: m0, m1, m2." in out
     assert "label smoothing 0.1 changes the AUC of msp" in out
     facts = json.loads(command(*words, "--json")[1])
     assert facts["labels"] == ["m0", "m1", "m2"]
@@ -117,7 +262,7 @@ def test_settings_are_chosen_by_hiding_one_machine_after_another(command, tmp_pa
     assert "score='magic'; known are" in err
 
 
-def test_files_that_cannot_be_read_are_named_or_end_it_all(command, data, tmp_path):
+def test_files_that_cannot_be_read_are_named_or_end_the_command(command, data, tmp_path):
     for number in range(4):
         record(tmp_path, f"normal/{number}.wav", 300, number)
     (tmp_path / "normal" / "망가진 것.wav").write_text("no sound")
@@ -133,13 +278,20 @@ def test_files_that_cannot_be_read_are_named_or_end_it_all(command, data, tmp_pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("check", "NONE"), "not there; pass a folder"),
-        (("fit", "DATA", "--out", "MODEL", "--size", "64,64"), "--size does not suit sounds"),
+        (("check", "NONE"), "does not exist; pass a folder"),
+        (("fit", "DATA", "--out", "MODEL", "--size", "64,64"), "--size does not apply to sounds"),
         (("fit", "DATA", "--out", "MODEL", "--window", "-1"), "--window -1.0: Input should be greater than 0"),
         (("fit", "DATA", "--out", "MODEL", "--front-end", "mfcc"), "'mfcc'"),
-        (("fit", "DATA", "--out", "MODEL", "--false-alarm-rate", "0.001"), "can be promised from 1998 normal groups"),
-        (("fit", "DATA", "--out", "MODEL", "--label", "load"), "no field 'load' for --label"),
-        (("score", "DATA/fan 2/test/normal/0.wav", "DATA"), "not a saved detector"),
+        (("fit", "DATA", "--out", "MODEL", "--false-alarm-rate", "2"), "it must be a number between 0 and 1"),
+        (
+            ("fit", "DATA", "--out", "MODEL", "--cross", "five"),
+            "--cross 'five'; it must be a number of folds such as 5",
+        ),
+        (("fit", "DATA", "--out", "MODEL", "--cross", "1"), "folds=1; it must be a whole number of at least 2"),
+        (("fit", "DATA", "--out", "MODEL", "--cross", "2.5"), "--cross '2.5'; it must be a number of folds"),
+        (("fit", "DATA", "--out", "MODEL", "--cross", "100"), "100 folds take 100 normal groups; there are 48"),
+        (("fit", "DATA", "--out", "MODEL", "--label", "load"), "--label names the field 'load', which does not exist"),
+        (("score", "DATA/fan 2/test/normal/0.wav", "DATA"), "not a saved model"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(command, data, tmp_path, words, message):
@@ -154,12 +306,10 @@ def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(command, data,
     assert not list(tmp_path.iterdir())
 
 
-def test_a_warning_is_one_line(command, tmp_path):
+def test_a_warning_is_one_line(command, shown, tmp_path):
     for number in range(60):
         Image.fromarray(np.full((10, 10), number, np.uint8)).save(tmp_path / f"{number}.png")
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        code, _, err = command("fit", tmp_path, "--out", tmp_path / "model", "--size", "10,10", "--task", "rotations")
+    code, _, err = command("fit", tmp_path, "--out", tmp_path / "model", "--size", "10,10", "--task", "rotations")
     assert code == 0
-    (line,) = [line for line in err.splitlines() if "leave" in line]
-    assert line.startswith("oddkind: rotations leave 100% of the samples as they are")
+    (line,) = [line for line in err.splitlines() if "rotations" in line]
+    assert line.startswith("oddkind: rotations do not change 100% of the samples")

@@ -71,7 +71,7 @@ def test_sweep_prints_a_table_and_what_would_be_chosen(command, little_data, tmp
     assert facts["grid"]["seeds"] == 2
     assert facts["grid"]["label_smoothing"] == [0, 0.2]
     assert len(facts["rows"]) == 8
-    for word in ("energy", "fit", "Chosen by likelihood", "Best on the test part"):
+    for word in ("energy", "fit", "Chosen by the likelihood", "Best on the test data"):
         assert word in out
 
 

@@ -1,7 +1,7 @@
-"""Why files are odd, in their own terms."""
+"""Why files are anomalous, in terms of the files."""
 
-import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,24 +9,27 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from problems import LABELS, listed, quick
 
-from oddkind import InputError
-from oddkind.files import Source, read, source_of
-from oddkind.files.explain import explain_files
-from oddkind.files.score import (
-    fit_files,
-    score_files,
-)
+from oddkind import InputError, PromiseWarning, explain_files, save, score_files, source_of
+from oddkind.file_fitting import fit_files
+from oddkind.files.explain import as_json, as_text
+from oddkind.files.score import settings_of
+from oddkind.files.source import read
+from oddkind.model.explain import explain
 
 
-def test_an_overtone_is_heard_where_it_is_and_the_nearest_recordings_are_named(data, fitted):
-    odd = [entry for entry in listed(data, "test") if entry.anomalous]
-    found = explain_files(odd, fitted, most=12)
+def samples_of(model, files):
+    return read(files, settings_of(model), model.front_end)
+
+
+def test_the_evidence_is_at_the_overtone_and_the_nearest_recordings_are_named(data, fitted):
+    anomalous = [entry for entry in listed(data, "test") if entry.anomalous]
+    found = explain_files(anomalous, fitted, most=12)
     hits = []
     for of in found:
         overtone = 2.7 * 300 * (1 + LABELS.index(of.verdict.label))
         low, high = map(float, re.match(r"(\d+)–(\d+) Hz", of.places[0].text).groups())
         hits.append(low <= overtone <= high)
-        assert of.diagnosis.claimed == of.verdict.label
+        assert of.explanation.claimed == of.verdict.label
         assert all(name.startswith(f"{of.verdict.label}/train/normal/") for name in of.nearest)
         assert re.fullmatch(r".*/\d+\.wav at [01] s", of.nearest[0])
         assert (of.windows, of.end - of.start, of.unit) == (2, 1, "s")
@@ -34,62 +37,53 @@ def test_an_overtone_is_heard_where_it_is_and_the_nearest_recordings_are_named(d
     assert np.mean(hits) > 0.8
 
 
-def test_the_most_anomalous_are_explained_first_by_their_oddest_window(data, fitted):
+def test_the_most_anomalous_are_explained_first_by_their_most_anomalous_window(data, fitted):
     files = listed(data, "test")
-    found = explain_files(files, fitted, most=5)
+    progress = []
+    found = explain_files(files, fitted, most=5, on_progress=lambda *step: progress.append(step))
     verdicts = sorted(score_files(files, fitted), key=lambda verdict: (verdict.p_value, -verdict.score))
     assert [of.verdict for of in found] == verdicts[:5]
     for of in found:
-        windows = read(
-            [entry for entry in files if entry.name == of.verdict.path], Source(**fitted.source_["settings"])
-        )
+        windows = samples_of(fitted, [entry for entry in files if entry.name == of.verdict.path])
         scores = fitted.anomaly_score(windows.inputs, windows.labels)
         assert of.window == scores.argmax()
-        assert of.diagnosis.score == pytest.approx(scores.max())
+        assert of.explanation.score == pytest.approx(scores.max())
         assert_array_equal(of.sample, windows.inputs[of.window])
-    with pytest.raises(InputError, match="--most 0"):
+    assert list(dict.fromkeys(stage for stage, _ in progress)) == ["scoring", "explaining"]
+    assert progress[-1] == ("explaining", 1)
+    with pytest.raises(InputError, match="--most 0; it must be at least 1"):
         explain_files(files, fitted, most=0)
 
 
 def test_the_row_of_a_neighbour_is_its_file_and_window(data, fitted):
     train = listed(data, "train")
-    samples = read(train, Source(**fitted.source_["settings"]))
-    row = int(fitted.training_rows_[5])
-    (of,) = fitted.diagnose(samples.inputs[row : row + 1])
+    samples = samples_of(fitted, train)
+    row = int(fitted.report.training_rows[5])
+    (of,) = explain(fitted, samples.inputs[row : row + 1])
     assert of.neighbours[0].row == row
     (explained,) = explain_files([entry for entry in train if entry.name == samples.files[row]], fitted)
     windows = [f"{samples.files[row]} at {second} s" for second in (0, 1)]
     assert explained.nearest[0] in windows
 
 
-def test_explain_prints_lines_or_json_and_draws(command, data, fitted, tmp_path):
-    model, out = tmp_path / "fan.oddkind", tmp_path / "why"
-    fitted.save(model, source=fitted.source_)
-    code, printed, err = command("explain", model, data / LABELS[1], "--most", "2", "--out", out)
-    assert (code, err.strip()) == (0, "")
-    for words in ("p-value", "looks like", "nearest normal: ", "evidence: ", " Hz, ", "most anomalous 2 of 36 files"):
-        assert words in printed
-    pictures = sorted(out.iterdir())
-    assert [path.suffix for path in pictures] == [".png", ".png"]
-    with Image.open(pictures[0]) as picture:
-        assert len(np.unique(np.asarray(picture))) > 20
-    code, printed, _ = command("explain", model, data / LABELS[1], "--most", "2", "--json")
-    facts = json.loads(printed)
-    assert code == 0
-    assert len(facts["files"]) == 2
-    assert {"path", "p_value", "looks_like", "probabilities", "views", "nearest", "evidence"} <= facts["files"][
-        0
-    ].keys()
-    (tmp_path / "file").write_text("")
-    code, printed, err = command("explain", model, data / LABELS[1], "--most", "1", "--out", tmp_path / "file" / "why")
-    assert (code, printed) == (2, "")
-    assert "cannot be written" in err
+def test_a_label_that_was_not_learnt_is_named_as_such(data, fitted):
+    entry = listed(data, "test")[0]
+    unknown, bare = (explain_files([replace(entry, label=label)], fitted, most=1)[0] for label in ("fan 9", None))
+    assert "\n  label: fan 9, which was not learnt; it looks like " in as_text(unknown)
+    assert "\n  label: unknown; it looks like " in as_text(bare)
+    assert as_json(unknown)["claimed"] is None
+
+
+def test_a_rate_that_cannot_be_promised_is_reported_and_files_are_explained_all_the_same(data, fitted):
+    with pytest.warns(PromiseWarning, match="999"):
+        (of,) = explain_files(listed(data, "test"), replace(fitted, false_alarm_rate=0.001), most=1)
+    assert not of.verdict.anomalous
+    assert of.places
 
 
 def learn(data, model, **settings):
-    source, detector = source_of(data, **settings), quick(epochs=10)
-    fit_files(source.entries(data)[0], source, detector)
-    detector.save(model, source=detector.source_)
+    source = source_of(data, **settings)
+    save(fit_files(source.entries(data)[0], source, quick(epochs=10)), model)
 
 
 def test_sensors_are_named_with_the_time_and_pictures_with_the_region(command, tmp_path):
@@ -127,7 +121,7 @@ def test_sensors_are_named_with_the_time_and_pictures_with_the_region(command, t
     assert len(list((tmp_path / "why").iterdir())) == 2
 
 
-def test_numbers_without_names_and_rows_without_a_rate_are_told(command, tmp_path):
+def test_numbers_without_names_and_rows_without_a_rate_are_named(command, tmp_path):
     draw = np.random.default_rng(0)
     for kind in ("arrays", "tables"):
         for number in range(26):

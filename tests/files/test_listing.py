@@ -20,7 +20,7 @@ def known(found):
     return {entry.name: (entry.label, entry.anomalous, entry.group, entry.split) for entry in found[0]}
 
 
-def test_folders_tell_splits_labels_and_what_is_normal(tmp_path):
+def test_folders_give_the_split_the_label_and_the_condition(tmp_path):
     data = tree(
         tmp_path, "train/good/1.png", "test/good/2.png", "test/scratch/3.png", "test/crack/4.PNG", "read me.txt"
     )
@@ -43,7 +43,7 @@ def test_without_a_folder_called_normal_folders_are_labels(tmp_path):
     assert known(entries(data, "sounds", normal="label=펌프 1"))["펌프 2/b.wav"] == ("펌프 2", True, None, None)
 
 
-def test_machines_lie_above_what_is_normal(tmp_path):
+def test_folders_above_the_condition_are_labels(tmp_path):
     data = tree(tmp_path, "fan/normal/1.wav", "fan/abnormal/2.wav", "pump/normal/3.wav")
     assert {name: of[:2] for name, of in known(entries(data, "sounds")).items()} == {
         "fan/normal/1.wav": ("fan", False),
@@ -72,7 +72,7 @@ def test_a_pattern_names_fields(tmp_path):
         "Healthy_M1_1400.wav": ("M1", False, "1400", None),
         "Propeller_M2_1500.wav": ("M2", True, "1500", None),
     }
-    assert found[1] == {"notes.wav": "its name is not of the pattern {condition}_{label}_{rpm}.wav"}
+    assert found[1] == {"notes.wav": "the name does not match the pattern {condition}_{label}_{rpm}.wav"}
 
 
 def test_a_pattern_with_folders_reads_the_path(tmp_path):
@@ -96,7 +96,7 @@ def manifest(root, text, name="list.csv"):
     return root / name
 
 
-def test_a_manifest_says_it_all(tmp_path):
+def test_a_manifest_has_all_fields(tmp_path):
     tree(tmp_path, "a 1.wav", "소리/b.wav")
     data = manifest(
         tmp_path, "path,label,anomalous,group,split\na 1.wav,M1,no,morning,train\n소리/b.wav,M2,TRUE,evening,test\n"
@@ -112,7 +112,7 @@ def test_a_manifest_says_it_all(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ("gone.wav,M1", "row 2: gone.wav is not there"),
+        ("gone.wav,M1", "row 2: gone.wav does not exist"),
         ("../outside.wav,M1", "row 2: '../outside.wav' is not inside"),
         ("/etc/hostname,M1", "row 2: '/etc/hostname' is not inside"),
         (",M1", "row 2: 'an empty path' is not inside"),
@@ -134,6 +134,13 @@ def test_folders_that_are_linked_in_a_circle_are_walked_once(tmp_path):
     assert sorted(known(entries(data, "sounds"))) == ["a/1.wav", "b/2.wav"]
 
 
+def test_a_data_set_without_a_file_of_the_kind_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"contains no pictures$"):
+        entries(tree(tmp_path, "1.wav"), "pictures")
+    with pytest.raises(InputError, match="the manifest has no rows"):
+        kind_of(manifest(tmp_path, "path,label\n"))
+
+
 def test_one_file_is_a_data_set(tmp_path):
     assert list(known(entries(tree(tmp_path, "1.wav", "2.wav") / "1.wav", "sounds"))) == ["1.wav"]
 
@@ -141,12 +148,15 @@ def test_one_file_is_a_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"label": "machine"}, "no field 'machine' for --label; there are a, b"),
-        ({"normal": "a"}, "say FIELD=VALUE"),
-        ({"normal": "c=1"}, "no field 'c' for --normal"),
-        ({"pattern": "all.wav"}, "name at least one part"),
-        ({"pattern": "{a}_{a}.wav"}, "each part needs a name of its own"),
-        ({"pattern": "{x}-{y}-{z}.wav"}, "no sounds to read; 1_2.wav: its name is not of the pattern"),
+        ({"label": "machine"}, "--label names the field 'machine', which does not exist; known fields: a, b"),
+        ({"normal": "a"}, "--normal 'a'; it must be FIELD=VALUE"),
+        ({"normal": "c=1"}, "--normal names the field 'c', which does not exist"),
+        ({"pattern": "all.wav"}, "it must name fields"),
+        ({"pattern": "{a}_{a}.wav"}, "each field needs a different name"),
+        (
+            {"pattern": "{x}-{y}-{z}.wav"},
+            "contains no sounds that can be used; 1_2.wav: the name does not match the pattern",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(tmp_path, options, reason):
@@ -154,20 +164,20 @@ def test_options_that_do_not_fit_are_refused(tmp_path, options, reason):
         entries(tree(tmp_path, "1_2.wav"), "sounds", **{"pattern": "{a}_{b}.wav"} | options)
 
 
-def test_splits_and_truths_have_known_values(tmp_path):
+def test_a_split_and_a_condition_have_known_values(tmp_path):
     tree(tmp_path, "a.wav")
-    with pytest.raises(InputError, match=r"a\.wav: split 'valid'; it must be train or test"):
+    with pytest.raises(InputError, match=r"a\.wav: the split is 'valid'; it must be train or test"):
         entries(manifest(tmp_path, "path,split\na.wav,valid\n"), "sounds")
     with pytest.raises(InputError, match=r"a\.wav: anomalous is 'maybe'; it must be true or false"):
         entries(manifest(tmp_path, "path,anomalous\na.wav,maybe\n"), "sounds")
 
 
 def test_a_data_set_is_of_one_kind(tmp_path):
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="does not exist; pass a folder"):
         kind_of(tmp_path / "gone")
-    with pytest.raises(InputError, match=r"no file of \.wav"):
+    with pytest.raises(InputError, match=r"contains no file with a suffix of \.wav"):
         kind_of(tmp_path)
-    with pytest.raises(InputError, match="pictures and sounds side by side; name one with --kind"):
+    with pytest.raises(InputError, match="contains pictures and sounds; choose one kind with --kind"):
         kind_of(tree(tmp_path, "a.wav", "b.png", "c.csv"))
     (tmp_path / "b.png").unlink()
     assert kind_of(tmp_path) == "sounds"

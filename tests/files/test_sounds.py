@@ -54,7 +54,7 @@ def test_channels_are_averaged_or_chosen(tmp_path, noise):
     soundfile.write(tmp_path / "a.wav", stereo, RATE, "FLOAT")
     assert_allclose(read(tmp_path / "a.wav")[:, 0].ravel(), stereo.mean(1)[:20000], atol=1e-7)
     assert_allclose(read(tmp_path / "a.wav", channels=(2, 1))[0], stereo[:4000, ::-1].T)
-    with pytest.raises(InputError, match="no channel 3; it has 2"):
+    with pytest.raises(InputError, match="has no channel 3; it has 2"):
         read(tmp_path / "a.wav", channels=(1, 3))
 
 
@@ -82,18 +82,18 @@ def written(file, content):
     return file
 
 
-def test_what_is_no_whole_recording_is_refused(tmp_path, noise):
+def test_a_file_that_is_not_a_complete_recording_is_refused(tmp_path, noise):
     soundfile.write(tmp_path / "a.wav", noise, RATE)
     content = (tmp_path / "a.wav").read_bytes()
     cases = {
-        "empty": b"",
-        f"cut short: {len(content)} bytes promised, 9000 there": content[:9000],
-        "no recording that libsndfile reads": b"To whom it may concern, " * 40,
-        "0 samples": content[:40] + bytes(4),
+        "is empty": b"",
+        f"is incomplete: its header announces {len(content)} bytes, but there are 9000": content[:9000],
+        "is not a recording that libsndfile can read": b"To whom it may concern, " * 40,
+        "has no samples": content[:40] + bytes(4),
     }
     for number, (reason, damaged) in enumerate(cases.items()):
         head = bytearray(damaged)
-        if reason == "0 samples":
+        if reason == "has no samples":
             head[4:8] = (36).to_bytes(4, "little")
         with pytest.raises(InputError, match=reason):
             read(written(tmp_path / f"{number}.wav", bytes(head)))
@@ -106,11 +106,11 @@ def test_nan_and_too_short_are_refused(tmp_path, noise):
     with pytest.raises(InputError, match=r"NaN or infinite at 1.050 s"):
         read(tmp_path / "a.wav")
     soundfile.write(tmp_path / "short.wav", noise[:3999], RATE)
-    with pytest.raises(InputError, match=r"0.500 s long; a window is 0.5 s"):
+    with pytest.raises(InputError, match=r"is 0.500 s long, shorter than a window of 0.5 s"):
         read(tmp_path / "short.wav")
 
 
-def test_what_cannot_be_opened_is_refused(tmp_path):
+def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
     os.symlink("loop.wav", tmp_path / "loop.wav")
     with pytest.raises(InputError, match="cannot be read"):
         read(tmp_path / "loop.wav")

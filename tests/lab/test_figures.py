@@ -5,10 +5,11 @@ from matplotlib.collections import PathCollection
 from sklearn.metrics import roc_auc_score
 
 from oddkind.lab import figures
-from oddkind.model.calibration import reliability
-from oddkind.model.scores import Outputs, msp
+from oddkind.model.outputs import Outputs
+from oddkind.model.scores import msp
 from oddkind.samples import Samples
-from oddkind.study.evaluation import Result, Row, Setting
+from oddkind.study.evaluation import Configuration, Result, Row
+from oddkind.study.reliability import reliability
 from oddkind.train.transforms import Rotations
 
 
@@ -169,7 +170,15 @@ def sweep_of(draw, seeds, smoothings=SMOOTHINGS, temperatures=TEMPERATURES, name
     blank = (0.0,) * seeds
     return Result(
         tuple(
-            Row(Setting("", "labels", s, t, name), tuple(draw.uniform(0.5, 1, seeds)), blank, blank, blank, blank, None)
+            Row(
+                Configuration("", "labels", s, t, name),
+                tuple(draw.uniform(0.5, 1, seeds)),
+                blank,
+                blank,
+                blank,
+                blank,
+                None,
+            )
             for s in smoothings
             for t in temperatures
             for name in names

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from oddkind.lab.page import Shown, centre_rule, paired, write_report
+from oddkind.lab.page import ShownNetwork, centre_rule, paired, write_report
 from oddkind.metrics import mean_interval
-from oddkind.model.scores import Outputs
+from oddkind.model.outputs import Outputs
 from oddkind.samples import Samples
-from oddkind.study.evaluation import Result, Row, Setting
+from oddkind.study.evaluation import Configuration, Result, Row
 
 PICTURES = {
     "histograms", "roc", "extremes", "tsne", "temperatures", "reliability", "smoothing-or-temperature",
@@ -21,7 +21,7 @@ NAMES = ("initial", "label-smoothing-0.1", "label-smoothing-0.2", "label-smoothi
 def result_of(draw, seeds):
     def line(name, task="labels", score="msp", lecture=None):
         return Row(
-            Setting(name, task, 0.0, 1.0, score, lecture),
+            Configuration(name, task, 0.0, 1.0, score, lecture),
             tuple(draw.uniform(0.6, 0.9, seeds)),
             *[(0.9,) * seeds] * 4,
             None,
@@ -40,7 +40,7 @@ def shown_of(draw, n, normal):
         return Outputs(draw.normal(size=(count, views, classes)) * 3, draw.normal(size=(count, views, 6)), targets)
 
     classes = {**dict.fromkeys(NAMES, (1, normal)), "rotnet": (4, 4)}
-    return {name: Shown(outputs(n, *shape), outputs(20, *shape), 0.8) for name, shape in classes.items()}
+    return {name: ShownNetwork(outputs(n, *shape), outputs(20, *shape), 0.8) for name, shape in classes.items()}
 
 
 def samples_of(draw, normal, anomalous, name="noise"):
@@ -130,18 +130,18 @@ def test_two_digits_against_one_in_a_single_run(tmp_path, draw, monkeypatch):
     samples = samples_of(draw, (2, 4), (7,))
     write_report(tmp_path, result_of(draw, 1), samples, shown_of(draw, len(samples), 2))
     text = Elements((tmp_path / "report.html").read_text(encoding="utf-8")).text
-    assert "in the only run; one run cannot tell a difference from noise" in text
+    assert "in the only run; with one run, a difference cannot be distinguished from noise" in text
     assert "None" not in text
     assert "nan" not in text
 
 
 def test_paired_differences_are_judged_by_their_interval():
     def result(a, b):
-        return Result(tuple(Row(Setting(name), auc, (), (), (), (), None) for name, auc in (("a", a), ("b", b))))
+        return Result(tuple(Row(Configuration(name), auc, (), (), (), (), None) for name, auc in (("a", a), ("b", b))))
 
     found = paired(result((0.8, 0.9, 0.7), (0.7, 0.8, 0.61)), "a", "b")
     low, high = mean_interval([0.1, 0.1, 0.09])
-    assert f"+0.097 on average over 3 runs (95 % interval +{low:.3f} to +{high:.3f}): more than noise." in found
+    assert f"+0.097 on average over 3 runs (95 % interval +{low:.3f} to +{high:.3f}): this is more than noise." in found
     assert "−0.033" in paired(result((0.7, 0.8, 0.7), (0.8, 0.7, 0.8)), "a", "b")
     assert "may be noise" in paired(result((0.7, 0.8, 0.7), (0.8, 0.7, 0.8)), "a", "b")
 

@@ -1,3 +1,5 @@
+"""Every score against a reference implementation, its laws, and what it refuses."""
+
 import math
 from dataclasses import replace
 
@@ -10,16 +12,29 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.spatial.distance import cdist
+from scipy.special import logsumexp as reference_logsumexp
 from scipy.special import softmax as reference_softmax
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
+from sklearn.decomposition import PCA
 
-from oddkind import SCORES, InputError, Outputs
+from oddkind import SCORES, InputError, Outputs, Score, neighbours
 from oddkind.model import scores as functions
+from oddkind.model.outputs import logsumexp, pooled, softmax
+from oddkind.model.scores import (
+    Combination,
+    component_weights,
+    components_of,
+    learn_score,
+    reference_rows,
+    resolve_score,
+    softmax_share,
+)
+from oddkind.model.task import Task
 
 N, LABELS, VIEWS, D = 23, 3, 4, 5
-USES_ROTATIONS = {"rotation-distance", "expected-rotation-distance"}
-USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "likelihood", "hellinger-neighbours", *USES_ROTATIONS}
-USES_REFERENCE = {
+NEEDS_ROTATIONS = {"rotation-distance", "expected-rotation-distance"}
+USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "likelihood", "hellinger-neighbours", *NEEDS_ROTATIONS}
+LEARNS = {
     "likelihood",
     "cosine-neighbours",
     "euclidean-neighbours",
@@ -44,7 +59,19 @@ def outputs_of(draw, n, *, views=VIEWS, known=True):
     return Outputs(logits, draw.normal(size=(n, views, D)), targets if known else None, draw.normal(size=(n, D)))
 
 
-# --- Each function against a reference -------------------------------------------------------------------
+def learnt(score, normal, temperature=1.0):
+    """What a score, or the one of that name, learns from normal samples."""
+    score = SCORES[score] if isinstance(score, str) else score
+    return score.learn(normal, temperature) if score.learn else {}
+
+
+def scored(score, outputs, normal=None, temperature=1.0):
+    """The score, or the one of that name, of samples beside normal ones."""
+    score = SCORES[score] if isinstance(score, str) else score
+    return score.compute(outputs, learnt(score, normal, temperature), temperature)
+
+
+# --- each formula against a reference ---
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
@@ -52,7 +79,7 @@ def test_scores_of_logits_agree_with_their_references(draw, temperature):
     z = draw.normal(size=(N, VIEWS, 7)) * 5
     p = reference_softmax(z / temperature, axis=-1)
     torch_energy = -temperature * torch.logsumexp(torch.from_numpy(z) / temperature, -1)
-    assert_allclose(functions.softmax(z, temperature), p)
+    assert_allclose(softmax(z, temperature), p)
     assert_allclose(functions.msp(z, temperature), 1 - p.max(-1), atol=1e-12)
     assert_allclose(functions.energy(z, temperature), torch_energy)
     assert_allclose(functions.entropy(z, temperature), stats.entropy(p, axis=-1), atol=1e-12)
@@ -113,7 +140,7 @@ def test_expected_rotation_distance_of_a_sure_network_is_the_rotation_distance(d
     assert_allclose(functions.expected_rotation_distance(z, 1e-4), functions.rotation_distance(z), atol=1e-3)
 
 
-# --- Laws ------------------------------------------------------------------------------------------------
+# --- laws ---
 
 
 @given(some_logits, temperatures)
@@ -165,11 +192,11 @@ def test_energy_tends_to_max_logit_as_temperature_falls(z, temperature):
     assert (gap <= temperature * math.log(z.shape[1]) + 1e-9).all()
 
 
-# --- One suite for every entry of the table ---------------------------------------------------------------
+# --- the same tests for every score ---
 
 
 def cannot(name, views, known):
-    return views == 1 and (name in USES_ROTATIONS or (name == "target-nll" and not known))
+    return views == 1 and (name in NEEDS_ROTATIONS or (name == "target-nll" and not known))
 
 
 CASES = [
@@ -181,56 +208,64 @@ CASES = [
 ]
 
 
-@pytest.fixture
-def compute(draw):
-    reference = outputs_of(draw, 60)
-    one_view = outputs_of(draw, 60, views=1)
-
-    def run(name, outputs, temperature=1.0):
-        return SCORES[name].compute(outputs, reference if outputs.n_views > 1 else one_view, temperature)
-
-    return run
-
-
 def test_the_table_says_what_each_score_needs():
-    assert {name for name, score in SCORES.items() if score.needs_reference} == USES_REFERENCE | COMBINED
-    assert {name for name, score in SCORES.items() if score.parts} == COMBINED
-    assert all(part in SINGLE for name in COMBINED for part in SCORES[name].parts)
-    assert {name for name, score in SCORES.items() if score.needs_rotations} == USES_ROTATIONS
+    assert {name for name in SINGLE if SCORES[name].learn} == LEARNS
+    assert {name for name, score in SCORES.items() if isinstance(score, Combination)} == COMBINED
+    assert all(part in SINGLE for name in COMBINED for part in SCORES[name].powers)
+    assert {name for name in SINGLE if SCORES[name].needs_rotations} == NEEDS_ROTATIONS
+    assert {name for name in SINGLE if SCORES[name].needs_labels} == {"target-nll"}
     assert all(score.formula for score in SCORES.values())
 
 
+def test_only_a_score_that_needs_labels_cannot_score_without_them():
+    labels = np.array([0, 1, 2])
+    for name in SINGLE:
+        for task in (Task(labels, ("a",), 1), Task(labels, ("a", "b"), 2), Task(None, ("a", "b"), 1)):
+            alone = name == "target-nll" and task.n_views == 1
+            assert SCORES[name].label_modes(task) == ((True,) if alone else (True, False))
+    # Views that are drawn at random are not scored, so that the transform of a sample is not known.
+    assert SCORES["target-nll"].label_modes(Task(labels, ("a", "b"), 1)) == (True,)
+
+
 @pytest.mark.parametrize(("name", "views", "known"), CASES)
-def test_scores_made_of_the_softmax_see_no_features(draw, name, views, known):
+def test_scores_made_of_the_softmax_use_no_features(draw, name, views, known):
     outputs, normal = outputs_of(draw, N, views=views, known=known), outputs_of(draw, 40, views=views)
     elsewhere = replace(outputs, features=np.roll(outputs.features, 1, 0))
-    one, other = (SCORES[name].compute(of, normal, 1.0) for of in (outputs, elsewhere))
-    assert np.array_equal(one, other) == SCORES[name].softmax
+    one, other = (scored(name, some, normal) for some in (outputs, elsewhere))
+    assert np.array_equal(one, other) == SCORES[name].uses_softmax
 
 
-def test_a_combination_believes_the_softmax_as_far_as_it_rules_classes_out():
-    combined = SCORES["combined"]
-    assert combined.believes(4.0, 4) == 0
+def test_the_share_of_the_softmax_grows_with_the_classes_that_it_rules_out():
+    score = SCORES["combined"]
+    assert softmax_share(score, component_weights(score, 4.0, 4)) == 0
     weight = 0.75**4  # of each of its two scores made of the softmax, beside one that is not
-    assert combined.believes(1.0, 4) == pytest.approx(2 * weight / (1 + 2 * weight))
-    assert (SCORES["msp"].believes(4.0, 4), SCORES["mahalanobis"].believes(1.0, 4)) == (1, 0)
+    assert softmax_share(score, component_weights(score, 1.0, 4)) == pytest.approx(2 * weight / (1 + 2 * weight))
+    for name, share in (("msp", 1), ("mahalanobis", 0)):
+        assert softmax_share(SCORES[name], component_weights(SCORES[name], 4.0, 4)) == share
 
 
 @pytest.mark.parametrize(("name", "views", "known"), CASES)
-def test_a_samples_score_does_not_depend_on_its_batch(compute, draw, name, views, known):
-    outputs = outputs_of(draw, N, views=views, known=known)
-    scores, order = compute(name, outputs), draw.permutation(N)
+def test_the_score_of_a_sample_does_not_depend_on_its_batch(draw, name, views, known):
+    outputs, arrays = outputs_of(draw, N, views=views, known=known), learnt(name, outputs_of(draw, 60, views=views))
+    scores, order = SCORES[name].compute(outputs, arrays, 1.0), draw.permutation(N)
     assert scores.shape == (N,)
     assert np.isfinite(scores).all()
     assert len(np.unique(scores)) > 1
-    assert_allclose(compute(name, outputs[order]), scores[order], atol=1e-6)
-    assert_allclose(compute(name, outputs[:1]), scores[:1], atol=1e-6)
+    for rows in (order, slice(1)):
+        assert_allclose(SCORES[name].compute(outputs[rows], arrays, 1.0), scores[rows], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(LEARNS))
+def test_what_a_score_learns_does_not_depend_on_the_order_of_the_normal_samples(draw, name):
+    outputs, normal = outputs_of(draw, N), outputs_of(draw, 60)
+    mixed = normal[draw.permutation(60)]
+    assert_allclose(scored(name, outputs, mixed), scored(name, outputs, normal), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "views", "known"), CASES)
-def test_temperature_matters_where_the_formula_has_one(compute, draw, name, views, known):
-    outputs = outputs_of(draw, N, views=views, known=known)
-    same = np.allclose(compute(name, outputs, 1.0), compute(name, outputs, 3.0))
+def test_temperature_matters_where_the_formula_has_one(draw, name, views, known):
+    outputs, normal = outputs_of(draw, N, views=views, known=known), outputs_of(draw, 60, views=views)
+    same = np.allclose(scored(name, outputs, normal, 1.0), scored(name, outputs, normal, 3.0))
     assert same == (name not in USES_TEMPERATURE)
 
 
@@ -249,19 +284,19 @@ def test_what_the_network_cannot_place_scores_higher(draw, name, known):
     normal = reference[:1]
     odd = Outputs(np.zeros_like(normal.logits), np.tile(directions[2], (1, VIEWS, 1)), normal.targets, directions[2:])
     both = [Outputs(o.logits, o.features + 1e-3, o.targets if known else None, o.inputs + 1e-3) for o in (normal, odd)]
-    low, high = (SCORES[name].compute(outputs, reference, 1.0)[0] for outputs in both)
+    low, high = (scored(name, outputs, reference)[0] for outputs in both)
     assert low < high
 
 
-@pytest.mark.parametrize("name", sorted({*SINGLE} - USES_ROTATIONS - JOINS_VIEWS))
+@pytest.mark.parametrize("name", sorted({*SINGLE} - NEEDS_ROTATIONS - JOINS_VIEWS))
 def test_the_views_of_a_sample_are_averaged(draw, name):
     outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
 
     def view(of, v):
         return Outputs(of.logits[:, v : v + 1], of.features[:, v : v + 1], of.targets[:, v : v + 1])
 
-    per_view = [SCORES[name].compute(view(outputs, v), view(reference, v), 2.0) for v in range(VIEWS)]
-    assert_allclose(SCORES[name].compute(outputs, reference, 2.0), np.mean(per_view, 0), atol=1e-6)
+    per_view = [scored(name, view(outputs, v), view(reference, v), 2.0) for v in range(VIEWS)]
+    assert_allclose(scored(name, outputs, reference, 2.0), np.mean(per_view, 0), atol=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -288,10 +323,9 @@ def test_neighbours_compare_with_the_same_view_and_the_known_label(draw, metric,
             for n in range(N)
         ]
 
-    compute = functions.neighbours(k, metric)
-    unlabelled = Outputs(outputs.logits, outputs.features)
-    assert_allclose(compute(outputs, reference, 1.0), by_hand(known=True), atol=1e-6)
-    assert_allclose(compute(unlabelled, reference, 1.0), by_hand(known=False), atol=1e-6)
+    score, unlabelled = neighbours(k, metric), Outputs(outputs.logits, outputs.features)
+    assert_allclose(scored(score, outputs, reference), by_hand(known=True), atol=1e-6)
+    assert_allclose(scored(score, unlabelled, reference), by_hand(known=False), atol=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -309,10 +343,10 @@ def test_view_and_hellinger_neighbours_compare_whole_samples_within_the_known_la
             0,
         )
         same = outputs.targets[:, :1] == reference.targets[:, 0]
-        score = SCORES[name].compute
         for known, distance in ((None, apart), (outputs.targets, np.where(same, apart, np.inf))):
             expected = np.sort(distance, axis=1)[:, :5].mean(1)
-            assert_allclose(score(replace(outputs, targets=known), reference, temperature), expected, atol=1e-6)
+            found = scored(name, replace(outputs, targets=known), reference, temperature)
+            assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -323,7 +357,7 @@ def test_target_nll_sums_over_the_labels_when_only_the_transform_is_known(draw, 
         np.mean([-np.log(sum(p[n, v, label * VIEWS + v] for label in range(LABELS))) for v in range(VIEWS)])
         for n in range(N)
     ]
-    assert_allclose(SCORES["target-nll"].compute(outputs, None, temperature), expected)
+    assert_allclose(scored("target-nll", outputs, None, temperature), expected)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -332,21 +366,11 @@ def test_rotation_scores_sum_over_the_labels(draw, temperature):
     p = reference_softmax(outputs.logits / temperature, axis=-1).reshape(N, VIEWS, LABELS, VIEWS).sum(2)
     turns, apart = np.arange(4), functions.circular_distance(4)
     assert_allclose(reference_softmax(outputs.transform_logits(), axis=-1).sum(-1), 1)
-    assert_allclose(
-        SCORES["expected-rotation-distance"].compute(outputs, None, temperature), (p * apart).sum(-1).mean(1)
-    )
+    found = scored("expected-rotation-distance", outputs, None, temperature)
+    assert_allclose(found, (p * apart).sum(-1).mean(1))
     if temperature == 1:
         expected = apart[p.argmax(-1), turns].mean(1)
-        assert_array_equal(SCORES["rotation-distance"].compute(outputs, None, temperature), expected)
-
-
-def test_outputs_select_rows_of_every_field(draw):
-    outputs = outputs_of(draw, N)
-    part = outputs[[3, 1]]
-    assert (len(outputs), len(part), part.n_views) == (N, 2, VIEWS)
-    for field in ("logits", "features", "targets", "inputs"):
-        assert_array_equal(getattr(part, field), getattr(outputs, field)[[3, 1]])
-    assert outputs_of(draw, N, known=False)[:2].targets is None
+        assert_array_equal(scored("rotation-distance", outputs, None, temperature), expected)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -363,9 +387,9 @@ def test_likelihood_is_that_of_one_label_in_all_views_beside_its_normal_samples(
     expected = np.stack(
         [stats.zmap(nll(outputs, label), nll(reference, label)[own == label]) for label in range(LABELS)], 1
     )
-    score = SCORES["likelihood"].compute
-    assert_allclose(score(outputs, reference, temperature), expected[np.arange(N), outputs.targets[:, 0] // VIEWS])
-    assert_allclose(score(replace(outputs, targets=None), reference, temperature), expected.min(1))
+    of_the_label = expected[np.arange(N), outputs.targets[:, 0] // VIEWS]
+    assert_allclose(scored("likelihood", outputs, reference, temperature), of_the_label)
+    assert_allclose(scored("likelihood", replace(outputs, targets=None), reference, temperature), expected.min(1))
 
 
 def test_a_label_that_is_hard_for_normal_samples_too_is_held_to_less(draw):
@@ -375,18 +399,18 @@ def test_a_label_that_is_hard_for_normal_samples_too_is_held_to_less(draw):
     logits = np.where(np.arange(2) == label[:, None], sure[:, None], 0)[:, None]
     reference = Outputs(logits + 0.01 * draw.normal(size=logits.shape), logits, label[:, None])
     torn, odd = np.array([[[0.0, 0.0]]]), np.array([[[7.0, 0.0]]])
-    p = functions.softmax(logits)
+    p = softmax(logits)
     usual = np.stack([p[label == 0].mean(0), p[label == 1].mean(0)])
     nll_of_torn, nll_of_odd = (functions.label_nll(z, np.log(usual))[0].min() for z in (torn, odd))
     assert nll_of_torn > nll_of_odd
-    low, high = (SCORES["likelihood"].compute(Outputs(z, z), reference, 1.0)[0] for z in (torn, odd))
+    low, high = (scored("likelihood", Outputs(z, z), reference)[0] for z in (torn, odd))
     assert low < high
 
 
 def test_classes_that_normal_samples_are_taken_for_are_as_good_as_the_true_one(draw):
     sure = 9.0 * np.eye(4)[None]  # every view is taken for what it is
     upside_down = sure[:, [2, 3, 0, 1]]
-    usual = (functions.softmax(sure) + functions.softmax(upside_down)) / 2
+    usual = (softmax(sure) + softmax(upside_down)) / 2
     sideways = sure[:, [1, 2, 3, 0]]
     nll = [functions.label_nll(logits, np.log(usual))[0, 0] for logits in (sure, upside_down, sideways)]
     assert nll[0] == pytest.approx(nll[1])
@@ -400,19 +424,19 @@ def test_classes_that_normal_samples_are_taken_for_are_as_good_as_the_true_one(d
 def test_likelihood_of_the_surest_network_is_finite(draw):
     label = np.repeat([0, 1], 30)
     logits = 1e4 * np.eye(2)[label][:, None] + draw.normal(size=(60, 1, 2))
-    scores = SCORES["likelihood"].compute(Outputs(-logits, logits), Outputs(logits, logits, label[:, None]), 0.05)
+    scores = scored("likelihood", Outputs(-logits, logits), Outputs(logits, logits, label[:, None]), 0.05)
     assert np.isfinite(scores).all()
 
 
 def within(x, classes):
-    """x less the mean of its class."""
+    """x minus the mean of its class."""
     return x - np.array([x[classes == kind].mean(0) for kind in classes])
 
 
 @pytest.mark.parametrize("long", [False, True])
-def test_joint_neighbours_see_inputs_whitened_unless_long_and_features_scaled_alike(draw, monkeypatch, long):
+def test_joint_neighbours_compare_inputs_whitened_unless_long_and_features_scaled_alike(draw, monkeypatch, long):
     outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
-    monkeypatch.setattr(functions, "WHITENED", D - long)
+    monkeypatch.setattr(functions, "MAX_WHITENED_FEATURES", D - long)
 
     def whitened(x):
         covariance = LedoitWolf(assume_centered=True).fit(within(reference.inputs, reference.targets[:, 0])).covariance_
@@ -428,83 +452,220 @@ def test_joint_neighbours_see_inputs_whitened_unless_long_and_features_scaled_al
 
     features = np.mean([spread(reference.features[:, v]) for v in range(VIEWS)])
     expected = np.mean([cdist(view(v), view(v, reference)).min(1) for v in range(VIEWS)], 0)
-    score = SCORES["joint-neighbours"].compute
     unlabelled = replace(outputs, targets=None)
-    assert_allclose(score(unlabelled, reference, 1.0), expected, atol=1e-6)
+    assert_allclose(scored("joint-neighbours", unlabelled, reference), expected, atol=1e-6)
     # Whatever units inputs and features are in, all count the same.
     scaled = [replace(of, inputs=of.inputs * 99, features=of.features / 99) for of in (unlabelled, reference)]
-    assert_allclose(score(*scaled, 1.0), expected, atol=1e-6)
-    assert (score(outputs, reference, 1.0) >= expected - 1e-6).all()
+    assert_allclose(scored("joint-neighbours", *scaled), expected, atol=1e-6)
+    assert (scored("joint-neighbours", outputs, reference) >= expected - 1e-6).all()
 
 
-def test_relative_mahalanobis_is_that_to_the_class_less_that_to_all(draw):
-    classes = np.repeat([0, 1, 2], 30)
-    reference, features = draw.normal(size=(90, D)) + 4 * np.eye(3, D)[classes], draw.normal(size=(N, D)) * 3
+def of_features(features, index=None, logits=None):
+    """Outputs in one view, with these features."""
+    logits = np.zeros((len(features), 3)) if logits is None else logits
+    return Outputs(logits[:, None], features[:, None], None if index is None else index[:, None])
 
-    def outputs(f, targets=None):
-        return Outputs(np.zeros((len(f), 1, 3)), f[:, None], None if targets is None else targets[:, None])
 
-    score = SCORES["relative-mahalanobis"].compute
-    normal = outputs(reference, classes)
-    expected = functions.mahalanobis(features, reference, classes) - EmpiricalCovariance().fit(reference).mahalanobis(
-        features
-    )
-    assert_allclose(score(outputs(features), normal, 1.0), expected)
-    assert_allclose(score(outputs(features), replace(normal, targets=np.zeros((90, 1), int)), 1.0), 0, atol=1e-9)
+def test_mahalanobis_of_one_class_is_scikit_learns(draw):
+    normal, features = draw.normal(size=(60, D)) @ draw.normal(size=(D, D)), draw.normal(size=(N, D)) * 3
+    expected = EmpiricalCovariance().fit(normal).mahalanobis(features)
+    normal = of_features(normal, np.zeros(60, int))
+    assert_allclose(scored("mahalanobis", of_features(features), normal), expected)
+    assert_allclose(scored("mahalanobis", of_features(features, np.zeros(N, int)), normal), expected)
+
+
+@pytest.mark.parametrize("classes", [(0, 1, 2), (0, 2, 7)])
+def test_mahalanobis_uses_the_shared_covariance_or_that_of_the_known_label(draw, classes):
+    index = np.repeat(classes, 30)
+    normal = draw.normal(size=(90, D)) * (1 + index[:, None]) + 5 * draw.normal(size=(8, D))[index]
+    features, claimed = draw.normal(size=(N, D)) * 5, draw.choice(classes, N)
+    centres = np.array([normal[index == number].mean(0) for number in classes])
+    within = np.cov((normal - np.repeat(centres, 30, axis=0)).T, ddof=0)
+    shared = cdist(features, centres, "mahalanobis", VI=np.linalg.inv(within)).min(1) ** 2
+    assert_allclose(scored("mahalanobis", of_features(features), of_features(normal, index)), shared)
+    own = {number: EmpiricalCovariance().fit(normal[index == number]).mahalanobis(features) for number in classes}
+    found = scored("mahalanobis", of_features(features, claimed), of_features(normal, index))
+    assert_allclose(found, [own[number][row] for row, number in enumerate(claimed)])
+
+
+def test_relative_mahalanobis_is_that_to_the_class_minus_that_to_all(draw):
+    index = np.repeat([0, 1, 2], 30)
+    normal, features = draw.normal(size=(90, D)) + 4 * np.eye(3, D)[index], draw.normal(size=(N, D)) * 3
+    overall = EmpiricalCovariance().fit(normal).mahalanobis(features)
+    for claimed in (None, draw.integers(3, size=N)):
+        outputs, known = of_features(features, claimed), of_features(normal, index)
+        expected = scored("mahalanobis", outputs, known) - overall
+        assert_allclose(scored("relative-mahalanobis", outputs, known), expected)
+    one_class = of_features(normal, np.zeros(90, int))
+    assert_allclose(scored("relative-mahalanobis", of_features(features), one_class), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [4, 5, 1])
+@pytest.mark.parametrize("known", [True, False])
+def test_vim_is_the_residual_of_a_pca_minus_the_logits(draw, size, known):
+    index, claimed = np.repeat([0, 1], 30), draw.integers(2, size=N)
+    normal, features = draw.normal(size=(60, size)) * np.arange(1, size + 1), draw.normal(size=(N, size)) * 4
+    usual, logits = draw.normal(size=(60, 3)) + 5, draw.normal(size=(N, 3))
+
+    def expected(own, some):
+        pca = PCA(-(-size // 2)).fit(normal[own])
+        left_over = [np.linalg.norm(x - pca.inverse_transform(pca.transform(x)), axis=1) for x in (normal[own], some)]
+        return usual[own].max(1).mean() / left_over[0].mean() * left_over[1] if size > 1 else np.zeros(len(some))
+
+    residual = expected(index >= 0, features)
+    if known:
+        residual = np.stack([expected(index == number, features) for number in (0, 1)])[claimed, np.arange(N)]
+    found = scored("vim", of_features(features, claimed if known else None, logits), of_features(normal, index, usual))
+    assert_allclose(found, residual - reference_logsumexp(logits, axis=1))
+
+
+def test_vim_scores_directions_that_hardly_vary_and_those_that_never_do_higher(draw):
+    normal = np.hstack([draw.normal(size=(60, 4)) * [9, 8, 1, 1], np.zeros((60, 3))])
+    features = np.vstack([np.zeros(7), np.eye(7)]) * 3
+    known = of_features(normal, np.zeros(60, int), np.ones((60, 2)))
+    scores = scored("vim", of_features(features, logits=np.zeros((8, 2))), known)
+    assert (scores[[1, 2]] < scores[3:].min()).all()
+    assert scores[5:] == pytest.approx(scores[5], rel=0.2)
+
+
+def test_vim_of_features_that_never_vary_is_that_of_the_logits_alone(draw):
+    logits = draw.normal(size=(N, 3))
+    known = of_features(np.ones((60, 2)), np.zeros(60, int), draw.normal(size=(60, 3)))
+    assert_allclose(scored("vim", of_features(np.ones((N, 2)), logits=logits), known), -logsumexp(logits, axis=1))
+
+
+@pytest.mark.parametrize("name", ["view-neighbours", "hellinger-neighbours"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_with_fewer_than_5_normal_samples_all_are_neighbours(draw, name, n):
+    outputs, normal = outputs_of(draw, N, known=False), outputs_of(draw, n)
+    each = [scored(name, outputs, normal[[row]]) for row in range(n)]
+    assert_allclose(scored(name, outputs, normal), np.mean(each, 0), rtol=1e-5)
+
+
+# --- several networks, several scores ---
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_several_networks_are_pooled_as_the_score_says(draw, name):
+    score, new, normal = SCORES[name], *([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
+    found = learn_score(name, score, normal, 2.0, np.ones(1))(new, 2.0)
+    assert found.shape == (N, 1)
+    if score.pool == "probability":
+        expected = score.compute(pooled(new, 2.0), {}, 1.0)
+    elif score.pool == "logit":
+        expected = score.compute(replace(new[0], logits=(new[0].logits + new[1].logits) / 2), {}, 2.0)
+    else:
+        expected = np.mean([scored(name, *pair, 2.0) for pair in zip(new, normal, strict=True)], 0)
+    assert_allclose(found[:, 0], expected, rtol=1e-12)
+    assert not score.learn or score.pool == "score"  # what is pooled has learnt nothing
 
 
 @pytest.mark.parametrize("name", sorted(COMBINED))
-def test_a_combination_has_its_parts_for_columns(draw, name):
-    members, references = ([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
-    columns = SCORES[name].columns(members, references, 2.0)
-    for column, part in zip(columns.T, SCORES[name].parts, strict=True):
-        assert_array_equal(column, SCORES[part](members, references, 2.0))
-    assert_array_equal(SCORES["msp"].columns(members, None, 2.0)[:, 0], SCORES["msp"](members, None, 2.0))
+def test_a_combination_has_a_column_for_each_of_its_scores(draw, name):
+    new, normal = ([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
+    fitted = learn_score(name, SCORES[name], normal, 2.0, component_weights(SCORES[name], 2.0, 12))
+    assert [SCORES[part] for part in SCORES[name].powers] == list(fitted.components)
+    columns = fitted(new, 2.0)
+    for column, part in zip(columns.T, SCORES[name].powers, strict=True):
+        alone = learn_score(part, SCORES[part], normal, 2.0, np.ones(1))
+        assert_array_equal(column, alone(new, 2.0)[:, 0])
 
 
-def test_what_reads_the_softmax_counts_the_more_the_more_classes_it_rules_out():
-    combined = SCORES["combined"]
-    assert dict(zip(combined.parts, combined.weights(2.0, 4), strict=True)) == {
+def test_the_softmax_counts_the_more_the_more_classes_it_rules_out():
+    score = SCORES["combined"]
+    assert dict(zip(score.powers, component_weights(score, 2.0, 4), strict=True)) == {
         "view-neighbours": 1,
         "hellinger-neighbours": 1 / 16,
         "likelihood": 1 / 16,
     }
-    assert combined.weights(4, 4).tolist() == [1, 0, 0]
-    assert combined.weights(1, 24)[1] > combined.weights(1, 4)[1]
-    assert SCORES["msp"].weights(4, 4).tolist() == [1]
+    assert component_weights(score, 4, 4).tolist() == [1, 0, 0]
+    assert component_weights(score, 1, 24)[1] > component_weights(score, 1, 4)[1]
+    assert component_weights(SCORES["msp"], 4, 4).tolist() == [1]
 
 
-# --- Refusals --------------------------------------------------------------------------------------------
+def test_a_score_of_ones_own_learns_once_and_scores_by_what_it_learnt(draw):
+    learnt_from = []
+
+    def learn(normal, temperature):
+        learnt_from.append((len(normal), temperature))
+        return {"centre": normal.features.mean((0, 1))}
+
+    own = Score(
+        "‖f − mean f‖", lambda o, arrays, _: np.linalg.norm(o.features - arrays["centre"], axis=2).sum(1), learn
+    )
+    fitted = learn_score(None, own, [outputs_of(draw, 60)], 2.0, np.ones(1))
+    assert (fitted.name, fitted.own, fitted.components) == (None, own, (own,))
+    for n in (1, N):
+        assert fitted([outputs_of(draw, n)], 2.0).shape == (n, 1)
+    assert learnt_from == [(60, 2.0)]
+
+
+def test_auto_stands_for_a_score_that_suits_the_shape():
+    assert [resolve_score("auto", shape)[0] for shape in ((3,), (2, 9), (1, 8, 8))] == [
+        "joint-neighbours",
+        "joint-neighbours",
+        "combined",
+    ]
+    assert resolve_score("msp", (3,)) == ("msp", SCORES["msp"])
+    own = neighbours(3)
+    assert resolve_score(own, (3,)) == (None, own)
+    assert components_of(own) == (own,)
+
+
+def test_of_many_normal_samples_some_are_compared_with(monkeypatch):
+    rows = np.arange(0, 300, 3)
+    assert reference_rows(rows) is rows
+    monkeypatch.setattr(functions, "MAX_REFERENCE_ROWS", 7)
+    some = reference_rows(rows)
+    assert (len(some), some[0], some[-1]) == (7, 0, 297)
+    assert np.ptp(np.diff(some)) <= 3
+    assert np.isin(some, rows).all()
+
+
+# --- refusals ---
 
 
 def test_target_nll_refuses_samples_without_labels(draw):
     with pytest.raises(InputError, match="pass the labels"):
-        SCORES["target-nll"].compute(outputs_of(draw, 3, views=1, known=False), None, 1.0)
+        scored("target-nll", outputs_of(draw, 3, views=1, known=False))
 
 
-@pytest.mark.parametrize("name", sorted(USES_REFERENCE))
-def test_scores_that_compare_refuse_to_do_so_with_nothing(draw, name):
-    for reference in (None, outputs_of(draw, 3, known=False)):
-        with pytest.raises(InputError, match="pass their Outputs, targets included"):
-            SCORES[name].compute(outputs_of(draw, 3), reference, 1.0)
+@pytest.mark.parametrize("name", sorted(LEARNS))
+def test_scores_that_learn_refuse_to_do_so_from_nothing(draw, name):
+    with pytest.raises(InputError, match=f"score '{name}' compares with normal samples: pass their outputs"):
+        learn_score(name, SCORES[name], None, 1.0, np.ones(1))
+    with pytest.raises(InputError, match="pass their outputs with targets"):
+        learnt(name, outputs_of(draw, 3, known=False))
 
 
-@pytest.mark.parametrize("name", sorted(USES_REFERENCE))
-def test_scores_that_compare_refuse_a_label_without_normal_samples(draw, name):
-    outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
-    without_label_0 = reference[reference.targets[:, 0] != 0]
-    with pytest.raises(InputError, match="label"):
-        SCORES[name].compute(outputs, without_label_0, 1.0)
+@pytest.mark.parametrize("name", sorted(LEARNS))
+def test_scores_that_learn_refuse_a_label_without_normal_samples(draw, name):
+    outputs, normal = outputs_of(draw, N), outputs_of(draw, 60)
+    without_label_0 = normal[normal.targets[:, 0] != 0]
+    with pytest.raises(InputError, match="there is no normal sample of label 0 to compare with"):
+        scored(name, outputs, without_label_0)
 
 
 def test_joint_neighbours_refuse_outputs_without_inputs(draw):
     full, bare = outputs_of(draw, 3), replace(outputs_of(draw, 3), inputs=None)
-    for outputs, reference in ((bare, full), (full, bare)):
+    for outputs, normal in ((bare, full), (full, bare)):
         with pytest.raises(InputError, match="with inputs"):
-            SCORES["joint-neighbours"].compute(outputs, reference, 1.0)
+            scored("joint-neighbours", outputs, normal)
 
 
-@pytest.mark.parametrize("name", sorted(COMBINED))
-def test_a_combination_is_not_computed_alone(draw, name):
-    with pytest.raises(InputError, match="`columns` gives its parts"):
-        SCORES[name].compute(outputs_of(draw, 3), outputs_of(draw, 3), 1.0)
+@pytest.mark.parametrize("k", [0, -1])
+def test_neighbours_refuse_a_number_below_1(k):
+    with pytest.raises(InputError, match=rf"k={k}; it must be at least 1"):
+        neighbours(k)
+
+
+def test_neighbours_refuse_more_neighbours_than_there_are(draw):
+    normal, outputs = outputs_of(draw, 6), outputs_of(draw, 2, known=False)
+    assert np.isfinite(scored(neighbours(6), outputs, normal)).all()
+    with pytest.raises(InputError, match="k=7; 6 normal samples allow 1 to 6"):
+        scored(neighbours(7), outputs, normal)
+
+
+def test_neighbours_refuse_an_unknown_metric():
+    with pytest.raises(InputError, match="metric='manhattan'; known are 'cosine' and 'euclidean'"):
+        neighbours(metric="manhattan")

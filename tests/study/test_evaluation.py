@@ -9,13 +9,14 @@ from scipy.special import log_softmax
 
 from oddkind import SCORES, InputError
 from oddkind.metrics import auc
-from oddkind.model.calibration import combined
+from oddkind.model.combining import combined
+from oddkind.model.scores import component_weights, learn_score
 from oddkind.samples import Samples
-from oddkind.study.evaluation import Result, Row, Setting, evaluate, train_settings
+from oddkind.study.evaluation import Configuration, Result, Row, evaluate_settings, train_settings
 
 
 def row(name="a", auc=(0.8, 0.9, 0.7), nll=(0.1,) * 3, ece=(0.1,) * 3, flagged=None, **setting):
-    return Row(Setting(name, **setting), auc, (0.9,) * len(auc), (1.5,) * len(auc), nll, ece, flagged)
+    return Row(Configuration(name, **setting), auc, (0.9,) * len(auc), (1.5,) * len(auc), nll, ece, flagged)
 
 
 # --- The table ----------------------------------------------------------------------------------------------
@@ -82,12 +83,12 @@ def test_json_holds_all_of_it():
 # --- From samples to the table ------------------------------------------------------------------------------
 
 SETTINGS = (
-    Setting("plain"),
-    Setting("warm", label_smoothing=0.2, temperature=3.0),
-    Setting("fitted", temperature="fit", score="entropy"),
-    Setting("neighbours", score="cosine-neighbours"),
-    Setting("combined", score="combined"),
-    Setting("affine", task="affine", score="target-nll"),
+    Configuration("plain"),
+    Configuration("warm", label_smoothing=0.2, temperature=3.0),
+    Configuration("fitted", temperature="fit", score="entropy"),
+    Configuration("neighbours", score="cosine-neighbours"),
+    Configuration("combined", score="combined"),
+    Configuration("affine", task="affine", score="target-nll"),
 )
 
 
@@ -110,7 +111,7 @@ def evaluated():
     train, test = data(flagged=30)
     told = []
     trained = train_settings(SETTINGS, train, seeds=[4, 7], epochs=2, network="mlp", on_progress=told.append)
-    return train, test, trained, evaluate(SETTINGS, trained, train, test, on_progress=told.append), told
+    return train, test, trained, evaluate_settings(SETTINGS, trained, train, test, on_progress=told.append), told
 
 
 def test_settings_that_differ_in_score_or_temperature_share_their_networks(evaluated):
@@ -118,7 +119,11 @@ def test_settings_that_differ_in_score_or_temperature_share_their_networks(evalu
     assert set(trained) == {("labels", 0.0), ("labels", 0.2), ("affine", 0.0)}
     assert [[detector.random_state for detector in group] for group in trained.values()] == [[4, 7]] * 3
     assert [found.setting for found in result.rows] == list(SETTINGS)
-    assert result["plain"].accuracy == result["fitted"].accuracy == tuple(d.accuracy_ for d in trained["labels", 0.0])
+    assert (
+        result["plain"].accuracy
+        == result["fitted"].accuracy
+        == tuple(d.model_.report.accuracy for d in trained["labels", 0.0])
+    )
 
 
 def test_every_number_by_hand(evaluated):
@@ -126,23 +131,16 @@ def test_every_number_by_hand(evaluated):
     normal, flagged = train[~train.anomalous], train[train.anomalous]
     for setting in SETTINGS:
         for i, detector in enumerate(trained[setting.task, setting.label_smoothing]):
-            temperature = detector.temperature_ if setting.temperature == "fit" else setting.temperature
-            learnt, held_out = normal[detector.training_rows_], normal[detector.validation_rows_]
+            model, formula = detector.model_, SCORES[setting.score]
+            temperature = model.temperature if setting.temperature == "fit" else setting.temperature
+            learnt, held_out = normal[model.report.training_rows], normal[model.report.calibration_rows]
             reference = detector.outputs(learnt.inputs, learnt.labels)
+            weights = component_weights(formula, model.report.perplexity, model.task.n_classes)
+            fitted = learn_score(setting.score, formula, [reference], temperature, weights)
 
-            def score(
-                inputs,
-                setting=setting,
-                detector=detector,
-                held_out=held_out,
-                reference=reference,
-                temperature=temperature,
-            ):
-                columns = SCORES[setting.score].columns
-                of = columns([detector.outputs(inputs)], [reference], temperature)
-                usual = columns([detector.outputs(held_out.inputs)], [reference], temperature)
-                weights = SCORES[setting.score].weights(detector.perplexity_, detector.task_.n_classes)
-                return combined(of, usual, weights)
+            def score(inputs, detector=detector, held_out=held_out, fitted=fitted, temperature=temperature):
+                of, usual = (fitted([detector.outputs(rows)], temperature) for rows in (inputs, held_out.inputs))
+                return combined(of, usual, fitted.weights)
 
             found, outputs = result[setting.name], detector.outputs(held_out.inputs, held_out.labels)
             log_p = log_softmax(outputs.logits / temperature, axis=-1)
@@ -160,10 +158,10 @@ def test_flagged_anomalies_are_never_learnt_from(evaluated):
     without = train_settings(SETTINGS, data()[0], seeds=[4, 7], epochs=2, network="mlp")
     for key, group in trained.items():
         for found, expected in zip(group, without[key], strict=True):
-            assert_array_equal(weights(found.networks_[0]), weights(expected.networks_[0]))
-            assert found.temperature_ == expected.temperature_
+            assert_array_equal(weights(found.model_.members[0].network), weights(expected.model_.members[0].network))
+            assert found.model_.temperature == expected.model_.temperature
     train, test = data()
-    plain = evaluate(SETTINGS, without, train, test)
+    plain = evaluate_settings(SETTINGS, without, train, test)
     assert [found.auc for found in plain.rows] == [found.auc for found in result.rows]
     assert all(found.flagged_auc is None for found in plain.rows)
 
@@ -177,8 +175,8 @@ def test_progress_of_both_parts_ends_at_1(evaluated):
 
 def test_a_setting_named_twice_has_one_value_a_seed():
     train, test = data()
-    twice = (Setting("a"), Setting("a"))
-    result = evaluate(twice, train_settings(twice, train, seeds=[0], epochs=1, network="mlp"), train, test)
+    twice = (Configuration("a"), Configuration("a"))
+    result = evaluate_settings(twice, train_settings(twice, train, seeds=[0], epochs=1, network="mlp"), train, test)
     assert [len(found.auc) for found in result.rows] == [1] * len(result.rows)
 
 
@@ -191,4 +189,4 @@ def test_a_test_part_without_anomaly_flags_is_refused():
     train, test = data()
     unknown = Samples(test.inputs, test.labels, name="my pumps")
     with pytest.raises(InputError, match="my pumps: which samples are anomalous is not known"):
-        evaluate(SETTINGS, {}, train, unknown)
+        evaluate_settings(SETTINGS, {}, train, unknown)

@@ -9,16 +9,16 @@ from scipy import stats
 
 from oddkind import InputError, Samples
 from oddkind.metrics import auc
-from oddkind.study.evaluation import Setting
-from oddkind.study.selection import LeftOut, leave_one_label_out
+from oddkind.study.evaluation import Configuration
+from oddkind.study.selection import LeaveOneOutResult, leave_one_label_out
 
-PLAIN, SMOOTH = Setting("plain", score="msp"), Setting("smooth", label_smoothing=0.1, score="msp")
-NEAR = Setting("near", score="euclidean-neighbours")
+PLAIN, SMOOTH = Configuration("plain", score="msp"), Configuration("smooth", label_smoothing=0.1, score="msp")
+NEAR = Configuration("near", score="euclidean-neighbours")
 
 
 def left_out(auc, *settings):
     auc = np.array(auc, float)
-    return LeftOut(settings, np.arange(auc.shape[1]), auc)
+    return LeaveOneOutResult(settings, np.arange(auc.shape[1]), auc)
 
 
 # --- What was found ---------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def test_what_smoothing_does_is_said_of_each_pair_that_differs_in_nothing_else()
     assert "this may be noise" in sentences[1]
     assert len(sentences) == 2
     assert left_out(values[:2], PLAIN, NEAR).of_smoothing() == []
-    assert "one label cannot tell" in left_out([[[0.8]], [[0.9]]], PLAIN, SMOOTH).of_smoothing()[0]
+    assert "with one label, a difference cannot" in left_out([[[0.8]], [[0.9]]], PLAIN, SMOOTH).of_smoothing()[0]
 
 
 # --- Finding it -------------------------------------------------------------------------------------------
@@ -75,10 +75,15 @@ def test_a_hidden_label_is_scored_by_a_detector_that_never_saw_it(samples, found
     assert found.labels.tolist() == [0, 1, 2]
     rest, hidden = samples[samples.labels != 1], samples[samples.labels == 1]
     alone = quick(
-        epochs=8, learning_rate=1e-2, task="labels", score="euclidean-neighbours", label_smoothing=0, random_state=1
+        epochs=8,
+        learning_rate=1e-2,
+        task="labels",
+        score_function="euclidean-neighbours",
+        label_smoothing=0,
+        random_state=1,
     )
     alone.fit(rest.inputs, rest.labels)
-    held_out = rest[alone.validation_rows_]
+    held_out = rest[alone.model_.report.calibration_rows]
     odd = np.repeat([False, True], [len(held_out), len(hidden)])
     expected = auc(odd, alone.anomaly_score(np.concatenate([held_out.inputs, hidden.inputs])))
     assert found.auc[2, 1, 1] == pytest.approx(expected, abs=1e-6)
@@ -114,7 +119,7 @@ def test_digits_are_chosen_by_the_lectures_network(mnist):
     ("labels", "settings", "seeds", "match"),
     [
         (None, [PLAIN], [0], "few: no labels; hiding one needs at least 3"),
-        (np.arange(60) % 2, [PLAIN], [0], "few: 2 labels; to hide one and tell the others apart takes at least 3"),
+        (np.arange(60) % 2, [PLAIN], [0], "few: 2 labels; hiding one and classifying the others needs at least 3"),
         (np.arange(60) % 3, [], [0], "0 settings"),
         (np.arange(60) % 3, [PLAIN], [], "0 seeds"),
     ],

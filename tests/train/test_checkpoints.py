@@ -16,11 +16,10 @@ from numpy.testing import assert_array_equal
 from problems import kinds, pictures, quick, weights, with_batch_norm, with_both, with_dropout
 from safetensors import safe_open
 
-from oddkind import InputError, fit_fleet, fit_together
-from oddkind.detector import Detector
-from oddkind.samples import Samples
+from oddkind import Detector, InputError, Samples, fit_fleet, fit_together
 from oddkind.train import loop as training
-from oddkind.train.loop import Job, train
+from oddkind.train.job import Job
+from oddkind.train.loop import train
 from oddkind.train.networks import build
 from oddkind.train.transforms import Affine, Identity
 
@@ -99,7 +98,7 @@ def test_a_run_that_ended_is_not_done_again(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 5, 300, -1])
-def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path, kept):
+def test_a_damaged_checkpoint_is_not_used(tmp_path, kept):
     with pytest.raises(KeyboardInterrupt):
         run(jobs_of(), tmp_path, Interruption(7))
     (file,) = tmp_path.glob("*.safetensors")
@@ -136,7 +135,7 @@ def test_another_runs_checkpoint_is_never_used(tmp_path, change):
     assert counted.steps == STEPS
 
 
-def test_nor_that_of_a_run_with_one_number_of_its_views_changed(tmp_path):
+def test_the_checkpoint_of_a_run_with_another_number_in_its_views_is_never_used(tmp_path):
     maps = np.random.default_rng(0).normal(size=(8, 12, 12)).astype(np.float32)
     others = maps.copy()
     others[4, 6, 6] += 1e-6
@@ -152,13 +151,13 @@ def test_nor_that_of_a_run_with_one_number_of_its_views_changed(tmp_path):
 
 
 @pytest.mark.parametrize("changed", [{"epochs": 2}, {"batch_size": 5}])
-def test_nor_that_of_a_run_of_another_length(tmp_path, changed):
+def test_the_checkpoint_of_a_run_of_another_length_is_never_used(tmp_path, changed):
     with pytest.raises(KeyboardInterrupt):
         run(jobs_of(), tmp_path, Interruption(7))
     assert run(jobs_of(), tmp_path, **changed) == run(jobs_of(), None, **changed)
 
 
-def test_nor_that_of_a_network_that_differs_in_more_than_its_weights(tmp_path):
+def test_the_checkpoint_of_a_network_with_other_dropout_is_never_used(tmp_path):
     mild, strong = jobs_of(with_dropout), jobs_of(with_dropout)
     strong[0].network.between[0].p = 0.9
     with pytest.raises(KeyboardInterrupt):
@@ -166,7 +165,7 @@ def test_nor_that_of_a_network_that_differs_in_more_than_its_weights(tmp_path):
     assert run(strong, tmp_path) == run(strong, None)
 
 
-def test_nor_that_of_a_network_that_began_with_another_state(tmp_path):
+def test_the_checkpoint_of_a_network_that_began_with_another_state_is_never_used(tmp_path):
     fresh, used = jobs_of(with_batch_norm), jobs_of(with_batch_norm)
     used[0].network.between[0].running_mean.fill_(3)
     with pytest.raises(KeyboardInterrupt):
@@ -189,11 +188,11 @@ def test_checkpoints_are_safetensors_whole_files_and_no_pickle(tmp_path):
 # --- Through the detector -----------------------------------------------------------------------------------
 
 
-def test_detectors_and_fleets_go_on_where_they_were(tmp_path):
+def test_detectors_and_fleets_resume_where_they_were_interrupted(tmp_path):
     inputs, labels = pictures()
 
     def fit(folder, on_progress=None):
-        pair = [quick(random_state=seed, epochs=2 + seed, batch_size=32, members=2) for seed in range(2)]
+        pair = [quick(random_state=seed, epochs=2 + seed, batch_size=32, n_members=2) for seed in range(2)]
         fit_together(pair, inputs, labels, checkpoints=folder, on_progress=on_progress or Interruption())
         machines = {"a": Samples(inputs[:120], labels[:120]), "b": Samples(inputs[100:], labels[100:])}
         return [*pair, *fit_fleet(machines, quick(batch_size=32), checkpoints=folder).values()]
@@ -202,7 +201,7 @@ def test_detectors_and_fleets_go_on_where_they_were(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path, Interruption(after))
     for found, expected in zip(fit(tmp_path), fit(None), strict=True):
-        assert_array_equal(found.losses_, expected.losses_)
+        assert_array_equal(found.model_.report.losses, expected.model_.report.losses)
         assert_array_equal(found.anomaly_score(inputs), expected.anomaly_score(inputs))
         assert found.offset_ == expected.offset_
 
@@ -214,11 +213,11 @@ def test_samples_that_lie_in_any_order_in_memory_have_checkpoints_too(tmp_path, 
     found, expected = quick(), quick()
     fit_together([found], inputs, labels, checkpoints=tmp_path)
     fit_together([expected], inputs.copy(), labels)
-    assert_array_equal(weights(found.networks_[0]), weights(expected.networks_[0]))
+    assert_array_equal(weights(found.model_.members[0].network), weights(expected.model_.members[0].network))
 
 
-def test_without_a_seed_there_is_nothing_to_go_on_with(tmp_path):
-    with pytest.raises(InputError, match="random_state=None draws anew at each start; pass a number"):
+def test_checkpoints_are_refused_without_a_seed(tmp_path):
+    with pytest.raises(InputError, match="random_state=None draws new numbers at each start; pass a number"):
         fit_together([Detector()], *kinds(), checkpoints=tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -237,10 +236,14 @@ from oddkind.train import loop as training
 training.CHECKPOINT_SECONDS = -1
 torch.set_num_threads(1)
 folder, result = Path(sys.argv[1]), Path(sys.argv[2])
-detectors = [quick(epochs=8, members=3), quick(epochs=12, task="labels+affine")]
+detectors = [quick(epochs=8, n_members=3), quick(epochs=12, task="labels+affine")]
 fit_together(detectors, *kinds(), checkpoints=folder, on_progress=lambda done: print(done, flush=True))
-values = {f"weights{i}{m}": weights(network) for i, d in enumerate(detectors) for m, network in enumerate(d.networks_)}
-values |= {f"losses{i}": d.losses_ for i, d in enumerate(detectors)}
+def own(detector):
+    return [member.network for member in detector.model_.members]
+
+
+values = {f"weights{i}{m}": weights(network) for i, d in enumerate(detectors) for m, network in enumerate(own(d))}
+values |= {f"losses{i}": d.model_.report.losses for i, d in enumerate(detectors)}
 np.savez(result, **values)
 """
 

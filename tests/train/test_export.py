@@ -1,14 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 from numpy.testing import assert_allclose
 from problems import kinds, pictures, quick, signals
-from sklearn.exceptions import NotFittedError
 
-from oddkind import Detector, InputError
-from oddkind.files import Source, read, source_of
-from oddkind.files.score import fit_files
+from oddkind import InputError, Model, Source, fit_files, source_of
+from oddkind.files.source import read
 from oddkind.train.export import as_module
 
 RATE = 4000
@@ -28,19 +28,19 @@ def sounds(tmp_path_factory):
 @pytest.mark.parametrize(
     "settings", [{}, {"channels": (1, 2), "front_end": ("log-mel", "spectrum", "envelope"), "match_loudness": True}]
 )
-def test_sound_goes_in_and_what_the_detector_says_of_the_file_comes_out_even_exported(sounds, settings):
+def test_the_module_of_a_model_of_sounds_takes_windows_of_sound_even_exported(sounds, settings):
     source = source_of(sounds, pattern="{label}_{number}.wav", **settings)
     files = source.entries(sounds)[0]
-    detector = quick()
-    fit_files(files, source, detector)
+    model = fit_files(files, source, quick(), folds=None)
+    assert isinstance(model, Model)
     sound = soundfile.read(files[0].path, dtype="float32")[0]
     kept = sound.mean(1, keepdims=True) if "channels" not in settings else sound
     windows = torch.from_numpy(kept.reshape(2, RATE, -1).swapaxes(1, 2).copy())
-    module = as_module(detector)
+    module = as_module(model)
     with torch.no_grad():
         logits, features = module(windows)
-    inputs = read(files[:1], Source.model_validate(detector.source_["settings"])).inputs
-    expected = detector.outputs(inputs)
+    inputs = read(files[:1], Source.model_validate(model.source["settings"]), model.front_end).inputs
+    expected = model.outputs(inputs)
     assert_allclose(logits, expected.logits, atol=1e-4)
     assert_allclose(features, expected.features, atol=1e-4)
 
@@ -52,19 +52,24 @@ def test_sound_goes_in_and_what_the_detector_says_of_the_file_comes_out_even_exp
 @pytest.mark.parametrize(
     "x", [kinds()[0], signals(), pictures()[0], pictures()[0] / 9.0], ids=["vectors", "signals", "bytes", "pictures"]
 )
-def test_of_arrays_it_takes_samples_as_fit_did(x):
+def test_the_module_of_a_model_of_arrays_takes_samples_as_fit_did(x):
     x = x if x.dtype == np.uint8 else x.astype(np.float32)
-    detector = quick(members=2).fit(x)
-    for member, expected in enumerate(detector.member_outputs(x[:20])):
+    model = quick(n_members=2).fit(x).model
+    for member, expected in enumerate(model.member_outputs(x[:20])):
         with torch.no_grad():
-            logits, features = as_module(detector, member=member)(torch.from_numpy(x[:20]))
+            logits, features = as_module(model, member=member)(torch.from_numpy(x[:20]))
         assert_allclose(logits, expected.logits, atol=1e-4)
         assert_allclose(features, expected.features, atol=1e-4)
 
 
-def test_it_refuses_what_is_not_fitted_and_members_there_are_not():
-    with pytest.raises(NotFittedError):
-        as_module(Detector())
-    detector = quick(epochs=1).fit(kinds()[0])
-    with pytest.raises(InputError, match="member=1; the detector has 1, counted from 0"):
-        as_module(detector, member=1)
+@pytest.mark.parametrize("member", [1, -1])
+def test_it_refuses_members_that_there_are_not(member):
+    model = quick(epochs=1).fit(kinds()[0]).model
+    with pytest.raises(InputError, match=f"member={member}; the model has 1, counted from 0"):
+        as_module(model, member=member)
+
+
+def test_it_refuses_a_network_that_torch_does_not_run():
+    model = replace(quick(epochs=1).fit(kinds()[0]).model, members=("a network",))
+    with pytest.raises(InputError, match="member 0 is a str; only a TorchForward can be exported"):
+        as_module(model)

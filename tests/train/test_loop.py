@@ -10,10 +10,10 @@ from problems import Own, frozen, weights, with_batch_norm, with_both, with_drop
 from torch import nn
 
 from oddkind.train import loop as training
-from oddkind.train.loop import SCHEDULES, Adam, Job, predict, train
+from oddkind.train.job import Job
+from oddkind.train.loop import SCHEDULES, Adam, train
 from oddkind.train.networks import NETWORKS, build
-from oddkind.train.stacked import as_float
-from oddkind.train.transforms import Affine, Identity, Pastes, Reversals, Rotations, Task, Transform
+from oddkind.train.transforms import Affine, Identity, Pastes, Reversals, Rotations, Transform
 
 CPU, N = torch.device("cpu"), 50
 SHAPES = {"lecture": (1, 16, 16), "picture": (1, 16, 16), "local": (1, 16, 12), "mlp": (5,), "signal": (2, 40)}
@@ -382,45 +382,3 @@ def test_adamw_is_torchs(rates, decays):
             parameter.grad = row.clone()
         optimizer.step()
         torch.testing.assert_close(found.weights, torch.stack([p.detach() for p in own]), rtol=1e-5, atol=1e-6)
-
-
-# --- Prediction ---------------------------------------------------------------------------------------------
-
-
-def test_bytes_are_read_as_0_to_1_and_floats_as_they_are():
-    assert as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
-    x = torch.tensor([-3.0, 7.0])
-    assert torch.equal(as_float(x), x)
-
-
-def test_predict_is_the_network_on_every_view():
-    one = job("lecture", transform=Rotations())
-    outputs = predict(one.network, Task(np.arange(3), one.transform), one.inputs, one.targets[:, 0] // 4)
-    for v in range(4):
-        logits, features = one.network(torch.rot90(one.inputs, v, (-2, -1)).float() / 255)
-        assert_allclose(outputs.logits[:, v], logits.detach(), atol=1e-6)
-        assert_allclose(outputs.features[:, v], features.detach(), atol=1e-6)
-    assert_array_equal(outputs.targets, one.targets)
-
-
-@pytest.mark.parametrize("batch", [1, 9, 4000])
-def test_predict_does_not_depend_on_the_batch(monkeypatch, batch):
-    one = job("lecture", transform=Rotations())
-    task = Task(np.arange(3), one.transform)
-    whole = predict(one.network, task, one.inputs, None)
-    monkeypatch.setattr(training, "PREDICT_BATCH", batch)
-    parts = predict(one.network, task, one.inputs, None)
-    assert_allclose(parts.logits, whole.logits, atol=1e-6)
-    assert_allclose(parts.features, whole.features, atol=1e-6)
-
-
-def test_predict_uses_evaluation_mode_and_leaves_inputs_alone():
-    one = job(with_both)
-    network, task = one.network, Task(np.arange(3), Identity())
-    before, state = one.inputs.clone(), copy.deepcopy(network.state_dict())
-    expected = network.eval()(one.inputs)[0].detach()
-    network.train()
-    assert_allclose(predict(network, task, one.inputs, None).logits[:, 0], expected, atol=1e-6)
-    assert not network.training
-    assert torch.equal(one.inputs, before)
-    assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())

@@ -143,8 +143,8 @@ def test_what_can_be_stacked(kind, shape):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (with_batch_norm, "keep a state besides their weights, such as running means"),
-        (with_dropout, "their dropout would draw otherwise than alone"),
+        (with_batch_norm, "keep a state in addition to their weights, such as running means"),
+        (with_dropout, "their dropout would draw other random numbers"),
         (frozen, "some of their parameters are frozen"),
         (Branching, "torch.func.vmap cannot run them .*control flow"),
         (Functional, "random"),

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from oddkind import InputError
+from oddkind.model.task import Task
 from oddkind.train.transforms import (
     TASKS,
+    TRANSFORMS,
     Affine,
     Bands,
     Identity,
@@ -16,8 +18,7 @@ from oddkind.train.transforms import (
     Reversals,
     Rotations,
     Speeds,
-    Task,
-    ambiguous,
+    indistinguishable_views,
     make_task,
 )
 
@@ -25,8 +26,17 @@ SHAPES = {"affine": (5,), "pastes": (1, 9, 8), "rotations": (1, 6, 6)}
 SHAPES |= dict.fromkeys(("reversals", "speeds", "bands", "permutations"), (2, 9))
 
 
-def task(name, shape=(5,), labels=None, seed=0):
-    return make_task(name, shape, labels, np.random.RandomState(seed))
+def made(name, shape=(5,), labels=None, seed=0):
+    """Task and transform."""
+    return make_task(name, shape, labels, np.random.RandomState(seed))[:2]
+
+
+def task(*given, **more):
+    return made(*given, **more)[0]
+
+
+def transform_of(*given, **more):
+    return made(*given, **more)[1]
 
 
 def test_rotations_turn_counter_clockwise():
@@ -162,19 +172,19 @@ def test_pastes_reach_every_place_of_the_smallest_picture():
 def test_only_pictures_as_they_are_are_scored_where_views_are_drawn():
     x = pictures("uint8")
     assert torch.equal(Pastes()(x), x[:, None])
-    made = task("labels+pastes", x.shape[1:], np.array([7, 3]))
-    assert made.n_classes == 6
-    assert made.targets(np.array([7, 3]), 2).tolist() == [[3], [0]]
-    assert made.targets(np.array([7, 3]), 2, training=True).tolist() == [[3, 4, 5], [0, 1, 2]]
+    one = task("labels+pastes", x.shape[1:], np.array([7, 3]))
+    assert one.n_classes == 6
+    assert one.targets(np.array([7, 3]), 2).tolist() == [[3], [0]]
+    assert one.targets(np.array([7, 3]), 2, training=True).tolist() == [[3, 4, 5], [0, 1, 2]]
 
 
-def test_ambiguous_is_the_part_of_samples_with_views_alike():
+def test_indistinguishable_views_is_the_part_of_samples_with_views_alike():
     one = torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))
     x = torch.stack([one, one + one.rot90(2, (1, 2)), torch.ones(1, 6, 6), one + 1])
-    assert ambiguous(Rotations(), x) == 0.5
-    assert ambiguous(Identity(), x) == 0
-    assert ambiguous(Pastes(), x) == 0.25
-    assert ambiguous(Reversals(), torch.tensor([[[1, 2, 1]], [[1, 2, 3]]])) == 0.5
+    assert indistinguishable_views(Rotations(), x) == 0.5
+    assert indistinguishable_views(Identity(), x) == 0
+    assert indistinguishable_views(Pastes(), x) == 0.25
+    assert indistinguishable_views(Reversals(), torch.tensor([[[1, 2, 1]], [[1, 2, 3]]])) == 0.5
 
 
 def test_identity_is_one_view():
@@ -183,7 +193,7 @@ def test_identity_is_one_view():
 
 
 def test_the_seed_decides_the_affine_maps():
-    first, again, other = (task("affine", seed=seed).transform.matrices for seed in (0, 0, 1))
+    first, again, other = (transform_of("affine", seed=seed).matrices for seed in (0, 0, 1))
     assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert first.shape == (8, 5, 5)
@@ -192,52 +202,56 @@ def test_the_seed_decides_the_affine_maps():
 @given(st.integers(1, 5), st.sampled_from(sorted(SHAPES)))
 def test_class_l_v_plus_v_is_label_l_under_transform_v(n_labels, transform):
     labels = np.arange(n_labels).repeat(2)
-    made = task(f"labels+{transform}", SHAPES[transform], labels)
-    views = made.transform.count
-    targets = made.targets(labels, len(labels), training=True)
-    assert made.n_classes == n_labels * views
+    one, shown = made(f"labels+{transform}", SHAPES[transform], labels)
+    views = shown.count
+    targets = one.targets(labels, len(labels), training=True)
+    assert one.n_classes == n_labels * views
+    assert one.view_names == shown.names
     assert targets.tolist() == [[label * views + v for v in range(views)] for label in labels]
 
 
 def test_targets_by_hand():
-    made = task("labels+rotations", (1, 6, 6), np.array(["b", "a"]))
-    assert made.targets(np.array(["b", "a"]), 2).tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
-    assert made.targets(None, 2) is None
+    one = task("labels+rotations", (1, 6, 6), np.array(["b", "a"]))
+    assert one.targets(np.array(["b", "a"]), 2).tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
+    assert one.targets(None, 2) is None
     assert task("rotations", (1, 6, 6)).targets(None, 2).tolist() == [[0, 1, 2, 3]] * 2
     assert task("labels", labels=np.array([7, 3, 5])).targets(np.array([5, 3, 7]), 3).tolist() == [[1], [0], [2]]
 
 
 def test_a_task_without_labels_ignores_them():
-    made = task("rotations", (1, 6, 6), np.array([1, 2]))
-    assert made.labels is None
-    assert made.n_classes == 4
-    assert made.targets(np.array([1, 2]), 2).tolist() == [[0, 1, 2, 3]] * 2
+    one = task("rotations", (1, 6, 6), np.array([1, 2]))
+    assert one.labels is None
+    assert one.n_classes == 4
+    assert one.targets(np.array([1, 2]), 2).tolist() == [[0, 1, 2, 3]] * 2
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_named_task_can_be_made_and_its_views_have_its_targets(name):
     shape = next((SHAPES[part] for part in name.split("+") if part in SHAPES), (5,))
     labels = np.array([0, 1, 0]) if "labels" in name else None
-    made = task(name, shape, labels)
-    views, targets = made.transform(torch.zeros(3, *shape)), made.targets(labels, 3)
-    assert views.shape == (3, made.transform.scored, *shape)
-    assert targets.shape == (3, made.transform.scored)
-    views = made.transform(torch.zeros(3, *shape), torch.rand(3, made.transform.n_draws))
-    assert views.shape == (3, made.transform.count, *shape)
-    assert len(np.unique(made.targets(labels, 3, training=True))) == made.n_classes
+    one, transform, transform_name = make_task(name, shape, labels, np.random.RandomState(0))
+    views, targets = transform(torch.zeros(3, *shape)), one.targets(labels, 3)
+    assert views.shape == (3, transform.scored, *shape)
+    assert targets.shape == (3, transform.scored)
+    views = transform(torch.zeros(3, *shape), torch.rand(3, transform.n_draws))
+    assert views.shape == (3, transform.count, *shape)
+    assert len(np.unique(one.targets(labels, 3, training=True))) == one.n_classes
+    assert (one.view_names, one.n_scored) == (transform.names, transform.scored)
+    assert transform_name in ("", *TRANSFORMS)
+    assert isinstance(transform, Identity) == (transform_name == "")
 
 
 def test_auto_is_the_transforms_of_the_shape_together_with_the_labels_if_any():
     for name, kind in (("rotations", Rotations), ("reversals", Reversals), ("affine", Affine)):
-        alone, both = task("auto", SHAPES[name]), task("auto", SHAPES[name], np.array([7, 3]))
-        assert isinstance(alone.transform, kind)
-        assert isinstance(both.transform, kind)
-        assert alone.labels is None
-        assert both.labels.tolist() == [3, 7]
-    oblong = task("auto", (1, 6, 7), np.array([0, 1]))
-    assert isinstance(oblong.transform, Identity)
+        alone, both = made("auto", SHAPES[name]), made("auto", SHAPES[name], np.array([7, 3]))
+        assert isinstance(alone[1], kind)
+        assert isinstance(both[1], kind)
+        assert alone[0].labels is None
+        assert both[0].labels.tolist() == [3, 7]
+    oblong, transform = made("auto", (1, 6, 7), np.array([0, 1]))
+    assert isinstance(transform, Identity)
     assert oblong.n_classes == 2
-    assert isinstance(task("auto", (1, 6, 7)).transform, Pastes)
+    assert isinstance(transform_of("auto", (1, 6, 7)), Pastes)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +266,7 @@ def test_auto_is_the_transforms_of_the_shape_together_with_the_labels_if_any():
 )
 def test_labels_that_were_not_learnt_are_refused(known, given, message):
     with pytest.raises(InputError, match=message):
-        Task(np.array(known), Identity()).targets(np.array(given), len(given))
+        Task(np.array(known), ("as it is",), 1).targets(np.array(given), len(given))
 
 
 def test_one_label_is_refused_unless_transforms_make_more_classes():
@@ -270,13 +284,13 @@ def test_a_task_of_labels_needs_labels(name):
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("rotations", (1, 6, 7), r"turns square pictures \[N, C, S, S\]; got samples of shape \(1, 6, 7\)"),
-        ("rotations", (6, 6), "turns square pictures"),
+        ("rotations", (1, 6, 7), r"rotates square pictures \[N, C, S, S\]; got samples of shape \(1, 6, 7\)"),
+        ("rotations", (6, 6), "rotates square pictures"),
         ("pastes", (6, 6), r"pastes into pictures \[N, C, H, W\]; got samples of shape \(6, 6\)"),
         ("reversals", (5,), r"task 'reversals' reverses signals \[N, C, T\]; got samples of shape \(5,\)"),
         ("speeds", (5,), r"task 'speeds' speeds up and slows down signals \[N, C, T\]"),
-        ("bands", (1, 5, 5), r"task 'bands' takes frequencies out of signals \[N, C, T\]"),
-        ("permutations", (5,), r"task 'permutations' moves the channels of signals \[N, C, T\]"),
+        ("bands", (1, 5, 5), r"task 'bands' removes frequencies from signals \[N, C, T\]"),
+        ("permutations", (5,), r"task 'permutations' shifts the channels of signals \[N, C, T\]"),
         ("affine", (2, 9), r"maps vectors \[N, D\]; got samples of shape \(2, 9\)"),
     ],
 )

@@ -1,15 +1,16 @@
-"""Commands for files: what is there, learn from it, score, evaluate, explain, choose."""
+"""Commands for files: check, fit, score, evaluate, explain, choose."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import sys
+import tempfile
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from statistics import harmonic_mean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,48 +18,57 @@ from oddkind.cli.terminal import listed, plus_minus, print_json, progress_bars, 
 from oddkind.errors import InputError
 
 if TYPE_CHECKING:
-    from oddkind.detector import Detector
-    from oddkind.files import Source
-    from oddkind.files.score import Promise
+    from oddkind.files.evaluate import Promise
+    from oddkind.files.source import Source
+    from oddkind.model.model import CrossModel
+    from oddkind.model.model import Model as FittedModel
 
 app = typer.Typer()
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
-Data = Annotated[Path, typer.Argument(help="Folder, manifest (a table with a column path) or single file.")]
-Model = Annotated[Path, typer.Argument(help="Detector that fit wrote.")]
-Strict = Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be read.")]
-Rate = Annotated[float | None, typer.Option("--false-alarm-rate", help="Another than the detector was fitted with.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder to keep what was read in, for the next command.")]
-Pattern = Annotated[str | None, typer.Option(help="What file names say, such as {condition}_{label}_{rpm}.wav.")]
-Label = Annotated[str | None, typer.Option(help="Field with the kind of normal: machine, load, lighting.")]
-Normal = Annotated[str | None, typer.Option(help="What normal files say, such as condition=Healthy.")]
+Data = Annotated[Path, typer.Argument(help="A folder, a manifest (a table with a column 'path') or a single file.")]
+SavedModel = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that 'oddkind fit' wrote.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first file that cannot be read.")]
+Rate = Annotated[
+    float | None, typer.Option("--false-alarm-rate", help="Override the false-alarm rate set by 'oddkind fit'.")
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder in which what was read is kept for the next command.")]
+Pattern = Annotated[str | None, typer.Option(help="Fields in file names, such as {condition}_{label}_{rpm}.wav.")]
+Label = Annotated[
+    str | None, typer.Option(help="Field that holds the internal label, such as machine, load or lighting.")
+]
+Normal = Annotated[str | None, typer.Option(help="Field and value of normal files, such as condition=Healthy.")]
 
 
 def _option(kind: Any, text: str, *names: str) -> Any:
     return Annotated[kind, typer.Option(*names, help=text)]
 
 
-# How a data set is read: fields of `Source`.
+# Options for how a data set is read: the fields of `Source`.
 READING = {
-    "kind": _option(str | None, "sounds, pictures, tables or arrays; found out if not said."),
+    "kind": _option(str | None, "sounds, pictures, tables or arrays; detected by default."),
     "pattern": Pattern,
     "label": Label,
-    "group": _option(str | None, "Field with what must not be torn apart: session, tile."),
+    "group": _option(str | None, "Field whose values name files that belong together, such as session or tile."),
     "normal": Normal,
-    "sample_rate": _option(int | None, "Hz; sounds at another are resampled. Tables: rows a second."),
-    "window": _option(float | None, "Seconds (tables without a rate: rows). Sounds: 1."),
-    "hop": _option(float | None, "Step between windows; as long as the window if not said."),
-    "channels": _option(str | None, "Of a sound, such as 1 or 1,2; their mean if not said."),
-    "front_end": _option(str | None, "Of a sound: log-mel, spectrum, envelope, or several: a,b."),
+    "sample_rate": _option(int | None, "In Hz; sounds at another rate are resampled. For tables: rows per second."),
+    "window": _option(
+        float | None, "Length of a window in seconds, or in rows for tables without a rate; for sounds 1 by default."
+    ),
+    "hop": _option(float | None, "Step between two windows; by default the length of a window."),
+    "channels": _option(str | None, "Channels of a sound, such as 1 or 1,2; by default their mean."),
+    "front_end": _option(
+        str | None, "For sounds: log-mel, spectrum or envelope, or several, such as log-mel,envelope."
+    ),
     "match_loudness": _option(bool | None, "Make each window of sound equally loud.", "--match-loudness"),
-    "size": _option(str | None, "Of a picture in pixels, height,width; 64,64 if not said."),
-    "grey": _option(bool | None, "Whether to drop colours; if the first picture has none."),
-    "columns": _option(str | None, "Of a table, such as PS1,PS2; all of numbers if not said."),
+    "size": _option(str | None, "Size of pictures in pixels, height,width; 64,64 by default."),
+    "grey": _option(bool | None, "Drop colours; by default only if the first picture has none."),
+    "columns": _option(str | None, "Columns of tables, such as PS1,PS2; by default all that hold numbers."),
 }
 
 
 def reading(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of `READING` in place of its parameter `settings`, which it gets them as."""
+    """Replace the parameter `settings` of a command by all options of `READING`."""
     parameters = []
     for name, own in inspect.signature(command, eval_str=True).parameters.items():
         if name != "settings":
@@ -88,29 +98,35 @@ def check(
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Read a data set and say what was understood, before anything is learnt."""
-    with progress_bars("reading") as tell:
-        from oddkind.files import check_files
+    """Read a data set and print what it contains and what is doubtful, before anything is learnt."""
+    with progress_bars("reading") as update:
+        from oddkind.files.check import check_files
+        from oddkind.train.frontends import make_front_end
 
         source = source_from(data, settings)
         files, refused = source.entries(data)
-        total = len(files) + len(refused)  # reading refuses more of them
+        total = len(files) + len(refused)  # reading may add to the refused ones
         refuse = complain(refused, strict)
         found = check_files(
-            files, source, cache=cache, on_refused=refuse, on_progress=lambda done: tell("reading", done)
+            files,
+            source,
+            make_front_end,
+            cache=cache,
+            on_refused=refuse,
+            on_progress=lambda done: update("reading", done),
         )
     if json:
         print_json(found | {"refused": refused})
         return
-    table = table_of("split", "label", "", "files", "groups", "samples")
+    table = table_of("split", "label", "condition", "files", "groups", "samples")
     for row in found["parts"]:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     read_as = {name: value for name, value in found["settings"].items() if value not in (None, False)}
     if source.kind != "sounds":
         del read_as["front_end"]
-    lines = [f"{name.replace('_', ' ')}: {value}" for name, value in read_as.items()]
-    concerns = [f"Look at this: {concern['message']}." for concern in found["concerns"]]
-    show(table, *lines, f"{len(refused)} of {total} files cannot be read.", *concerns)
+    lines = [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in read_as.items()]
+    issues = [f"Look at this: {issue['message']}." for issue in found["issues"]]
+    show(table, *lines, f"{len(refused)} of {total} files cannot be read.", *issues)
     listing(refused)
 
 
@@ -119,64 +135,91 @@ def check(
 def fit(
     data: Data,
     settings: dict[str, Any],
-    out: Annotated[Path, typer.Option(help="File to write the detector to.")],
+    out: Annotated[Path, typer.Option(help="File to write the model to.")],
     false_alarm_rate: Annotated[
-        float, typer.Option(help="At most this part of normal files is called anomalous.")
+        float, typer.Option(help="The largest fraction of normal files that may raise an alarm.")
     ] = 0.05,
     per_label: Annotated[bool, typer.Option("--per-label", help="Promise that rate within each label.")] = False,
-    pool: Annotated[str, typer.Option(help="A file's score of its windows': mean, max or a quantile, 0.9.")] = "mean",
+    cross: Annotated[
+        str,
+        typer.Option(
+            help="For few files: the number of folds, such as 5. One model is trained without each fold. 'auto' uses 5 "
+            "folds if there are too few files to hold some out, 'none' never uses folds."
+        ),
+    ] = "auto",
+    pool: Annotated[
+        str,
+        typer.Option(help="How the scores of windows become that of the file: mean, max or a quantile such as 0.9."),
+    ] = "mean",
     task: Annotated[
         str, typer.Option(help="auto, labels, rotations, pastes (small defects of surfaces), labels+rotations, …")
     ] = "auto",
-    score: Annotated[str, typer.Option(help="auto, or a score's name.")] = "auto",
-    members: Annotated[int, typer.Option(help="Networks that score together.")] = 1,
-    random_state: Annotated[int, typer.Option(help="Where every random draw comes from.")] = 0,
+    score: Annotated[str, typer.Option(help="auto, or the name of a score.")] = "auto",
+    members: Annotated[int, typer.Option(help="Number of networks that score together.")] = 1,
+    random_state: Annotated[int, typer.Option(help="Seed for all randomness.")] = 0,
     cache: Cache = None,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Learn from the normal files of a folder; those called anomalous or test are left aside."""
-    with progress_bars("reading", "training") as tell:
+    """Learn from the normal files of a data set. Anomalous files and those of the test split are left out."""
+    folds = folds_from(cross)
+    check_writable(out)
+    with progress_bars("reading", "training") as update:
         from oddkind.detector import Detector
-        from oddkind.files.score import fit_files, held_out_files
+        from oddkind.file_fitting import fit_files
+        from oddkind.files.score import n_calibration_files, promise_problem
+        from oddkind.loading import save
 
         source = source_from(data, settings)
         files, refused = source.entries(data)
         refuse = complain(refused, strict)
         detector = Detector(
             task=task,
-            score=score,
-            members=members,
+            score_function=score,
+            n_members=members,
             false_alarm_rate=false_alarm_rate,
             per_label=per_label,
             random_state=random_state,
         )
-        fit_files(files, source, detector, how=pool, cache=cache, on_refused=refuse, on_progress=tell)
-        detector.save(out, source=detector.source_)
+        model = fit_files(
+            files, source, detector, folds=folds, how=pool, cache=cache, on_refused=refuse, on_progress=update
+        )
+        save(model, out)
     facts: dict[str, Any] = {
-        "learnt": len(detector.source_["learnt"]),
-        "held_out": held_out_files(detector).count(),
-        "labels": getattr(detector, "classes_", []),
-        "accuracy": detector.accuracy_,
+        "learnt": len((model.source or {})["learnt"]),
+        "held_out": n_calibration_files(model),
+        "folds": len(model.folds),
+        "promised": promise_problem(model) is None,
+        "labels": [] if model.task.labels is None else [str(label) for label in model.task.labels],
+        "accuracy": sum(fold.report.accuracy for fold in model.folds) / len(model.folds),
         "refused": refused,
     }
     if json:
-        print_json(facts | {"labels": [str(label) for label in facts["labels"]]})
+        print_json(facts)
         return
-    print(f"{out} learnt from {facts['learnt']} files, {facts['held_out']} of them (or groups) held out.")
-    labels = ", ".join(map(str, facts["labels"])) or "none"
-    print(f"Labels: {labels}. Accuracy on held-out views: {detector.accuracy_:.3f}.")
+    if facts["folds"] > 1:
+        why = "There are too few files to hold some out, so " if folds == "auto" else ""
+        models = f"{facts['folds']} models were trained, each without one fold of the files"
+        print(f"{out} was fitted to {facts['learnt']} files. {why}{models}.")
+        print(f"A new file is compared with all {facts['held_out']} files or groups.")
+    else:
+        held_out = f"{facts['held_out']} files or groups were held out"
+        print(f"{out} was fitted to {facts['learnt']} files, of which {held_out}.")
+    print(f"Labels: {', '.join(facts['labels']) or 'none'}. Accuracy on held-out views: {facts['accuracy']:.3f}.")
     listing(refused)
 
 
 @app.command()
 def score(
-    model: Model,
+    model: SavedModel,
     data: Data,
-    out: Annotated[Path | None, typer.Option(help="CSV or Parquet to write; printed if not said.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet file to write; by default the scores are printed.")
+    ] = None,
     false_alarm_rate: Rate = None,
     false_discovery_rate: Annotated[
-        float | None, typer.Option(help="Of all files call so many that at most this part of those called is normal.")
+        float | None,
+        typer.Option(help="Control the false discovery rate over all files (Benjamini–Hochberg)."),
     ] = None,
     pattern: Pattern = None,
     label: Label = None,
@@ -184,35 +227,38 @@ def score(
     strict: Strict = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
-    """Score files: path, label, anomaly score, p-value, decision."""
-    with progress_bars("scoring") as tell:
-        from oddkind.detector import load
-        from oddkind.files.score import read_as_learnt, score_files, write_verdicts
+    """Score files. The result has the path, the label, the anomaly score, the p-value and the decision for each."""
+    if out is not None:
+        check_writable(out)
+    with progress_bars("scoring") as update:
+        from oddkind.files.score import promise_problem, read_as_learnt, score_files
+        from oddkind.files.write import write_verdicts
 
-        detector = at_rate(load(model), false_alarm_rate)
-        files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=None)
+        fitted = loaded(model, false_alarm_rate)
+        files, refused = read_as_learnt(fitted, data, pattern=pattern, label=label, normal=None)
         refuse = complain(refused, strict)
         verdicts = score_files(
             files,
-            detector,
+            fitted,
             false_discovery_rate=false_discovery_rate,
             cache=cache,
             on_refused=refuse,
-            on_progress=lambda done: tell("scoring", done),
+            on_progress=lambda done: update("scoring", done),
         )
-    write_verdicts(verdicts, out, as_json=json)
+    promised = false_discovery_rate is not None or promise_problem(fitted) is None
+    write_verdicts(verdicts, out, as_json=json, promised=promised)
     if out is not None:
         odd = sum(verdict.anomalous for verdict in verdicts)
-        rate = f"a false-alarm rate of {detector.false_alarm_rate:g}"
+        rate = f"a false-alarm rate of {fitted.false_alarm_rate:g}"
         if false_discovery_rate is not None:
             rate = f"a false discovery rate of {false_discovery_rate:g}"
-        print(f"{out}: {len(verdicts)} files, {odd} anomalous at {rate}.")
+        print(f"{out} contains {len(verdicts)} files, of which {odd} are anomalous at {rate}.")
     listing(refused)
 
 
 @app.command()
 def evaluate(
-    model: Model,
+    model: SavedModel,
     data: Data,
     pattern: Pattern = None,
     label: Label = None,
@@ -222,24 +268,27 @@ def evaluate(
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Compare with what is known of files that were not learnt from: AUC, pAUC, false alarms, label by label."""
-    with progress_bars("scoring") as tell:
-        from oddkind.detector import load
-        from oddkind.files.score import evaluate as compare
-        from oddkind.files.score import promise, read_as_learnt, score_files, to_evaluate
+    """Compare the scores with what is known about files: AUC, partial AUC and false alarms, for each label.
 
-        detector = at_rate(load(model), false_alarm_rate)
-        files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=normal)
+    Files that were learnt from are not counted.
+    """
+    with progress_bars("scoring") as update:
+        from oddkind.files.evaluate import evaluate_files, promise, to_evaluate
+        from oddkind.files.score import promise_problem, read_as_learnt, score_files
+
+        fitted = loaded(model, false_alarm_rate)
+        files, refused = read_as_learnt(fitted, data, pattern=pattern, label=label, normal=normal)
         refuse = complain(refused, strict)
-        wanted = to_evaluate(files, detector)
+        wanted = to_evaluate(files, fitted)
         verdicts = score_files(
-            wanted, detector, cache=cache, on_refused=refuse, on_progress=lambda done: tell("scoring", done)
+            wanted, fitted, cache=cache, on_refused=refuse, on_progress=lambda done: update("scoring", done)
         )
-        rows, kept = compare(wanted, verdicts), promise(wanted, verdicts, detector)
+        rows, kept = evaluate_files(wanted, verdicts), promise(wanted, verdicts, fitted)
     means = {name: harmonic([getattr(row, name) for row in rows[1:]]) for name in ("auc", "partial_auc")}
     if json:
-        told = None if kept is None else vars(kept)
-        print_json({"rows": [vars(row) for row in rows], "harmonic_mean": means, "promise": told, "refused": refused})
+        found = None if kept is None else vars(kept)
+        content = {"rows": [vars(row) for row in rows], "harmonic_mean": means, "promise": found, "refused": refused}
+        print_json(content | {"promised": promise_problem(fitted) is None})
         return
     table = table_of("", "normal", "anomalous", "AUC", "pAUC", "false\nalarms", "found")
     for row in rows:
@@ -248,17 +297,18 @@ def evaluate(
     if means["auc"] is not None:
         table.add_row("harmonic mean", "", "", *map(three_digits, means.values()))
     left = len(files) - len(wanted)
-    lines = [f"{left} files are not counted: learnt from, or not known to be normal or anomalous."] if left else []
+    why = "were learnt from, are not in the test split, or are not known to be normal or anomalous"
+    lines = [f"{left} files are not counted, because they {why}."] if left else []
     show(table, *lines, *([] if kept is None else [promise_line(kept)]))
     listing(refused)
 
 
 @app.command()
 def explain(
-    model: Model,
+    model: SavedModel,
     data: Data,
-    most: Annotated[int, typer.Option(help="Explain so many files, the most anomalous.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="Folder to write a picture a file to.")] = None,
+    most: Annotated[int, typer.Option(help="Number of files to explain; the most anomalous ones are chosen.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Folder into which one picture for each file is written.")] = None,
     pattern: Pattern = None,
     label: Label = None,
     false_alarm_rate: Rate = None,
@@ -266,25 +316,28 @@ def explain(
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Say why files are odd: what they look like, what is nearest, where the evidence lies; most anomalous first."""
-    with progress_bars("scoring", "explaining") as tell:
-        from oddkind.detector import load
-        from oddkind.files.explain import as_json, as_text, explain_files, write_pictures
-        from oddkind.files.score import read_as_learnt
+    """Explain the most anomalous files: what they look like, what is nearest, where the evidence is."""
+    with progress_bars("scoring", "explaining") as update:
+        from oddkind.files.explain import as_json, as_text, explain_files
+        from oddkind.files.figures import write_pictures
+        from oddkind.files.score import promise_problem, read_as_learnt
 
-        detector = at_rate(load(model), false_alarm_rate)
-        files, refused = read_as_learnt(detector, data, pattern=pattern, label=label, normal=None)
+        fitted = loaded(model, false_alarm_rate)
+        files, refused = read_as_learnt(fitted, data, pattern=pattern, label=label, normal=None)
         refuse = complain(refused, strict)
-        found = explain_files(files, detector, most=most, cache=cache, on_refused=refuse, on_progress=tell)
-        written = [] if out is None else write_pictures(found, detector, out)
+        found = explain_files(files, fitted, most=most, cache=cache, on_refused=refuse, on_progress=update)
+        if out is not None:
+            write_pictures(found, fitted, out)
     if json:
-        print_json({"files": [as_json(of) for of in found], "refused": refused})
+        promised = promise_problem(fitted) is None
+        print_json({"files": [as_json(of) for of in found], "refused": refused, "promised": promised})
         return
     print(*map(as_text, found), *([] if found else ["No file could be read."]), sep="\n\n")
     if len(files) > len(found):
-        print(f"\nThe most anomalous {len(found)} of {len(files)} files; --most tells how many.")
+        which = "This is the" if len(found) == 1 else f"These are the {len(found)}"
+        print(f"\n{which} most anomalous of {len(files)} files; --most changes the number.")
     if out is not None:
-        print(f"\n{out}: {len(written)} pictures.")
+        print(f"\n{out} contains a picture of each file explained.")
     listing(refused)
 
 
@@ -303,14 +356,15 @@ def choose(
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Choose without anomalies: hide one label after another and see which settings find it; needs three labels.
+    """Choose settings without anomalies: hide one label after another, and rank the settings by how well they find it.
 
-    A hidden kind of normal is no fault: how far the order agrees with that of real anomalies is in the README.
+    This takes at least three labels. A hidden kind of normal is not a fault: the documentation of the benchmarks shows
+    how far the ranking agrees with that for real anomalies.
     """
-    with progress_bars("reading", "training") as tell:
+    with progress_bars("reading", "training") as update:
         from oddkind.detector import Detector
-        from oddkind.files.score import learnable
-        from oddkind.study.evaluation import Setting
+        from oddkind.file_fitting import learnable
+        from oddkind.study.evaluation import Configuration
         from oddkind.study.selection import leave_one_label_out
 
         source = source_from(data, settings)
@@ -322,16 +376,16 @@ def choose(
             listed(score, str, "msp,energy"),
         )
         choices = [
-            Setting(f"{task} {level:g} {score}", task, level, score=score)
+            Configuration(f"{task} {level:g} {score}", task, level, score=score)
             for task, level, score in product(tasks, levels, scores)
         ]
         samples, _ = learnable(
-            files, source, cache=cache, on_refused=refuse, on_progress=lambda done: tell("reading", done)
+            files, source, cache=cache, on_refused=refuse, on_progress=lambda done: update("reading", done)
         )
-        # No rate is promised here: a fifth is held out to compare hidden labels with.
-        like = Detector(validation_fraction=0.2, false_alarm_rate=0.5)
+        # No rate is promised here. A fifth is held out, to compare the hidden label with.
+        like = Detector(calibration_fraction=0.2, false_alarm_rate=0.5)
         found = leave_one_label_out(
-            samples, choices, seeds=range(seeds), like=like, on_progress=lambda done: tell("training", done)
+            samples, choices, seeds=range(seeds), like=like, on_progress=lambda done: update("training", done)
         )
     ranked = found.ranked
     if json:
@@ -346,29 +400,58 @@ def choose(
     for setting, value, interval in ranked:
         table.add_row(setting.task, f"{setting.label_smoothing:g}", setting.score, plus_minus(value, interval))
     sentences = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in found.of_smoothing()]
-    show(table, f"Hidden, one after another: {', '.join(map(str, found.labels))}.", *sentences)
+    show(table, f"These labels were hidden one after another: {', '.join(map(str, found.labels))}.", *sentences)
     listing(refused)
 
 
-def at_rate(detector: Detector, false_alarm_rate: float | None) -> Detector:
-    """Set another false-alarm rate, if there is one; score_files refuses one that cannot be promised."""
-    return detector if false_alarm_rate is None else detector.set_params(false_alarm_rate=false_alarm_rate)
+def loaded(file: Path, false_alarm_rate: float | None) -> FittedModel | CrossModel:
+    """Load a model, with another false-alarm rate if one is given."""
+    from dataclasses import replace
+
+    from oddkind.loading import load
+
+    model = load(file)
+    return model if false_alarm_rate is None else replace(model, false_alarm_rate=false_alarm_rate)
+
+
+def check_writable(file: Path) -> None:
+    """Refuse a file that cannot be written, before any work is done for it."""
+    try:
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror}); name a file that can") from error
+
+
+def folds_from(cross: str) -> int | Literal["auto"] | None:
+    """Read the option --cross."""
+    if cross == "auto":
+        return "auto"
+    if cross == "none":
+        return None
+    try:
+        return int(cross)
+    except ValueError:
+        raise InputError(f"--cross {cross!r}; it must be a number of folds such as 5, 'auto' or 'none'") from None
 
 
 def promise_line(kept: Promise) -> str:
-    """Say whether the promised false-alarm rate was kept, and what it means where it was not."""
-    found = f"{kept.n_alarms} of {kept.n_normal} normal files or groups raise a false alarm; {kept.rate:g} was promised"
+    """Explain whether the promised false-alarm rate was kept, and what it means if it was not."""
+    found = (
+        f"{kept.n_alarms} of {kept.n_normal} normal files or groups raise a false alarm; the promised rate is "
+        f"{kept.rate:g}. If these files are like those held out, the chance of this many or more is {kept.chance:.2g}"
+    )
     if kept.chance >= 0.01:
-        return f"{found} (chance of so many or more: {kept.chance:.2g})."
+        return f"{found}."
     return (
-        f"{found}. Were they like those held out, so many would come with a chance of {kept.chance:.1g}: something has "
-        "drifted or is new, and the promise does not hold for these files. Fit again with some like them."
+        f"{found}: something has drifted or is new, and the promise does not hold for these files. "
+        "Fit again with files like them."
     )
 
 
 def source_from(data: Path, settings: dict[str, Any]) -> Source:
-    """Read the options that say how a data set is read."""
-    from oddkind.files import source_of
+    """Return the settings that the options for reading a data set describe."""
+    from oddkind.files.source import source_of
 
     lists: dict[str, tuple[Callable[[str], Any], str]] = {
         "channels": (int, "1,2"),
@@ -384,12 +467,17 @@ def source_from(data: Path, settings: dict[str, Any]) -> Source:
 
 
 def complain(refused: dict[str, str], strict: bool) -> Callable[[str, str], None] | None:
-    """Collect files that cannot be read, or, if strict, refuse the first."""
+    """Return what collects files that cannot be read, or, if strict, refuse the first one."""
     if strict:
         for name, reason in refused.items():
             raise InputError(f"{name}: {reason}")
         return None
     return refused.__setitem__
+
+
+def _in_words(value: Any) -> str:
+    """Format a setting; a list without brackets."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def listing(refused: dict[str, str]) -> None:
@@ -399,6 +487,6 @@ def listing(refused: dict[str, str]) -> None:
 
 
 def harmonic(values: list[float | None]) -> float | None:
-    """Harmonic mean of those that are there, as DCASE task 2 ranks by."""
+    """Return the harmonic mean of the values that are not None, by which DCASE task 2 ranks."""
     there = [value for value in values if value is not None]
     return harmonic_mean(there) if there else None

@@ -1,4 +1,4 @@
-"""The command line: one short function a command; those for files are in `file_commands`."""
+"""The command line: one short function per command; the commands for files are in `file_commands`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
 
 import typer
 
-from oddkind import __version__
 from oddkind.cli import file_commands
 from oddkind.cli.terminal import listed, plus_minus, progress_bars, show, table_of
 from oddkind.errors import InputError
 
 app = typer.Typer(
     name="oddkind",
-    help="Find anomalies by classification: what a network cannot place among the kinds of normal is one.",
+    help="Find anomalies by classification: what a network cannot place among the kinds of normal is an anomaly.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,54 +27,59 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; a warning is a line on standard error, bad input ends with one and exit code 2."""
-    # Ended from outside, a command cleans up as after Ctrl-C.
+    """Run the command line.
+
+    A warning is one line on standard error. Bad input ends the command with one line on standard error and exit code 2.
+    """
+    # A command that is terminated cleans up, as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = tell_warning
+            warnings.showwarning = print_warning
+            # A picture of this size is refused, with a line of its own.
+            warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
             app()
     except InputError as error:
         print(f"oddkind: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def tell_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning without the line of code it came from."""
+def print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning without the line of code that gave it."""
     print(f"oddkind: {message}", file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Find anomalies by classification: what a network cannot place among the kinds of normal is one."""
+    """Find anomalies by classification: what a network cannot place among the kinds of normal is an anomaly."""
     if version:
-        print(f"oddkind {__version__}")
+        print(f"oddkind {installed_version('oddkind')}")
         raise typer.Exit
 
 
-Out = Annotated[Path, typer.Option(help="Folder for the results; an interrupted run goes on from there.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results; an interrupted run resumes from it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")]
 
 
 @app.command()
 def lab(
-    normal: Annotated[str, typer.Option(help="Digits to learn, at least two.")] = "0,1,2,3",
-    anomalous: Annotated[str, typer.Option(help="Digits to find, never seen in training.")] = "7,8,9",
-    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 5,
+    normal: Annotated[str, typer.Option(help="Digits to learn from, at least two.")] = "0,1,2,3",
+    anomalous: Annotated[str, typer.Option(help="Digits to find. They are not in the training data.")] = "7,8,9",
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 5,
     seeds: Annotated[int, typer.Option(help="Independent runs of every exercise.")] = 5,
     out: Out = Path("runs/lab"),
     json: Json = False,
 ) -> None:
-    """Run the whole lecture on MNIST: label smoothing, temperature, t-SNE, RotNet; report.html shows it."""
+    """Run all exercises of the lecture on MNIST: label smoothing, temperature, t-SNE, RotNet; see report.html."""
     digits = {"normal": listed(normal, int, "0,1,2,3"), "anomalous": listed(anomalous, int, "7,8,9")}
-    with progress_bars("training", "scoring", "drawing") as tell:
+    with progress_bars("training", "scoring", "drawing") as update:
         from oddkind.lab.exercises import run_lab
 
-        result = run_lab(out, **digits, epochs=epochs, seeds=seeds, on_progress=tell)
+        result = run_lab(out, **digits, epochs=epochs, seeds=seeds, on_progress=update)
     if json:
         print((out / "results.json").read_text(encoding="utf-8"), end="")
         return
-    table = table_of("exercise", "lecture\nAUC", "ours (95 %)", "single runs", "lecture\nwithin")
+    table = table_of("exercise", "lecture\nAUC", "our AUC (95 %)", "single runs", "lecture\nin range")
     for row in result.rows:
         lecture, inside = row.setting.lecture_auc, row.lecture_inside
         table.add_row(
@@ -84,31 +89,32 @@ def lab(
             f"{min(row.auc):.3f} to {max(row.auc):.3f}",
             "" if inside is None else "yes" if inside else "no",
         )
-    show(table, f"{out / 'report.html'} shows it in pictures.")
+    show(table, f"{out / 'report.html'} shows the results in pictures.")
 
 
 @app.command()
 def sweep(
-    grid: Annotated[Path | None, typer.Argument(help="TOML file with the options below as its keys.")] = None,
+    grid: Annotated[Path | None, typer.Argument(help="TOML file with the options below as keys.")] = None,
     task: Annotated[str | None, typer.Option(help="labels, rotations or labels+rotations.")] = None,
-    label_smoothing: Annotated[str | None, typer.Option(help="Levels, such as 0,0.1,0.2.")] = None,
+    label_smoothing: Annotated[str | None, typer.Option(help="Levels of label smoothing, such as 0,0.1,0.2.")] = None,
     temperature: Annotated[str | None, typer.Option(help="Temperatures, such as 1,3,fit.")] = None,
     score: Annotated[str | None, typer.Option(help="Scores, such as msp,max-logit.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Runs of every combination.")] = None,
-    normal: Annotated[str | None, typer.Option(help="Digits to learn, such as 0,1,2,3.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Independent runs of every combination.")] = None,
+    normal: Annotated[str | None, typer.Option(help="Digits to learn from, such as 0,1,2,3.")] = None,
     anomalous: Annotated[str | None, typer.Option(help="Digits to find, such as 7,8,9.")] = None,
-    flagged: Annotated[int | None, typer.Option(help="Known anomalies to choose by, from the training part.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
+    flagged: Annotated[int | None, typer.Option(help="Known anomalies from the training data, to choose by.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     out: Out = Path("runs/sweep"),
     json: Json = False,
 ) -> None:
     """Try every combination of label smoothing, temperature and score on MNIST, over many seeds at once.
 
-    Options win over the file. NLL and ECE are of held-out normal samples; the gain is over the first row, seed by seed.
+    Options override the file. NLL and ECE are computed on held-out normal samples; the gain is the difference to the
+    first row, seed by seed.
     """
     lists: dict[str, tuple[str | None, Callable[[str], Any], str]] = {
         "label_smoothing": (label_smoothing, float, "0,0.1,0.2"),
-        "temperature": (temperature, lambda part: part if part == "fit" else float(part), "1,3,fit"),
+        "temperature": (temperature, lambda value: value if value == "fit" else float(value), "1,3,fit"),
         "score": (score, str, "msp,max-logit"),
         "normal": (normal, int, "0,1,2,3"),
         "anomalous": (anomalous, int, "7,8,9"),
@@ -116,10 +122,10 @@ def sweep(
     single: dict[str, Any] = {"task": task, "seeds": seeds, "flagged": flagged, "epochs": epochs}
     changes = {name: value for name, value in single.items() if value is not None}
     changes |= {name: listed(text, kind, like) for name, (text, kind, like) in lists.items() if text is not None}
-    with progress_bars("training", "scoring") as tell:
+    with progress_bars("training", "scoring") as update:
         from oddkind.lab.sweep import read_grid, run_sweep
 
-        result = run_sweep(out, read_grid(grid, changes), on_progress=tell)
+        result = run_sweep(out, read_grid(grid, changes), on_progress=update)
     if json:
         print((out / "results.json").read_text(encoding="utf-8"), end="")
         return
@@ -137,16 +143,18 @@ def sweep(
         )
     best = max(result.rows, key=lambda row: row.auc_mean)
     names = {
-        "nll": "likelihood of held-out normal samples",
-        "ece": "their calibration error",
-        "flagged_auc": "AUC of the flagged anomalies",
+        "nll": "the likelihood of held-out normal samples",
+        "ece": "the calibration error on them",
+        "flagged_auc": "the AUC of the flagged anomalies",
     }
     choices = [
-        f"Chosen by {names[measure]}: {row.setting.name} (test AUC {row.auc_mean:.3f})"
+        f"Chosen by {names[measure]}: {row.setting.name} (test AUC {row.auc_mean:.3f})."
         for measure, row in result.chosen_by.items()
     ]
-    best_line = f"Best on the test part, which a user does not have: {best.setting.name} ({best.auc_mean:.3f})"
-    show(table, *choices, best_line, f"{out} has results.json, heat-map.png and lines.png.")
+    best_line = (
+        f"Best on the test data, which a user does not have: {best.setting.name} (test AUC {best.auc_mean:.3f})."
+    )
+    show(table, *choices, best_line, f"{out} contains results.json, heat-map.png and lines.png.")
 
 
 app.add_typer(file_commands.app)

@@ -1,4 +1,4 @@
-"""What commands print and how: progress bars, tables, JSON; and lists such as 0,1,2."""
+"""The output of commands (progress bars, tables, JSON), and the reading of lists such as 0,1,2."""
 
 from __future__ import annotations
 
@@ -13,51 +13,55 @@ if TYPE_CHECKING:
 
 
 def listed(text: str, kind: Callable[[str], Any], example: str) -> list[Any]:
-    """Read "0,1,2,3"."""
+    """Read a list such as "0,1,2,3"; `kind` converts each item."""
     try:
-        return [kind(part.strip()) for part in text.split(",")]
+        return [kind(item.strip()) for item in text.split(",")]
     except ValueError:
         raise InputError(f"{text!r} is not a list such as {example}") from None
 
 
 @contextmanager
 def progress_bars(*stages: str) -> Iterator[Callable[[str, float], None]]:
-    """Show a bar a stage on standard error while the block runs; yields what to tell (stage, finished part)."""
+    """Show a progress bar for each stage on standard error, if it is a terminal.
+
+    Yields a function (stage, finished fraction) to update it.
+    """
     from rich.console import Console
     from rich.progress import Progress, TimeElapsedColumn
 
     columns = [*Progress.get_default_columns(), TimeElapsedColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bars = {stage: progress.add_task(stage, total=1.0) for stage in stages}
         shown = dict.fromkeys(stages, 0.0)
 
-        def tell(stage: str, done: float) -> None:
-            if done - shown[stage] >= 0.002 or done == 1:  # a bar costs more than a training step
+        def update(stage: str, done: float) -> None:
+            if done - shown[stage] >= 0.002 or done == 1:  # drawing a bar costs more than a training step
                 shown[stage] = done
                 progress.update(bars[stage], completed=done)
 
-        yield tell
+        yield update
 
 
 def three_digits(value: float | None) -> str:
-    """Lay out a number, or nothing."""
+    """Format a number with three digits; None becomes an empty text."""
     return "" if value is None else f"{value:.3f}"
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print a result for scripts."""
+    """Print a result as JSON, for scripts."""
     import json
 
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def plus_minus(value: float, interval: tuple[float, float] | None, sign: str = "") -> str:
-    """Lay out a mean with the half width of its interval."""
+    """Format a mean with half the width of its interval."""
     return f"{value:{sign}.3f}" + ("" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.3f}")
 
 
 def table_of(*headers: str) -> Table:
-    """Start a table that fits in 80 columns."""
+    """Return an empty table that fits in 80 columns."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -68,7 +72,7 @@ def table_of(*headers: str) -> Table:
 
 
 def show(table: Table, *lines: str) -> None:
-    """Print a table and lines below it."""
+    """Print a table, and lines below it."""
     from rich.console import Console
 
     console = Console()

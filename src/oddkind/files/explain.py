@@ -1,9 +1,8 @@
-"""Why are these files odd? What a detector says of them, in the terms of what they are: seconds, bands, sensors."""
+"""Why are these files anomalous? The explanation in terms of the files: seconds, bands of frequency, sensors."""
 
 from __future__ import annotations
 
 import textwrap
-import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,28 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from oddkind.detector import Detector
+from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.files import Entry, Source, each
-from oddkind.files.score import Verdict, score_files
-from oddkind.model.explain import Diagnosis
-from oddkind.samples import Array
-from oddkind.train.frontends import FrontEnds
+from oddkind.files.listing import Entry
+from oddkind.files.score import Verdict, file_source, score_files, settings_of
+from oddkind.files.source import Source, each
+from oddkind.model.explain import Explanation, explain
+from oddkind.model.forward import Band
+from oddkind.model.model import Scorer
 
-NAMED = 3  # neighbours, views, places that evidence lies in: more are too many to read
-LEAST_SHARE = 0.05  # of the evidence, to be named
+NAMED = 3  # neighbours, views and places of evidence: more would be too many to read
+LEAST_SHARE = 0.05  # a place with a smaller share of the evidence is not named
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a file evidence lies.
+    """Where in a file there is evidence.
 
     Attributes
     ----------
     text : str
         Such as "900–1100 Hz, level", "PS2, 10–25 s", "rows 0–8, columns 20–30".
     share : float
-        Its part of all evidence for the file being odd.
+        Its fraction of all evidence that the file is anomalous.
     """
 
     text: str
@@ -41,25 +41,25 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
-    """What a detector says of a file, and why.
+class FileExplanation:
+    """The verdict about a file, and the reasons for it.
 
     Attributes
     ----------
     verdict : Verdict
     window, windows : int
-        Which of the file's samples is diagnosed, the oddest, from 0; and how many there are.
+        The number of the sample that is explained, the most anomalous one, counted from 0; and the number of all.
     start, end : float or None
-        Of that window; None for pictures and arrays.
+        Where that window starts and ends; None for pictures and arrays.
     unit : str
-        Of both: "s", or "rows" of a table whose rate is not known.
+        The unit of both: "s", or "rows" for a table whose rate is not known.
     sample : array
-        That window, as the detector reads it.
-    diagnosis : Diagnosis
+        That window, as the model reads it.
+    explanation : Explanation
     places : tuple of Place
-        Where the evidence lies, most first.
+        Where the evidence is, the most important place first.
     nearest : tuple of str
-        Names of its nearest normal samples.
+        The names of its nearest normal samples.
     """
 
     verdict: Verdict
@@ -69,62 +69,63 @@ class Explanation:
     end: float | None
     unit: str
     sample: Array
-    diagnosis: Diagnosis
+    explanation: Explanation
     places: tuple[Place, ...]
     nearest: tuple[str, ...]
 
 
 def explain_files(
     files: Sequence[Entry],
-    detector: Detector,
+    model: Scorer,
     *,
     most: int = 10,
     cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[str, float], None] = lambda stage, done: None,
-) -> list[Explanation]:
-    """Explain the most anomalous of some files, those first, each by its oddest sample; labels as in `score_files`.
+) -> list[FileExplanation]:
+    """Explain the most anomalous of some files, the most anomalous first, each by its most anomalous sample.
+
+    Labels are used as in `score_files`.
 
     Raises
     ------
     InputError
-        As `score_files`, and where `most` is below 1.
+        As `score_files`, and if `most` is less than 1.
     """
     if most < 1:
-        raise InputError(f"--most {most}; explain at least 1 file")
+        raise InputError(f"--most {most}; it must be at least 1")
     verdicts = score_files(
-        files, detector, cache=cache, on_refused=on_refused, on_progress=lambda done: on_progress("scoring", done)
+        files, model, cache=cache, on_refused=on_refused, on_progress=lambda done: on_progress("scoring", done)
     )
     by_name = {entry.name: entry for entry in files}
     wanted = sorted(verdicts, key=lambda verdict: (verdict.p_value, -verdict.score))[:most]
-    settings = Source.model_validate(detector.source_["settings"])
+    source = settings_of(model)
+    entries = [by_name[verdict.path] for verdict in wanted]
     found = []
-    for verdict, (_, inputs) in zip(
-        wanted, each([by_name[of.path] for of in wanted], settings, cache=cache), strict=True
-    ):
+    for verdict, (_, inputs) in zip(wanted, each(entries, source, model.front_end, cache=cache), strict=True):
         assert not isinstance(inputs, str)  # noqa: S101 - it has been read once
-        found.append(_explanation(detector, settings, verdict, inputs))
+        found.append(_explanation(model, source, verdict, inputs))
         on_progress("explaining", len(found) / len(wanted))
     return found
 
 
-def _explanation(detector: Detector, source: Source, verdict: Verdict, inputs: Array) -> Explanation:
-    learnt = getattr(detector, "classes_", np.array([]))
-    known = verdict.label is not None and verdict.label in learnt
-    labels = np.array([verdict.label] * len(inputs)) if known else None
-    window = int(detector.anomaly_score(inputs, labels).argmax())
+def _explanation(model: Scorer, source: Source, verdict: Verdict, inputs: Array) -> FileExplanation:
+    classes = [] if model.task.labels is None else model.task.labels.tolist()
+    labels = np.array([verdict.label] * len(inputs)) if verdict.label in classes else None
+    window = int(model.anomaly_score(inputs, labels).argmax())
     one = slice(window, window + 1)
-    (diagnosis,) = detector.diagnose(inputs[one], None if labels is None else labels[one])
+    (explanation,) = explain(model, inputs[one], None if labels is None else labels[one])
     start, end = _span(source, window, inputs.shape[-1])
-    files = detector.source_["files"]
-    nearest = tuple(_name(files, source, of.row) for of in diagnosis.neighbours or ())
-    places = _places(source, diagnosis.evidence, start or 0.0)
-    unit = _unit(source)
-    return Explanation(verdict, window, len(inputs), start, end, unit, inputs[window], diagnosis, places, nearest)
+    files = file_source(model)["files"]
+    nearest = tuple(_name(files, source, neighbour.row) for neighbour in explanation.neighbours or ())
+    bands = [] if model.front_end is None else model.front_end.bands()
+    places = _places(source, bands, explanation.evidence, start or 0.0)
+    unit = unit_of(source)
+    return FileExplanation(verdict, window, len(inputs), start, end, unit, inputs[window], explanation, places, nearest)
 
 
 def _span(source: Source, window: int, length: int) -> tuple[float | None, float | None]:
-    """From when to when a window lasts, in seconds or rows."""
+    """Return the start and the end of a window, in seconds or rows."""
     if source.kind == "sounds":
         assert source.window is not None and source.hop is not None  # noqa: S101, PT018 - resolved
         return window * source.hop, window * source.hop + source.window
@@ -135,12 +136,13 @@ def _span(source: Source, window: int, length: int) -> tuple[float | None, float
     return None, None
 
 
-def _unit(source: Source) -> str:
+def unit_of(source: Source) -> str:
+    """Return the unit of positions in a file: seconds, or rows of a table whose rate is not known."""
     return "s" if source.kind == "sounds" or source.sample_rate else "rows"
 
 
 def _name(files: Sequence[tuple[str, int]], source: Source, row: int) -> str:
-    """File of a sample that was learnt from, and where in it."""
+    """Return the name of the file of a sample that was learnt from, and its place in the file."""
     at = bisect_right([first for _, first in files], row) - 1
     name, first = files[at]
     if source.kind == "sounds" and source.hop is not None:
@@ -148,17 +150,17 @@ def _name(files: Sequence[tuple[str, int]], source: Source, row: int) -> str:
     return name if row == first else f"{name}, window {row - first}"
 
 
-def _places(source: Source, evidence: Array, start: float) -> tuple[Place, ...]:
-    """Where the evidence lies, in the terms of the file: the largest regions of at least half of the largest value."""
+def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float) -> tuple[Place, ...]:
+    """Return the places of the evidence: the largest regions in which it is at least half of its largest value."""
     positive = evidence.clip(min=0)
     total = positive.sum()
     if total == 0:
         return ()
     if source.kind == "sounds":
-        found = _bands(source, positive)
+        found = _bands(source, bands, positive)
     elif evidence.ndim == 2:
         names = source.columns or [f"channel {number}" for number in range(len(evidence))]
-        rate, unit = source.sample_rate or 1, _unit(source)
+        rate, unit = source.sample_rate or 1, unit_of(source)
         found = [
             (f"{name}, {start + a / rate:g}–{start + b / rate:g} {unit}", line[a:b].sum())
             for name, line in zip(names, positive, strict=True)
@@ -174,12 +176,9 @@ def _places(source: Source, evidence: Array, start: float) -> tuple[Place, ...]:
     )
 
 
-def _bands(source: Source, evidence: Array) -> list[tuple[str, float]]:
-    """Neighbouring bands whose evidence is at least half of the largest, as one."""
-    assert source.sample_rate is not None and source.window is not None  # noqa: S101, PT018 - resolved
-    length = max(1, round(source.window * source.sample_rate))
-    bands = FrontEnds(source.front_end, source.sample_rate, length).bands()
-    channels = len(evidence) // len(bands)  # side by side, each with all bands
+def _bands(source: Source, bands: Sequence[Band], evidence: Array) -> list[tuple[str, float]]:
+    """Join neighbouring bands whose evidence is at least half of the largest."""
+    channels = len(evidence) // len(bands)  # concatenated, each with all bands
     found = []
     for channel, own in enumerate(evidence.reshape(channels, -1)):
         where = f", channel {(source.channels or [1])[channel]}" if channels > 1 else ""
@@ -203,45 +202,45 @@ def _regions(evidence: Array) -> list[tuple[str, float]]:
 
 
 def _runs(flags: Array) -> list[tuple[int, int]]:
-    """Start and end (one beyond) of each run of true values."""
+    """Return the start and the end (exclusive) of each run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
-def as_text(of: Explanation) -> str:
-    """A few lines for people."""
-    verdict, diagnosis = of.verdict, of.diagnosis
+def as_text(of: FileExplanation) -> str:
+    """Describe an explanation in a few lines."""
+    verdict, explanation = of.verdict, of.explanation
     lines = [f"{verdict.path}: {'anomalous' if verdict.anomalous else 'normal'}, p-value {verdict.p_value:.3g}"]
     if of.windows > 1 and of.start is not None:
         when = f"{of.start:g} to {of.end:g} {of.unit}"
-        lines.append(f"oddest of {of.windows} windows: {when}, p-value {diagnosis.p_value:.3g}")
-    if diagnosis.probabilities:
-        likely = sorted(diagnosis.probabilities.items(), key=lambda pair: -pair[1])[:NAMED]
+        lines.append(f"most anomalous of {of.windows} windows: {when}, p-value {explanation.p_value:.3g}")
+    if explanation.probabilities:
+        likely = sorted(explanation.probabilities.items(), key=lambda pair: -pair[1])[:NAMED]
         looks = ", ".join(f"{label} ({chance:.2f})" for label, chance in likely)
-        claims = "nothing" if verdict.label is None else verdict.label
-        claims += ", which was not learnt" if verdict.label is not None and diagnosis.claimed is None else ""
-        lines.append(f"claims {claims}; looks like {looks}")
-    if len(diagnosis.views) > 1 or diagnosis.failing:
-        worst = sorted(diagnosis.failing, key=lambda view: view.probability)[:NAMED]
+        label = "unknown" if verdict.label is None else verdict.label
+        label += ", which was not learnt" if verdict.label is not None and explanation.claimed is None else ""
+        lines.append(f"label: {label}; it looks like {looks}")
+    if len(explanation.views) > 1 or explanation.failing:
+        worst = sorted(explanation.failing, key=lambda view: view.probability)[:NAMED]
         failing = [
             f"{view.name} (probability {view.probability:.2f}"
-            + (f", looks {view.taken_for})" if view.taken_for != view.name else ")")
+            + (f", taken for {view.taken_for})" if view.taken_for != view.name else ")")
             for view in worst
         ]
-        count = f"{len(diagnosis.failing)} of {len(diagnosis.views)}"
-        lines.append(f"views that fail: {': '.join([count, *filter(None, [', '.join(failing)])])}")
-    if diagnosis.neighbours is not None:
-        near = [f"{name} ({one.distance:.3g})" for name, one in zip(of.nearest, diagnosis.neighbours, strict=True)]
-        lines.append(f"nearest normal: {', '.join(near[:NAMED])}")
+        count = f"{len(explanation.failing) or 'none'} of {len(explanation.views)}"
+        lines.append(f"views that fail ({count}): {'; '.join(failing)}" if failing else f"views that fail: {count}")
+    if explanation.neighbours is not None:
+        near = [f"{name} ({one.distance:.3g})" for name, one in zip(of.nearest, explanation.neighbours, strict=True)]
+        lines.append(f"nearest normal samples (distance): {', '.join(near[:NAMED])}")
     places = [f"{place.text} ({place.share:.0%})" for place in of.places]
-    lines.append(f"evidence: {'; '.join(places) or 'none; no part of it raises the score'}")
+    lines.append(f"evidence: {'; '.join(places) or 'none, because no region raises the score'}")
     return textwrap.indent("\n".join(lines), "  ")[2:]
 
 
-def as_json(of: Explanation) -> dict[str, Any]:
-    """All but the arrays, for scripts."""
-    diagnosis = of.diagnosis
-    near = zip(of.nearest, diagnosis.neighbours or (), strict=True)
+def as_json(of: FileExplanation) -> dict[str, Any]:
+    """Return everything except the arrays, for scripts."""
+    explanation = of.explanation
+    near = zip(of.nearest, explanation.neighbours or (), strict=True)
     return {
         **vars(of.verdict),
         "window": of.window,
@@ -249,49 +248,11 @@ def as_json(of: Explanation) -> dict[str, Any]:
         "start": of.start,
         "end": of.end,
         "unit": of.unit,
-        "window_p_value": diagnosis.p_value,
-        "claimed": diagnosis.claimed,
-        "looks_like": diagnosis.looks_like,
-        "probabilities": {str(label): chance for label, chance in diagnosis.probabilities.items()},
-        "views": [vars(view) for view in diagnosis.views],
+        "window_p_value": explanation.p_value,
+        "claimed": explanation.claimed,
+        "looks_like": explanation.looks_like,
+        "probabilities": {str(label): chance for label, chance in explanation.probabilities.items()},
+        "views": [vars(view) for view in explanation.views],
         "nearest": [{"name": name, "label": one.label, "distance": one.distance} for name, one in near],
         "evidence": [vars(place) for place in of.places],
     }
-
-
-def write_pictures(explanations: Sequence[Explanation], detector: Detector, folder: Path) -> list[Path]:
-    """Write a PNG a file: what it is, what is nearest, where the evidence lies; numbered, most anomalous first.
-
-    Raises
-    ------
-    InputError
-        Where the folder cannot be written to.
-    """
-    from oddkind.evidence_figures import evidence_map
-
-    source = Source.model_validate(detector.source_["settings"])
-    written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph")  # a name in letters no font here has is better than no picture
-            for number, of in enumerate(explanations, start=1):
-                file = folder / f"{number:02d} {of.verdict.path.replace('/', ' ')}.png"
-                evidence_map(of.sample, of.diagnosis, as_text(of), **_axis(source, of)).savefig(file, dpi=110)
-                written.append(file)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); name a folder that can") from error
-    return written
-
-
-def _axis(source: Source, of: Explanation) -> dict[str, Any]:
-    """What the points of a vector or the channels of a signal are called, and the time between two."""
-    if source.kind == "sounds":
-        assert source.sample_rate is not None and source.window is not None  # noqa: S101, PT018 - resolved
-        bands = FrontEnds(
-            source.front_end, source.sample_rate, max(1, round(source.window * source.sample_rate))
-        ).bands()
-        return {"bands": bands * (len(of.sample) // len(bands))}
-    if source.kind == "tables":
-        return {"channels": source.columns, "start": of.start, "rate": source.sample_rate or 1, "unit": of.unit}
-    return {}

@@ -1,4 +1,4 @@
-"""Which files a data set has, and what is known of each before it is opened."""
+"""Which files a data set has, and what is known about each before it is opened."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ DCASE = re.compile(
 
 @dataclass(frozen=True)
 class Entry:
-    """A file and what is known of it; None where it is not.
+    """A file and what is known about it; what is not known is None.
 
     Attributes
     ----------
     path : Path
     name : str
-        Where it lies inside the data set, for messages and results.
+        Its path inside the data set, for messages and results.
     label : str or None
-        Internal label: which kind of normal it is, or would be.
+        Internal label: the kind of normal that it is, or would be if it were normal.
     anomalous : bool or None
     group : str or None
-        What must not be torn apart by a split; None: the file is a group of its own.
+        Files of one group are never separated by a split. None: the file is a group of its own.
     split : "train", "test" or None
     """
 
@@ -52,22 +52,24 @@ class Entry:
 
 
 def kind_of(data: Path) -> str:
-    """Return the kind of files a data set has: a key of `SUFFIXES`; tables do not count beside others.
+    """Return the kind of files that a data set has, a key of `SUFFIXES`. Tables count only if there is nothing else.
 
     Raises
     ------
     InputError
-        Where there is nothing to read, or sounds lie beside pictures.
+        If there is nothing to read, or there are files of several kinds, such as sounds and pictures.
     """
     if not data.exists():
-        raise InputError(f"{data}: not there; pass a folder, a manifest or a table")
+        raise InputError(f"{data}: does not exist; pass a folder, a manifest or a file")
     paths = [path for path, _ in _manifest(data)] if is_manifest(data) else [*_files(data)]
     found = {kind for kind, suffixes in SUFFIXES.items() if any(path.suffix.lower() in suffixes for path in paths)}
     if len(found) > 1:
         found.discard("tables")
     if len(found) != 1:
         known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-        what = f"{' and '.join(sorted(found))} side by side; name one with --kind" if found else f"no file of {known}"
+        what = f"contains no file with a suffix of {known}"
+        if found:
+            what = f"contains {' and '.join(sorted(found))}; choose one kind with --kind"
         raise InputError(f"{data}: {what}")
     return found.pop()
 
@@ -81,53 +83,56 @@ def entries(
     group: str | None = None,
     normal: str | None = None,
 ) -> tuple[list[Entry], dict[str, str]]:
-    """List the files of a kind, and those that cannot be placed with the reason why.
+    """List the files of a kind, and those whose names do not match the pattern, each with the reason.
 
-    What is known of a file are its fields: the columns of a manifest (a table with a column "path"), the named
-    parts of a pattern such as "{condition}_{label}_{rpm}.wav", or, without either, what its folders say: "train" and
-    "test" are splits, "good", "normal" and the like tell normal files from others, another folder is the label. File
-    names of DCASE task 2 are understood as they are.
+    What is known about a file are its fields: the columns of a manifest (a table with a column "path"), the named
+    parts of a pattern such as "{condition}_{label}_{rpm}.wav", or, without either, what the names of its folders mean:
+    "train" and "test" are splits, "good", "normal" and the like contain normal files, any other folder is the label.
+    File names of DCASE task 2 are understood as they are.
 
     Parameters
     ----------
     data : path
-        A folder, searched through and through; a manifest; a single file.
+        A folder, which is searched recursively; a manifest; or a single file.
     kind : key of `SUFFIXES`
     pattern : str or None
-        Of the file's name; with a "/", of its path inside `data`.
+        The pattern of file names; with a "/", of paths inside `data`.
     label, group : str or None
-        Fields to take them from; by default those called so.
+        The fields that hold the label and the group; by default "label" and "group".
     normal : str or None
-        "field=value" or "field=value,value": what normal files say; others are anomalous. By default the field
-        "anomalous" tells, if there is one.
+        "field=value" or "field=value,value": files with one of these values are normal, others are anomalous. By
+        default the field "anomalous" decides, if there is one.
 
     Raises
     ------
     InputError
-        Where no file is left, the manifest or the pattern cannot be used, or a field does not exist.
+        If no file is left, the manifest or the pattern cannot be used, or a field does not exist.
     """
     fields = _fields(data, kind, pattern)
     refused = {name: of for name, (_, of) in fields.items() if isinstance(of, str)}
     known = {name: (path, of) for name, (path, of) in fields.items() if not isinstance(of, str)}
     if not known:
         first = next(iter(refused.items()), None)
-        raise InputError(f"{data}: no {kind} to read" + (f"; {first[0]}: {first[1]}" if first else ""))
+        raise InputError(
+            f"{data}: contains no {kind}" + (f" that can be used; {first[0]}: {first[1]}" if first else "")
+        )
     there = {field for _, of in known.values() for field in of}
     field, _, values = (normal or "").partition("=")
     wanted = {value.strip() for value in values.split(",")}
     if normal is not None and not values:
-        raise InputError(f"--normal {normal!r}: say FIELD=VALUE, such as condition=Healthy")
+        raise InputError(f"--normal {normal!r}; it must be FIELD=VALUE, such as condition=Healthy")
     for option, name in (("label", label), ("group", group), ("normal", field)):
         if name and name not in there:
             raise InputError(
-                f"{data}: no field {name!r} for --{option}; there are {', '.join(sorted(there)) or 'none'}"
+                f"{data}: --{option} names the field {name!r}, which does not exist; "
+                f"known fields: {', '.join(sorted(there)) or 'none'}"
             )
     result = []
     for name, (path, of) in known.items():
         anomalous = of.get(field) not in wanted if field else _truth(name, of.get("anomalous"))
         split = of.get("split") or None
         if split not in (None, "train", "test"):
-            raise InputError(f"{name}: split {split!r}; it must be train or test")
+            raise InputError(f"{name}: the split is {split!r}; it must be train or test")
         result.append(
             Entry(path, name, of.get(label or "label") or None, anomalous, of.get(group or "group") or None, split)
         )
@@ -135,7 +140,7 @@ def entries(
 
 
 def _fields(data: Path, kind: str, pattern: str | None) -> dict[str, tuple[Path, Mapping[str, str] | str]]:
-    """By name: the file and its fields, or why it has none."""
+    """Return by name the file and its fields, or the reason why it has none."""
     if is_manifest(data):
         listed: dict[str, tuple[Path, Mapping[str, str] | str]] = {}
         for path, of in _manifest(data):
@@ -149,21 +154,21 @@ def _fields(data: Path, kind: str, pattern: str | None) -> dict[str, tuple[Path,
     names = [path.relative_to(root).as_posix() for path in found]
     if pattern:
         matched = [_matched(name, pattern) for name in names]
-        why = f"its name is not of the pattern {pattern}"
+        why = f"the name does not match the pattern {pattern}"
         return {name: (path, of or why) for name, path, of in zip(names, found, matched, strict=True)}
     folders = [[part.lower() for part in PurePosixPath(name).parent.parts] for name in names]
-    told = any(part in NORMAL for parts in folders for part in parts)
-    of_folders = [_of_folders(PurePosixPath(name), told) for name in names]
+    known = any(part in NORMAL for parts in folders for part in parts)
+    of_folders = [_of_folders(PurePosixPath(name), known) for name in names]
     return {name: (path, of) for name, path, of in zip(names, found, of_folders, strict=True)}
 
 
-def _of_folders(name: PurePosixPath, told: bool) -> dict[str, str]:
-    """Fields that the folders of a file give; `told`: some folder is called normal."""
+def _of_folders(name: PurePosixPath, known: bool) -> dict[str, str]:
+    """Return the fields that the folders of a file give; `known`: some folder is called normal."""
     of = {}
     for part in name.parent.parts:
         if part.lower() in ("train", "test"):
             of["split"] = part.lower()
-        elif told and (part.lower() in NORMAL or part == name.parent.name):
+        elif known and (part.lower() in NORMAL or part == name.parent.name):
             of["condition"], of["anomalous"] = part, str(part.lower() not in NORMAL)
         else:
             of["label"] = part
@@ -177,12 +182,12 @@ def _of_folders(name: PurePosixPath, told: bool) -> dict[str, str]:
 
 
 def _matched(name: str, pattern: str) -> dict[str, str] | None:
-    """Read the named parts of a pattern; None where the name is not of it."""
+    """Return the named parts of a pattern, or None if the name does not match it."""
     parts = re.split(r"\{(\w+)\}", pattern)
     if len(parts) < 3 or "{" in "".join(parts[::2]):
-        raise InputError(f"--pattern {pattern!r}: name at least one part, such as {{condition}}_{{label}}_{{rpm}}.wav")
+        raise InputError(f"--pattern {pattern!r}; it must name fields, as in {{condition}}_{{label}}_{{rpm}}.wav")
     if len({*parts[1::2]}) < len(parts[1::2]):
-        raise InputError(f"--pattern {pattern!r}: each part needs a name of its own")
+        raise InputError(f"--pattern {pattern!r}; each field needs a different name")
     expression = "".join(f"(?P<{part}>[^/]+?)" if odd else re.escape(part) for part, odd in _alternating(parts))
     found = re.fullmatch(expression, name if "/" in pattern else PurePosixPath(name).name)
     return None if found is None else found.groupdict()
@@ -201,7 +206,7 @@ def _truth(name: str, value: str | None) -> bool | None:
 
 
 def _files(data: Path) -> Iterator[Path]:
-    """Every file, in order; links are followed, but none to a folder that is being walked through."""
+    """Yield every file, in order. Links are followed, except for those to a folder that contains them."""
     if not data.is_dir():
         yield data
         return
@@ -212,20 +217,20 @@ def _files(data: Path) -> Iterator[Path]:
 
 
 def folder_id(folder: Path) -> tuple[int, int]:
-    """What tells folders apart whatever name they are reached by."""
+    """Return what identifies a folder, by whatever name it is reached."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 
 
 def is_manifest(data: Path) -> bool:
-    """Whether it is a table with a column "path"."""
+    """Return whether `data` is a table with a column "path"."""
     from oddkind.files.tables import columns_of
 
     return data.is_file() and data.suffix.lower() in SUFFIXES["tables"] and "path" in columns_of(data)
 
 
 def _manifest(data: Path) -> list[tuple[Path, dict[str, str]]]:
-    """Files and fields of a manifest's rows; paths are relative to its folder and stay inside it."""
+    """Return the file and the fields of each row; paths are relative to the manifest's folder and stay inside it."""
     from oddkind.files.tables import read_columns
 
     columns = read_columns(data)
@@ -237,8 +242,8 @@ def _manifest(data: Path) -> list[tuple[Path, dict[str, str]]]:
         if not of["path"] or not path.is_relative_to(root):
             raise InputError(f"{data}, row {number}: {of['path'] or 'an empty path'!r} is not inside {data.parent}")
         if not path.is_file():
-            raise InputError(f"{data}, row {number}: {of['path']} is not there")
+            raise InputError(f"{data}, row {number}: {of['path']} does not exist")
         rows.append((path, of))
     if not rows:
-        raise InputError(f"{data}: no rows")
+        raise InputError(f"{data}: the manifest has no rows")
     return rows

@@ -1,4 +1,4 @@
-"""NumPy arrays on disk, one sample a file."""
+"""NumPy arrays on disk, one sample in each file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.samples import Array
 
 
 def read_array(file: Path) -> Array:
@@ -16,19 +16,21 @@ def read_array(file: Path) -> Array:
     Raises
     ------
     InputError
-        Where it is no such array, or holds what is not a finite number.
+        If the file is not such an array, or holds values that are not finite numbers.
     """
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"no array that NumPy reads without pickle ({error})") from error
+        raise InputError(f"is not an array that NumPy can read without pickle ({error})") from error
     if not 1 <= array.ndim <= 3 or array.size == 0:
-        raise InputError(f"shape {array.shape}; a sample is a vector [D], a signal [C, T] or a picture [C, H, W]")
+        raise InputError(
+            f"has shape {array.shape}; a sample must be a vector [D], a signal [C, T] or a picture [C, H, W]"
+        )
     if array.dtype.kind not in "uifb":
-        raise InputError(f"holds {array.dtype}; a sample holds numbers")
+        raise InputError(f"holds values of type {array.dtype}; a sample must hold numbers")
     if array.dtype != np.uint8:
         with np.errstate(over="ignore"):  # refused below
             array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise InputError("holds NaN, infinite or too large values")
+        raise InputError("holds values that are NaN, infinite or too large")
     return np.asarray(array)

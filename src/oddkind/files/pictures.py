@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.samples import Array
 
-MOST_PIXELS = 100_000_000  # more is a mistake or an attack: a few kilobytes can unpack to gigabytes
+# A few kilobytes can unpack to gigabytes, so a larger picture is a mistake or an attack. This is just below the number
+# of pixels at which Pillow warns. Pillow's own limit belongs to the whole process, so it is not changed.
+MAX_PIXELS = 89_000_000
 
 
 def is_grey(file: Path) -> bool:
-    """Whether a picture has no colour."""
+    """Return whether a picture has no colours."""
     with _opened(file) as picture:
         return picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
 
@@ -25,7 +27,7 @@ def read_picture(file: Path, *, size: tuple[int, int], grey: bool) -> Array:
     Raises
     ------
     InputError
-        Where it cannot be read or is larger than `MOST_PIXELS`.
+        If the file cannot be read, or the picture is larger than `MAX_PIXELS`.
     """
     try:
         with _opened(file) as picture:
@@ -36,23 +38,22 @@ def read_picture(file: Path, *, size: tuple[int, int], grey: bool) -> Array:
         pixels = np.asarray(resized)
     except InputError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises where a picture breaks off
-        raise InputError(f"damaged ({error})") from error
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises if a picture is incomplete
+        raise InputError(f"is damaged ({error})") from error
     return pixels[None] if grey else np.moveaxis(pixels, -1, 0)
 
 
 def _opened(file: Path) -> Image.Image:
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours counts, below
     try:
         picture = Image.open(file)
     except UnidentifiedImageError as error:
-        raise InputError("no picture that Pillow reads") from error
+        raise InputError("is not a picture that Pillow can read") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"is too large: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
     width, height = picture.size
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         picture.close()
-        raise InputError(f"{width} × {height} pixels; at most {MOST_PIXELS:,} are read")
+        raise InputError(f"has {width} × {height} pixels; at most {MAX_PIXELS:,} are read")
     return picture

@@ -1,11 +1,10 @@
-"""How a data set is read: settings that travel with a detector, so that what it is shown later is read the same way."""
+"""How a data set is read: settings that are saved with a model, so that later files are read in the same way."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-import warnings
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -13,22 +12,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from oddkind.arrays import gathered, kept
-from oddkind.checks import Concern, look
-from oddkind.errors import ConcernWarning, InputError
+from oddkind.arrays import Array, to_memmap
+from oddkind.errors import InputError
+from oddkind.files.cache import cached
 from oddkind.files.listing import Entry, entries, kind_of
 from oddkind.files.npy import read_array
 from oddkind.files.pictures import is_grey, read_picture
-from oddkind.files.sounds import rate_and_clipping, resampling, sample_rate_of, windows
+from oddkind.files.sounds import sample_rate_of, windows
 from oddkind.files.tables import numbers_of, read_signal
-from oddkind.samples import Array, Samples
-from oddkind.train.frontends import FrontEnds
+from oddkind.model.forward import FrontEnd
+from oddkind.samples import Samples
 
-# To be raised when a file comes to be read otherwise: what a cache holds is then read anew.
-READING = 1
+# Increase it when files are read differently, so that what a cache holds is read again.
+CACHE_VERSION = 1
 
 # Which settings suit which kind of files.
 SUITS = {
@@ -38,36 +36,33 @@ SUITS = {
     "arrays": set(),
 }
 
-# A recording clips where this part of it stands at full scale.
-CLIPPED = 1e-4
-
 
 class Source(BaseModel):
-    """Settings of reading; what is None is found out from the files, by `resolved`.
+    """How files are read. `resolved` determines what is None from the files.
 
     Attributes
     ----------
     kind : "sounds", "pictures", "tables" or "arrays"
     pattern, label, group, normal : str or None
-        Where labels come from: see `oddkind.files.listing.entries`.
+        See `oddkind.files.listing.entries`.
     sample_rate : int or None
-        In Hz. Sounds at another rate are resampled; None: the first file's. Tables: rows a second; None: windows
-        are counted in rows.
+        In Hz. Sounds at another rate are resampled; None: the rate of the first file. Tables: rows per second; None:
+        windows are counted in rows.
     window, hop : float or None
-        Length of a window and the step between two, in seconds. Sounds: 1 and as long as the window; tables: the
-        whole file.
+        Length of a window and step between two windows, in seconds. None: 1 second for sounds, the whole file for
+        tables, and a step as long as the window.
     channels : tuple of int or None
-        Which channels of a sound to keep, from 1; None: their mean.
+        The channels of a sound to keep, counted from 1; None: the mean of all.
     front_end : tuple of str
-        What a window of sound is turned into: keys of `oddkind.train.frontends.FRONT_ENDS`, side by side.
+        What a window of sound is turned into: keys of `oddkind.train.frontends.FRONT_ENDS`, concatenated.
     match_loudness : bool
-        Make each window of sound equally loud, where the distance to the microphone must not count.
+        Make all windows of sound equally loud, if the distance to the microphone must not matter.
     size : (height, width) or None
-        Of a picture, in pixels; None: 64 × 64.
+        Size to which pictures are resized, in pixels; None: 64 × 64.
     grey : bool or None
-        Drop colours; None: if the first picture has none.
+        Drop colours; None: only if the first picture has none.
     columns : tuple of str or None
-        Of a table; None: all that hold numbers in the first.
+        Columns of tables; None: all columns of the first table that hold numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,11 +76,17 @@ class Source(BaseModel):
     window: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     hop: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     channels: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(None, min_length=1)
-    front_end: tuple[str, ...] = ("log-mel",)
+    front_end: tuple[Literal["log-mel", "spectrum", "envelope"], ...] = Field(("log-mel",), min_length=1)
     match_loudness: bool = False
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] | None = None
     grey: bool | None = None
     columns: tuple[str, ...] | None = Field(None, min_length=1)
+
+    @property
+    def window_samples(self) -> int:
+        """The number of samples in a window of sound; the settings must be resolved."""
+        assert self.sample_rate is not None and self.window is not None  # noqa: S101, PT018 - resolved
+        return max(1, round(self.window * self.sample_rate))
 
     def entries(self, data: Path) -> tuple[list[Entry], dict[str, str]]:
         """List the files of a data set: `oddkind.files.listing.entries`."""
@@ -94,12 +95,12 @@ class Source(BaseModel):
 
 
 def source_of(data: Path, **settings: Any) -> Source:
-    """Make the settings for a data set, its kind found out unless named.
+    """Return the settings for a data set; its kind is detected unless it is given.
 
     Raises
     ------
     InputError
-        Where a setting is out of range or does not suit the kind of files.
+        If a setting is out of range or does not apply to the kind of files.
     """
     settings = {name: value for name, value in settings.items() if value is not None}
     kind = settings.pop("kind", None) or kind_of(data)
@@ -112,21 +113,19 @@ def source_of(data: Path, **settings: Any) -> Source:
     fits = SUITS[source.kind] | {"pattern", "label", "group", "normal"}
     others = sorted(name for name, value in settings.items() if name not in fits and value is not False)
     if others:
-        raise InputError(f"--{others[0].replace('_', '-')} does not suit {source.kind}")
-    if source.kind == "sounds":
-        FrontEnds(source.front_end, 16000, 16000)  # refuses unknown names now, not after listing
+        raise InputError(f"--{others[0].replace('_', '-')} does not apply to {source.kind}")
     return source
 
 
 def resolved(source: Source, files: Sequence[Entry]) -> Source:
-    """Fill in what is None from the first file that can be read.
+    """Determine the settings that are None from the first file that can be read.
 
     Raises
     ------
     InputError
-        Where none can.
+        If no file can be read.
     """
-    why = "no files"
+    why = "there are no files"
     for entry in files:
         try:
             return source.model_copy(update=_found(source, entry.path))
@@ -150,17 +149,19 @@ def _found(source: Source, file: Path) -> dict[str, Any]:
     }
 
 
-def each(files: Sequence[Entry], source: Source, *, cache: Path | None = None) -> Iterator[tuple[Entry, Array | str]]:
-    """Read files one by one as resolved settings tell: samples [n, …] of each, or why it cannot be read.
+def each(
+    files: Sequence[Entry], source: Source, front_end: FrontEnd | None, *, cache: Path | None = None
+) -> Iterator[tuple[Entry, Array | str]]:
+    """Read files one by one with resolved settings: samples [n, …] of each, or the reason why it cannot be read.
 
     Sounds give vectors [n, D], pictures [1, C, H, W], tables [n, C, T], arrays [1, …] as they are.
-    Files are read by as many threads as there are processors, a few ahead: decoding and Fourier transforms hold no
-    lock. What was read is kept in the folder `cache`, if there is one, and looked for there first.
+    As many threads as there are processors read a few files ahead, because decoding and Fourier transforms release
+    the interpreter lock. With a folder `cache`, what was read is kept there and looked up before a file is read.
 
     Raises
     ------
     InputError
-        Where `cache` is no folder that can be written to.
+        If `cache` is not a folder that can be written to.
     """
     if cache is not None:
         try:
@@ -168,18 +169,14 @@ def each(files: Sequence[Entry], source: Source, *, cache: Path | None = None) -
             with tempfile.TemporaryFile(dir=cache):
                 pass
         except OSError as error:
-            raise InputError(f"{cache}: cannot be written ({error.strerror}); name a cache folder that can") from error
-    key = f"{READING} {source.model_dump_json(exclude={'pattern', 'label', 'group', 'normal'})}"
-    front_end = None
-    if source.kind == "sounds":
-        assert source.sample_rate is not None and source.window is not None  # noqa: S101, PT018 - resolved
-        front_end = FrontEnds(source.front_end, source.sample_rate, max(1, round(source.window * source.sample_rate)))
+            raise InputError(f"{cache}: cannot be written ({error.strerror}); choose another cache folder") from error
+    key = f"{CACHE_VERSION} {source.model_dump_json(exclude={'pattern', 'label', 'group', 'normal'})}"
 
     def one(entry: Entry) -> Array | str:
         try:
             if cache is None:
                 return _inputs(entry.path, source, front_end)
-            return kept(cache, entry.path, key, lambda: _inputs(entry.path, source, front_end))
+            return cached(cache, entry.path, key, lambda: _inputs(entry.path, source, front_end))
         except InputError as error:
             return str(error)
 
@@ -200,35 +197,39 @@ def each(files: Sequence[Entry], source: Source, *, cache: Path | None = None) -
 def read(
     files: Sequence[Entry],
     source: Source,
+    front_end: FrontEnd | None,
     *,
     cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
     name: str = "samples",
 ) -> Samples:
-    """Read files, as `each` does, into one record, its inputs on disk: there may be more than fit in memory.
+    """Read files, as `each` does, into one `Samples`, whose inputs are on disk: they may be larger than memory.
 
     Parameters
     ----------
     cache : path or None
         As in `each`.
     on_refused : callable (name, reason) or None
-        Told of each file that cannot be read; None: the first ends it all.
+        Called for each file that cannot be read. If None, the first such file raises.
 
     Raises
     ------
     InputError
-        Where no file can be read, or one cannot and nobody asks to be told.
+        If no file can be read, or one cannot be read and `on_refused` is None.
     """
     kept_files: list[Entry] = []
     counts: list[int] = []
 
     def parts() -> Iterator[Array]:
         form: tuple[Any, tuple[int, ...]] | None = None
-        for number, (entry, part) in enumerate(each(files, source, cache=cache), start=1):
+        for number, (entry, part) in enumerate(each(files, source, front_end, cache=cache), start=1):
             if not isinstance(part, str) and form not in (None, (part.dtype, part.shape[1:])):
                 assert form is not None  # noqa: S101 - as it says
-                part = f"gives {part.dtype} samples of shape {part.shape[1:]}; those before it {form[0]} {form[1]}"
+                part = (
+                    f"gives {part.dtype} samples of shape {part.shape[1:]}; "
+                    f"the files before it give {form[0]} samples of shape {form[1]}"
+                )
             if not isinstance(part, str):
                 form = part.dtype, part.shape[1:]
                 kept_files.append(entry)
@@ -242,12 +243,12 @@ def read(
         if not counts:
             raise InputError(f"none of {len(files)} {source.kind} can be read")
 
-    inputs = gathered(parts())
+    inputs = to_memmap(parts())
 
     def column(values: list[Any]) -> Array | None:
         return None if None in values else np.repeat(np.array(values), counts)
 
-    # A picture without a group stands for itself; windows of one file belong together.
+    # Pictures without groups are independent; windows of one file belong together.
     whole = source.kind == "pictures" and all(entry.group is None for entry in kept_files)
     return Samples(
         inputs,
@@ -259,71 +260,8 @@ def read(
     )
 
 
-def check_files(
-    files: Sequence[Entry],
-    source: Source,
-    *,
-    cache: Path | None = None,
-    on_refused: Callable[[str, str], None] | None = None,
-    on_progress: Callable[[float], None] = lambda done: None,
-) -> dict[str, Any]:
-    """Read every file and count what is there: the settings they were read with, a row a kind of file, and concerns.
-
-    Returns
-    -------
-    dict
-        "settings": as in `Source`; "parts": a list of dicts split, label, condition, files, groups, samples;
-        "concerns": a list of dicts kind, message: what `oddkind.checks.look` finds doubtful, and recordings that clip
-        or are resampled.
-    """
-    source = resolved(source, files)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConcernWarning)  # told below
-        samples = read(files, source, cache=cache, on_refused=on_refused, on_progress=on_progress)
-    assert samples.files is not None  # noqa: S101 - read fills it in
-    by_name = {entry.name: entry for entry in files}
-    n_of = dict(zip(*np.unique(samples.files, return_counts=True), strict=True))
-    counts: Counter[tuple[str | None, str | None, str | None]] = Counter()
-    n_samples: Counter[tuple[str | None, str | None, str | None]] = Counter()
-    groups: dict[tuple[str | None, str | None, str | None], set[str]] = {}
-    for name, n in n_of.items():
-        entry = by_name[str(name)]
-        condition = {None: None, True: "anomalous", False: "normal"}[entry.anomalous]
-        key = entry.split, entry.label, condition
-        counts[key] += 1
-        n_samples[key] += int(n)
-        groups.setdefault(key, set()).add(entry.group or entry.name)
-    names = "split", "label", "condition", "files", "groups", "samples"
-    keys = sorted(counts, key=lambda key: [part or "" for part in key])
-    rows = [(*key, counts[key], len(groups[key]), n_samples[key]) for key in keys]
-    concerns = look(samples, np.array([by_name[str(name)].split or "" for name in samples.files]))
-    if source.kind == "sounds":
-        concerns += _of_recordings([by_name[str(name)] for name in n_of], source)
-    return {
-        "settings": source.model_dump(mode="json"),
-        "parts": [dict(zip(names, row, strict=True)) for row in rows],
-        "concerns": [vars(concern) for concern in concerns],
-    }
-
-
-def _of_recordings(files: Sequence[Entry], source: Source) -> list[Concern]:
-    """What only the recordings themselves tell: that some clip, or are at other rates and resampled."""
-    assert source.sample_rate is not None  # noqa: S101 - resolved
-    found = {entry.name: rate_and_clipping(entry.path) for entry in files}
-    clipped = [name for name, (_, part) in found.items() if part >= CLIPPED]
-    rates = Counter(rate for rate, _ in found.values() if rate != source.sample_rate)
-    concerns = []
-    if clipped:
-        message = f"{len(clipped)} of {len(files)} recordings clip at full scale: {', '.join(clipped[:5])}"
-        concerns.append(Concern("clipped", message + (", …" if len(clipped) > 5 else "")))
-    for rate, count in sorted(rates.items()):
-        message = f"{count} of {len(files)} recordings {resampling(rate, source.sample_rate)}"
-        concerns.append(Concern("resampled", message))
-    return concerns
-
-
-def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
-    """Samples of one file, [n, …]."""
+def _inputs(file: Path, source: Source, front_end: FrontEnd | None) -> Array:
+    """Return the samples of one file, [n, …]."""
     if source.kind == "pictures":
         assert source.size is not None and source.grey is not None  # noqa: S101, PT018 - resolved
         return read_picture(file, size=source.size, grey=source.grey)[None]
@@ -336,12 +274,13 @@ def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
         length = signal.shape[1] if source.window is None else max(1, round(source.window * rate))
         step = length if source.hop is None else max(1, round(source.hop * rate))
         if signal.shape[1] < max(length, 1):
-            raise InputError(f"{signal.shape[1]} rows; a window is {length}")
+            raise InputError(f"has {signal.shape[1]} rows, fewer than the {length} rows of a window")
         if not np.isfinite(signal).all():
             channel, row = np.argwhere(~np.isfinite(signal))[0]
-            raise InputError(f"column {source.columns[channel]!r}, row {row + 1}: NaN or infinite")
+            raise InputError(f"column {source.columns[channel]!r}, row {row + 1}: the value is NaN or infinite")
         return np.lib.stride_tricks.sliding_window_view(signal, length, axis=1)[:, ::step].swapaxes(0, 1).copy()
-    assert front_end is not None  # noqa: S101 - made by read
+    if front_end is None:
+        raise InputError("sounds need a front end; oddkind.train.frontends.make_front_end makes one")
     assert source.sample_rate is not None and source.window is not None and source.hop is not None  # noqa: S101, PT018
     cuts = windows(
         file,
@@ -351,5 +290,4 @@ def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
         channels=source.channels,
         match_loudness=source.match_loudness,
     )
-    with torch.inference_mode():
-        return np.concatenate([front_end(torch.from_numpy(cut).flatten(0, 1)).view(len(cut), -1) for cut in cuts])
+    return np.concatenate([front_end(cut.reshape(-1, cut.shape[2])).reshape(len(cut), -1) for cut in cuts])

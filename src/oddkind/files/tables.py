@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.samples import Array
 
 
 def columns_of(file: Path) -> list[str]:
-    """Names of a table's columns, without reading its rows."""
+    """Return the names of a table's columns, without reading its rows."""
     try:
         if file.suffix.lower() == ".parquet":
             return list(parquet.read_schema(file).names)
@@ -26,17 +26,17 @@ def columns_of(file: Path) -> list[str]:
 
 
 def read_columns(file: Path) -> dict[str, list[Any]]:
-    """Read a table's columns by name, CSV values as the text they are.
+    """Read a table's columns by name; the values of a CSV file are text.
 
     Raises
     ------
     InputError
-        Where the file is no table, or two columns have one name.
+        If the file is not a table, or two columns have the same name.
     """
     names = columns_of(file)
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise InputError(f"{file}: two columns are called {twice[0]!r}")
+        raise InputError(f"{file}: two columns have the name {twice[0]!r}")
     try:
         if file.suffix.lower() == ".parquet":
             table = parquet.read_table(file)
@@ -49,38 +49,39 @@ def read_columns(file: Path) -> dict[str, list[Any]]:
 
 
 def numbers_of(file: Path) -> tuple[str, ...]:
-    """Names of the columns that hold numbers.
+    """Return the names of the columns that hold numbers.
 
     Raises
     ------
     InputError
-        Where the file is no table, or there is no such column.
+        If the file is not a table, or there is no such column.
     """
     schema = _read(file).schema
     names = tuple(field.name for field in schema if _is_number(field.type))
     if not names:
-        raise InputError(f"no column of numbers; there are {', '.join(schema.names)}")
+        raise InputError(f"has no column of numbers; its columns are {', '.join(schema.names)}")
     return names
 
 
 def read_signal(file: Path, columns: Sequence[str]) -> Array:
-    """Sensor log of one row a moment → float32 [C, T], a channel a column.
+    """Read a sensor log, one row for each moment, as a signal float32 [C, T], one channel for each column.
 
     Raises
     ------
     InputError
-        Naming the column and row where it fails.
+        If a column is missing or a value is not a number; the message names the column and the row.
     """
     table = _read(file)
     for name in columns:
         if name not in table.schema.names:
-            raise InputError(f"no column {name!r}; there are {', '.join(table.schema.names)}")
+            raise InputError(f"has no column {name!r}; its columns are {', '.join(table.schema.names)}")
         if table.num_rows and not _is_number(table.schema.field(name).type):
             values = table[name].to_pylist()
             row = next((row for row, value in enumerate(values) if not _reads(value)), 0)
             raise InputError(f"column {name!r}, row {row + 1}: {values[row]!r} is not a number")
         if table[name].null_count:
-            raise InputError(f"column {name!r}, row {table[name].is_null().to_pylist().index(True) + 1}: empty")
+            row = table[name].is_null().to_pylist().index(True)
+            raise InputError(f"column {name!r}, row {row + 1}: the value is missing")
     return np.stack([table[name].to_numpy().astype(np.float32) for name in columns])
 
 

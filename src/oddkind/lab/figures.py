@@ -1,6 +1,6 @@
-"""Pictures of scores, features and mistakes: arrays, `Outputs` or `Samples` in, a matplotlib `Figure` out.
+"""Figures of scores, features and mistakes: each function returns a matplotlib `Figure`.
 
-Nothing here draws through pyplot: a figure belongs to its caller, and no global state or display is touched.
+Nothing here uses pyplot: a figure belongs to its caller, and no global state or display is touched.
 """
 
 from __future__ import annotations
@@ -8,63 +8,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 from openTSNE import TSNE
 from sklearn.metrics import roc_curve
 
+from oddkind.arrays import Array
+from oddkind.drawing import ANOMALOUS, FAINT, INK, NORMAL, axes_of, figure_of, picture
 from oddkind.metrics import auc
-from oddkind.model.calibration import reliability
-from oddkind.model.scores import Outputs, msp
+from oddkind.model.outputs import Outputs
+from oddkind.model.scores import msp
 from oddkind.samples import Samples
 from oddkind.study.evaluation import Result, Row
+from oddkind.study.reliability import reliability
 
-Array = npt.NDArray[Any]
-
-# Okabe & Ito's blue and vermilion stay apart for every kind of colour vision, and in grey.
-NORMAL, ANOMALOUS, INK, FAINT = "#0072b2", "#d55e00", "#222222", "#999999"
-# Shades for single digits, from the same two families: cold for normal, warm for anomalous.
+# Shades for single digits: cold for normal ones, warm for anomalous ones.
 COLD = (NORMAL, "#56b4e9", "#009e73", "#332288", "#7fcdbb", "#5f7f9f", "#117733", "#9d9ade", "#225ea8")
 WARM = (ANOMALOUS, "#e69f00", "#cc3377", "#882255", "#f07f6f", "#a6761d", "#b22222", "#e377c2", "#806000")
 
-_STYLE: Any = {
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "legend.fontsize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-}
-
-
-def figure_of(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches."""
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def axes_of(parent: FigureBase, rows: int = 1, columns: int = 1, **kwargs: Any) -> Array:
-    """Return new axes [rows, columns] in a figure or a part of one."""
-    with matplotlib.rc_context(_STYLE):
-        return parent.subplots(rows, columns, squeeze=False, **kwargs)
-
 
 def label_colours(labels: Array, anomalous: Array) -> dict[Any, str]:
-    """A colour for every label, in order: cold for the normal ones, warm for the anomalous; both [N]."""
+    """Return a colour for every label [N], in order: cold for normal labels, warm for anomalous ones."""
     colours = {}
-    for part, shades in ((~anomalous, COLD), (anomalous, WARM)):
-        kinds = np.unique(labels[part]).tolist()
-        colours.update({kind: shades[i % len(shades)] for i, kind in enumerate(kinds)})
+    for rows, shades in ((~anomalous, COLD), (anomalous, WARM)):
+        names = np.unique(labels[rows]).tolist()
+        colours.update({name: shades[i % len(shades)] for i, name in enumerate(names)})
     return colours
 
 
 def ordered_labels(samples: Samples) -> list[tuple[Any, bool]]:
-    """(label, whether anomalous) of labelled test samples: the normal labels in order, then the anomalous ones."""
+    """Return the pairs (label, whether anomalous) of test samples: normal labels in order, then the anomalous ones."""
     labels, anomalous = _known(samples)
     return [(label, odd) for odd in (False, True) for label in np.unique(labels[anomalous == odd]).tolist()]
 
@@ -73,11 +50,6 @@ def _known(samples: Samples) -> tuple[Array, Array]:
     assert samples.labels is not None  # noqa: S101 - the lab's data has both
     assert samples.anomalous is not None  # noqa: S101
     return samples.labels, samples.anomalous
-
-
-def picture(sample: Array) -> Array:
-    """A sample [C, H, W] as one grey picture [H, W]; anything without two axes becomes a strip one pixel high."""
-    return np.atleast_2d(np.asarray(sample, float).reshape(-1, *sample.shape[-2:]).mean(0))
 
 
 def _show(axes: Axes, sample: Array) -> None:
@@ -90,8 +62,8 @@ def _show(axes: Axes, sample: Array) -> None:
 
 
 def _histogram(axes: Axes, anomalous: Array, scores: Array, title: str, edges: Array) -> None:
-    for part, colour, name in ((~anomalous, NORMAL, "normal"), (anomalous, ANOMALOUS, "anomalous")):
-        share = np.histogram(scores[part], edges)[0] / part.sum()
+    for rows, colour, name in ((~anomalous, NORMAL, "normal"), (anomalous, ANOMALOUS, "anomalous")):
+        share = np.histogram(scores[rows], edges)[0] / rows.sum()
         axes.stairs(share, edges, fill=True, alpha=0.45, color=colour, label=name)
         axes.stairs(share, edges, color=colour, linewidth=1.2)
     axes.set_title(f"{title}\nAUC {auc(anomalous, scores):.3f}")
@@ -101,19 +73,19 @@ def _histogram(axes: Axes, anomalous: Array, scores: Array, title: str, edges: A
 def score_histograms(
     anomalous: Array, scores: Mapping[str, Array], *, columns: int = 3, edges: Array | None = None
 ) -> Figure:
-    """One panel a named score [N]: how often each value comes up, normal against anomalous [N], with its AUC."""
+    """Histograms of named scores [N], one panel each: normal and anomalous [N] samples, with the AUC."""
     columns = min(columns, len(scores))
     rows = -(-len(scores) // columns)
     figure = figure_of(3.9 * columns, 2.9 * rows)
     panels = axes_of(figure, rows, columns)
     for axes, (name, values) in zip(panels.flat, scores.items(), strict=False):
-        own = np.histogram_bin_edges(values, 40) if edges is None else edges
-        _histogram(axes, anomalous, values, name, own)
+        bins = np.histogram_bin_edges(values, 40) if edges is None else edges
+        _histogram(axes, anomalous, values, name, bins)
         axes.set_xlabel("anomaly score")
     for axes in panels.flat[len(scores) :]:
         axes.remove()
     for axes in panels[:, 0]:
-        axes.set_ylabel("share of its kind")
+        axes.set_ylabel("fraction of its kind")
     panels[0, 0].legend(frameon=False)
     return figure
 
@@ -121,7 +93,7 @@ def score_histograms(
 def temperature_histograms(
     logits: Array, anomalous: Array, temperatures: Sequence[float] = (0.5, 1, 3, 10), *, name: str = ""
 ) -> Figure:
-    """1 − MSP of one trained network's logits [N, V, C] at several temperatures, on one scale."""
+    """Histograms of 1 − MSP for the logits [N, V, C] of one network at several temperatures, on one scale."""
     scores = {f"{name}T = {t:g}": msp(logits, t).mean(1) for t in temperatures}
     figure = score_histograms(anomalous, scores, columns=2, edges=_msp_edges(logits))
     for axes in figure.axes:
@@ -130,23 +102,23 @@ def temperature_histograms(
 
 
 def _msp_edges(logits: Array) -> Array:
-    """Bins over everything 1 − MSP can be with C classes: 0 … 1 − 1/C."""
+    """Return bins over the range of 1 − MSP with C classes: 0 … 1 − 1/C."""
     return np.linspace(0, 1 - 1 / logits.shape[-1], 41)
 
 
 def roc_curves(anomalous: Array, scores: Mapping[str, Array]) -> Figure:
-    """ROC curves of named scores [N], the AUC of each in the legend."""
+    """ROC curves of named scores [N], with the AUC of each in the legend."""
     figure = figure_of(7.6, 6.2)
     axes = axes_of(figure)[0, 0]
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=":", label="guessing, AUC 0.500")
     colours = (INK, NORMAL, "#56b4e9", "#009e73", ANOMALOUS, "#e69f00", "#cc79a7")
     for i, (name, values) in enumerate(scores.items()):
         alarms, found, _ = roc_curve(anomalous, values)
-        style = ("-", "--", "-.")[i % 3]  # not by colour alone
+        style = ("-", "--", "-.")[i % 3]  # colour is not the only difference
         label = f"{name}, AUC {auc(anomalous, values):.3f}"
         axes.plot(alarms, found, color=colours[i % len(colours)], linestyle=style, linewidth=1.8, label=label)
-    axes.set(xlabel="false alarms: share of normal pictures above the threshold", xlim=(-0.01, 1), ylim=(0, 1.01))
-    axes.set_ylabel("found: share of anomalies above the threshold")
+    axes.set(xlabel="false alarms: fraction of normal pictures above the threshold", xlim=(-0.01, 1), ylim=(0, 1.01))
+    axes.set_ylabel("found: fraction of anomalies above the threshold")
     axes.legend(frameon=False, loc="lower right")
     return figure
 
@@ -155,12 +127,12 @@ def roc_curves(anomalous: Array, scores: Mapping[str, Array]) -> Figure:
 
 
 def embed(features: Array, random_state: int, *, n_jobs: int = 1) -> Array:
-    """Lay features [N, D] out in the plane by t-SNE, [N, 2]; the same bits for one `random_state` and `n_jobs`.
+    """Arrange features [N, D] in the plane by t-SNE, [N, 2]; the same bits for the same `random_state` and `n_jobs`.
 
-    Van der Maaten & Hinton, JMLR 2008; openTSNE: Poličar et al., 2024. 1,500 points take about 3 s with one job,
-    the safe choice: on a busy machine two jobs wait for each other and take ten times as long.
+    Van der Maaten & Hinton, JMLR 2008; openTSNE: Poličar et al., 2024. 1,500 points take about 3 s with one job, which
+    is the safe choice: on a busy machine, two jobs wait for each other and take ten times as long.
     """
-    # A network whose units all died gives one point N times: PCA then has no direction to start from.
+    # A network whose units are all dead gives N equal points, and then PCA has no direction to start from.
     start = "pca" if np.ptp(features, axis=0).any() else "random"
     perplexity = min(30, (len(features) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, initialization=start, random_state=random_state, n_jobs=n_jobs)
@@ -170,25 +142,25 @@ def embed(features: Array, random_state: int, *, n_jobs: int = 1) -> Array:
 def _scatter(axes: Axes, points: Array, labels: Array, anomalous: Array, size: float) -> None:
     colours = label_colours(labels, anomalous)
     for label, colour in colours.items():
-        own = labels == label
-        odd = bool(anomalous[own][0])
-        x, y = points[own].T
+        rows = labels == label
+        odd = bool(anomalous[rows][0])
+        x, y = points[rows].T
         name = f"{label} (anomalous)" if odd else f"{label}"
         marker, area = ("x", 1.6 * size) if odd else ("o", size)
         axes.scatter(x, y, area, color=colour, marker=marker, linewidths=0.9 * odd, alpha=0.75, label=name)
     for label, colour in colours.items():
-        # The name stands where its points are densest: at the one with a quarter of them closest by.
-        own = points[labels == label]
-        apart = np.quantile(np.linalg.norm(own[:, None] - own, axis=2), 0.25, axis=1)
+        # The name is placed where the points are densest: at the point that has a quarter of them closest to it.
+        group = points[labels == label]
+        apart = np.quantile(np.linalg.norm(group[:, None] - group, axis=2), 0.25, axis=1)
         outline = [withStroke(linewidth=3, foreground="white")]
-        x, y = own[apart.argmin()]
+        x, y = group[apart.argmin()]
         axes.text(x, y, str(label), color=colour, fontsize=15, weight="bold", path_effects=outline)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
 def embedding_scatter(points: Array, labels: Array, anomalous: Array, *, title: str = "") -> Figure:
-    """Points [N, 2] coloured by label [N]: dots for normal ones, crosses for anomalous ones."""
+    """Points [N, 2], coloured by label [N]: dots for normal samples, crosses for anomalous ones."""
     figure = figure_of(8.6, 6.6)
     axes = axes_of(figure)[0, 0]
     _scatter(axes, points, labels, anomalous, 13)
@@ -198,13 +170,13 @@ def embedding_scatter(points: Array, labels: Array, anomalous: Array, *, title: 
 
 
 def separation(features: Array, labels: Array) -> float:
-    """How far apart the kinds lie for their size: mean distance between class means / mean distance to the own mean.
+    """Mean distance between class means / mean distance to the mean of the own class; features [N, D], labels [N].
 
-    features [N, D], labels [N]; the label-smoothing slide's "inter-class feature distance", free of scale.
+    It is the "inter-class feature distance" of the lecture's slide on label smoothing, made independent of scale.
     """
-    kinds, index = np.unique(labels, return_inverse=True)
-    means = np.stack([features[index == k].mean(0) for k in range(len(kinds))])
-    between = np.linalg.norm(means[:, None] - means, axis=2)[np.triu_indices(len(kinds), 1)].mean()
+    classes, index = np.unique(labels, return_inverse=True)
+    means = np.stack([features[index == c].mean(0) for c in range(len(classes))])
+    between = np.linalg.norm(means[:, None] - means, axis=2)[np.triu_indices(len(classes), 1)].mean()
     within = np.linalg.norm(features - means[index], axis=1).mean()
     return float(between / within) if within > 0 else np.inf
 
@@ -215,23 +187,23 @@ def smoothing_or_temperature(
     rows: Array,
     test: Samples,
     *,
-    one: float = 0.1,
+    shown: float = 0.1,
     temperatures: Sequence[float] = (0.5, 1, 3, 10),
 ) -> Figure:
-    """Label smoothing against temperature: four networks over one network's four temperatures.
+    """Label smoothing compared with temperature: four networks, and one of them at four temperatures.
 
     Parameters
     ----------
     networks : label smoothing → Outputs of the test samples
     embeddings : label smoothing → points [R, 2] of the test samples `rows` [R]
-    one : the network whose temperatures are shown
+    shown : label smoothing of the network that is shown at several temperatures
     """
     labels, anomalous = _known(test)
     columns = max(len(networks), len(temperatures))
     figure = figure_of(3.1 * columns, 11.6)
     above, below = figure.subfigures(2, 1, hspace=0.04, squeeze=False).flat
-    above.suptitle("Label smoothing changes the model: four trainings, four networks, other features", fontsize=15)
-    below.suptitle("Temperature changes the score alone: one network, the same features throughout", fontsize=15)
+    above.suptitle("Label smoothing changes the network: four networks with different features", fontsize=15)
+    below.suptitle("Temperature changes only the score: one network with the same features", fontsize=15)
 
     def column(pair: Array, points: Array, outputs: Outputs, smoothing: float, temperature: float) -> None:
         title = f"smoothing {smoothing:g}, T = {temperature:g}"
@@ -244,11 +216,11 @@ def smoothing_or_temperature(
     panels = axes_of(above, 2, columns)
     for pair, (smoothing, outputs) in zip(panels.T, networks.items(), strict=False):
         column(pair, embeddings[smoothing], outputs, smoothing, 1)
-        wanted = smoothing * (1 - 1 / outputs.logits.shape[-1])  # 1 − MSP of the target that training sets
-        pair[1].axvline(wanted, color=INK, linewidth=1.4, linestyle=":", label="asked of normal ones")
+        wanted = smoothing * (1 - 1 / outputs.logits.shape[-1])  # 1 − MSP of the training target
+        pair[1].axvline(wanted, color=INK, linewidth=1.4, linestyle=":", label="training target")
     panels[1, 0].legend(frameon=False)
     for pair, temperature in zip(axes_of(below, 2, columns).T, temperatures, strict=False):
-        column(pair, embeddings[one], networks[one], one, temperature)
+        column(pair, embeddings[shown], networks[shown], shown, temperature)
     return figure
 
 
@@ -256,9 +228,9 @@ def smoothing_or_temperature(
 
 
 def reliability_diagrams(networks: Mapping[str, tuple[Outputs, float]], *, bins: int = 15) -> Figure:
-    """Confidence against accuracy, one row a network, before and after its temperature.
+    """Confidence and accuracy, one row for each network, before and after fitting its temperature.
 
-    networks: name → (outputs of held-out samples with targets, temperature).
+    `networks`: name → (outputs of held-out samples with targets, temperature).
     """
     figure = figure_of(9.2, 3.9 * len(networks))
     panels = axes_of(figure, len(networks), 2, sharex=True, sharey=True)
@@ -269,7 +241,7 @@ def reliability_diagrams(networks: Mapping[str, tuple[Outputs, float]], *, bins:
             found = reliability(logits, targets, temperature=temperature, bins=bins)
             filled = found.count > 0
             axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=":")
-            sizes = 20 + 380 * found.count[filled] / found.count.sum()  # the area is the share of the samples
+            sizes = 20 + 380 * found.count[filled] / found.count.sum()  # the area is the fraction of the samples
             axes.scatter(found.confidence[filled], found.accuracy[filled], s=sizes, color=NORMAL, alpha=0.7)
             axes.plot(found.confidence[filled], found.accuracy[filled], color=NORMAL, linewidth=1)
             axes.set_title(
@@ -285,18 +257,18 @@ def reliability_diagrams(networks: Mapping[str, tuple[Outputs, float]], *, bins:
 
 
 def rotation_confusion(outputs: Outputs) -> Array:
-    """How often a sample turned v times is taken for r turns, [V, V]; rows (true turns v) sum to 1."""
+    """Return how often a sample rotated v times is taken for one rotated r times, [V, V]; rows (true v) sum to 1."""
     predicted = outputs.transform_logits().argmax(-1)  # [N, V]
     return (predicted[:, :, None] == np.arange(outputs.n_views)).mean(0)
 
 
 def degrees(turn: int, views: int) -> str:
-    """Turn number `turn` of `views` equal turns as an angle: "90°"."""
+    """Return the angle of rotation number `turn` of `views` equal rotations, such as "90°"."""
     return f"{360 * turn // views}°"
 
 
 def rotation_confusions(outputs: Outputs, test: Samples) -> Figure:
-    """One heat map a digit, normal ones in blue and anomalous ones in orange: true turn (row), predicted (column)."""
+    """A heat map for each digit, blue for normal ones, orange for anomalous ones: true (row), predicted (column)."""
     labels, _ = _known(test)
     digits, views = ordered_labels(test), outputs.n_views
     columns = min(5, max(sum(odd == kind for _, odd in digits) for kind in (False, True)))
@@ -325,15 +297,15 @@ def rotation_confusions(outputs: Outputs, test: Samples) -> Figure:
             axes.spines[:].set_visible(False)
             colour = ANOMALOUS if odd else NORMAL
             axes.set_title(f"{digit} ({'anomalous' if odd else 'normal'})", color=colour, weight="bold")
-        line[0].set_ylabel("true turn")
-    figure.supxlabel("predicted turn; the numbers are % of a row", fontsize=11)
+        line[0].set_ylabel("true rotation")
+    figure.supxlabel("predicted rotation; the numbers are percentages of a row", fontsize=11)
     return figure
 
 
 def rotation_grid(outputs: Outputs, test: Samples, random_state: int, *, rows: int = 6) -> Figure:
-    """Pictures in their turns, normal ones left and anomalous ones right: predicted turn blue, true turn orange.
+    """Pictures in their rotations, normal ones left, anomalous ones right; predicted in blue, true in orange.
 
-    Three in four are drawn from those with a mistake, taking the digits in turn; a frame marks a mistake.
+    Three in four pictures are drawn from those with a mistake, from each digit in turn; a frame marks a mistake.
     """
     labels, _ = _known(test)
     views = outputs.n_views
@@ -341,22 +313,22 @@ def rotation_grid(outputs: Outputs, test: Samples, random_state: int, *, rows: i
     mistaken = (predicted != np.arange(views)).any(1)
     draw = np.random.RandomState(random_state)
     figure = figure_of(2.4 * views + 1, 1.45 * rows + 0.7)
-    for kind, part in zip((False, True), figure.subfigures(1, 2, wspace=0.08, squeeze=False).flat, strict=True):
-        part.suptitle("anomalous digits" if kind else "normal digits", fontsize=13)
-        panels = axes_of(part, rows, views, gridspec_kw={"wspace": 0.12})
+    for kind, half in zip((False, True), figure.subfigures(1, 2, wspace=0.08, squeeze=False).flat, strict=True):
+        half.suptitle("anomalous digits" if kind else "normal digits", fontsize=13)
+        panels = axes_of(half, rows, views, gridspec_kw={"wspace": 0.12})
         digits = [digit for digit, odd in ordered_labels(test) if odd == kind]
         for i in range(rows):
-            own = labels == digits[i % len(digits)]
-            wanted = own & (mistaken == (i % 4 != 3))
-            sample = draw.choice(np.flatnonzero(wanted if wanted.any() else own))
+            candidates = labels == digits[i % len(digits)]
+            wanted = candidates & (mistaken == (i % 4 != 3))
+            sample = draw.choice(np.flatnonzero(wanted if wanted.any() else candidates))
             for turn, axes in enumerate(panels[i]):
                 guess = predicted[sample, turn]
-                # As `oddkind.train.transforms.Rotations` turns them: counter-clockwise.
+                # Counter-clockwise, as in `oddkind.train.transforms.Rotations`.
                 _show(axes, np.rot90(test.inputs[sample], turn, (-2, -1)))
                 axes.spines[:].set(visible=bool(guess != turn), color=INK, linewidth=1.6)
                 axes.set_title(degrees(guess, views), color=NORMAL, loc="left", fontsize=10, weight="bold", pad=3)
                 axes.set_title(degrees(turn, views), color=ANOMALOUS, loc="right", fontsize=10, weight="bold", pad=3)
-    key = [Patch(color=NORMAL, label="predicted turn"), Patch(color=ANOMALOUS, label="true turn")]
+    key = [Patch(color=NORMAL, label="predicted rotation"), Patch(color=ANOMALOUS, label="true rotation")]
     figure.legend(handles=key, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -365,20 +337,20 @@ def rotation_grid(outputs: Outputs, test: Samples, random_state: int, *, rows: i
 
 
 def extremes(test: Samples, scores: Array, *, count: int = 10) -> Figure:
-    """The most and the least anomalous test pictures, then the mistakes: the highest normal, the lowest anomalous."""
+    """The most and the least anomalous test pictures, then the highest normal and the lowest anomalous scores."""
     labels, anomalous = _known(test)
     rising = np.argsort(scores, kind="stable")
     falling = rising[::-1]
     groups = {
         "most anomalous of all": falling,
         "least anomalous of all": rising,
-        "normal, scored highest: the first false alarms": falling[~anomalous[falling]],
-        "anomalous, scored lowest: the last to be found": rising[anomalous[rising]],
+        "normal pictures with the highest scores: the first false alarms": falling[~anomalous[falling]],
+        "anomalies with the lowest scores: the last to be found": rising[anomalous[rising]],
     }
     figure = figure_of(1.12 * count, 1.75 * len(groups))
-    for part, (title, rows) in zip(figure.subfigures(len(groups), 1, squeeze=False).flat, groups.items(), strict=True):
-        part.suptitle(title, fontsize=12, x=0.01, ha="left")
-        for axes in (line := axes_of(part, 1, count)[0]):
+    for strip, (title, rows) in zip(figure.subfigures(len(groups), 1, squeeze=False).flat, groups.items(), strict=True):
+        strip.suptitle(title, fontsize=12, x=0.01, ha="left")
+        for axes in (line := axes_of(strip, 1, count)[0]):
             axes.set_axis_off()
         for axes, row in zip(line, rows[:count], strict=False):
             axes.set_axis_on()
@@ -389,14 +361,11 @@ def extremes(test: Samples, scores: Array, *, count: int = 10) -> Figure:
     return figure
 
 
-# --- one sample ---
-
-
 # --- sweeps ---
 
 
 def _by_setting(result: Result) -> tuple[list[float], list[str], list[str], dict[tuple[float, str, str], Row]]:
-    """The label smoothings, temperatures and scores of a sweep, each in the order given, and its rows by the three."""
+    """Return the label smoothings, temperatures and scores of a sweep in the given order, and its rows by the three."""
     rows = {}
     for row in result.rows:
         temperature = row.setting.temperature
@@ -407,7 +376,7 @@ def _by_setting(result: Result) -> tuple[list[float], list[str], list[str], dict
 
 
 def auc_heat_map(result: Result) -> Figure:
-    """Mean AUC of a sweep: a panel a score, label smoothing down, temperature across, one scale for all."""
+    """Mean AUC of a sweep: one panel for each score, label smoothing by row, temperature by column, on one scale."""
     smoothings, temperatures, scores, rows = _by_setting(result)
     columns = min(3, len(scores))
     lines = -(-len(scores) // columns)
@@ -433,7 +402,7 @@ def auc_heat_map(result: Result) -> Figure:
 
 
 def auc_lines(result: Result) -> Figure:
-    """AUC of a sweep over label smoothing: a panel a temperature, a line a score, its 95 % interval as a band."""
+    """AUC of a sweep over label smoothing: a panel for each temperature, a line with its 95 % band for each score."""
     smoothings, temperatures, scores, rows = _by_setting(result)
     figure = figure_of(max(6.0, 4.2 * len(temperatures)), 4.4)
     panels = axes_of(figure, 1, len(temperatures), sharey=True)[0]
@@ -447,6 +416,6 @@ def auc_lines(result: Result) -> Figure:
         axes.set_title(temperature)
         axes.set_xlabel("label smoothing")
         axes.set_xticks(smoothings)
-    panels[0].set_ylabel("AUC, mean and its 95 % interval")
+    panels[0].set_ylabel("mean AUC and its 95 % interval")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure

@@ -1,4 +1,4 @@
-"""MNIST, which ships with oddkind."""
+"""The MNIST data set, which is included in oddkind."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.samples import Array, Samples
+from oddkind.samples import Samples
 
 MNIST_FILE = Path(__file__).parents[1] / "data" / "mnist.npz"
 MNIST_SHA256 = "39b9b1ffaa0ba4d8995a616551f0966941fe02a3fe79ba4a9db7373db16d53ad"
@@ -23,32 +24,32 @@ def load_mnist(
     flagged: int = 0,
     file: Path = MNIST_FILE,
 ) -> tuple[Samples, Samples]:
-    """MNIST as an anomaly-detection problem: learn some digits, be shown others.
+    """Load MNIST as an anomaly-detection problem: some digits are learnt, others are anomalies.
 
     Parameters
     ----------
     normal : digits, at least two
-        The kinds of normal; the digit is the internal label.
+        The kinds of normal. The digit is the internal label.
     anomalous : digits, at least one
-        Seen in the test alone. Digits of neither kind are left out.
+        They occur in the test data only. Digits that are neither normal nor anomalous are left out.
     flagged : int
-        How many anomalous digits of MNIST's training part, the first ones, to add to `train`, flagged as such:
-        to choose settings by, never to learn from.
+        The number of anomalous digits from MNIST's training data, the first ones, to add to `train`, flagged as such.
+        They are for choosing settings, and are never learnt from.
     file : path
-        The archive shipped with oddkind.
+        The archive that is included in oddkind.
 
     Returns
     -------
     train : Samples
-        The normal digits of MNIST's training part, then the flagged ones; inputs uint8 [N, 1, 28, 28], 0 (paper)
+        The normal digits of MNIST's training data, then the flagged ones; inputs uint8 [N, 1, 28, 28], from 0 (paper)
         to 255 (ink).
     test : Samples
-        The normal and the anomalous digits of its test part.
+        The normal and the anomalous digits of MNIST's test data.
 
     Raises
     ------
     InputError
-        Where a digit is unknown, in both sets or given twice, a set is too small, or the file is damaged.
+        If a digit is unknown, in both sets or given twice, if a set is too small, or if the file is damaged.
     """
     digits = [*normal, *anomalous]
     unknown = [digit for digit in digits if digit not in range(10)]
@@ -70,17 +71,19 @@ def load_mnist(
     if digest != MNIST_SHA256:
         raise InputError(f"{file}: damaged (SHA-256 {digest[:12]}…, expected {MNIST_SHA256[:12]}…); reinstall oddkind")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        parts = {part: (archive[f"{part}_images"][:, None], archive[f"{part}_labels"]) for part in ("train", "test")}
+        splits = {
+            split: (archive[f"{split}_images"][:, None], archive[f"{split}_labels"]) for split in ("train", "test")
+        }
 
-    def samples(part: str, *kinds: Array) -> Samples:
-        images, labels = parts[part]
-        rows = np.concatenate(kinds)
-        return Samples(images[rows], labels[rows].astype(int), np.isin(labels[rows], anomalous), name=f"MNIST {part}")
+    def samples(split: str, rows: Array) -> Samples:
+        images, labels = splits[split][0][rows], splits[split][1][rows]
+        return Samples(images, labels.astype(int), np.isin(labels, anomalous), name=f"MNIST {split}")
 
-    def of(part: str, wanted: Sequence[int]) -> Array:
-        return np.flatnonzero(np.isin(parts[part][1], wanted))
+    def rows_of(split: str, wanted: Sequence[int]) -> Array:
+        return np.flatnonzero(np.isin(splits[split][1], wanted))
 
-    odd = of("train", anomalous)
-    if not 0 <= flagged <= len(odd):
-        raise InputError(f"flagged={flagged}; MNIST's training part has 0 to {len(odd)} such digits")
-    return samples("train", of("train", normal), odd[:flagged]), samples("test", of("test", digits))
+    available = rows_of("train", anomalous)
+    if not 0 <= flagged <= len(available):
+        raise InputError(f"flagged={flagged}; it must lie between 0 and {len(available)}, the number of such digits")
+    train = np.concatenate([rows_of("train", normal), available[:flagged]])
+    return samples("train", train), samples("test", rows_of("test", digits))

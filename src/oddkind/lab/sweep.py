@@ -1,4 +1,4 @@
-"""A grid of settings × seeds on MNIST, trained in stacks: which matters, how much, and what validation would choose."""
+"""A grid of settings and seeds on MNIST: the effect of each setting, and the choice that held-out data would make."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from oddkind.errors import InputError
 from oddkind.lab.figures import auc_heat_map, auc_lines
 from oddkind.lab.mnist import load_mnist
-from oddkind.model.scores import SCORES
-from oddkind.output import written_whole
-from oddkind.study.evaluation import Result, Setting, evaluate, train_settings
+from oddkind.model.scores import SCORES, components_of
+from oddkind.output import results_folder
+from oddkind.study.evaluation import Configuration, Result, evaluate_settings, train_settings
 
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["fit"]
 
 
 class Grid(BaseModel):
-    """What to try: every combination of label smoothing, temperature and score, each with every seed."""
+    """A grid to try: every combination of label smoothing, temperature and score, each with every seed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,26 +51,27 @@ class Grid(BaseModel):
         for name in score:
             if name not in SCORES:
                 raise ValueError(f"unknown score {name!r}; known are {', '.join(SCORES)}")
-            if info.data.get("task") == "labels" and (SCORES[name].needs_rotations or name == "target-nll"):
+            needs = any(component.needs_rotations for component in components_of(SCORES[name]))
+            if info.data.get("task") == "labels" and (needs or name == "target-nll"):
                 raise ValueError(f"score {name!r} needs a task with rotations")
         return score
 
     @property
-    def settings(self) -> list[Setting]:
-        """Every combination, in the order given; the first is what the others are compared with."""
+    def settings(self) -> list[Configuration]:
+        """Every combination, in the given order; the others are compared with the first."""
         return [
-            Setting(f"smoothing {s:g}, T {t if t == 'fit' else f'{t:g}'}, {score}", self.task, s, t, score)
+            Configuration(f"smoothing {s:g}, T {t if t == 'fit' else f'{t:g}'}, {score}", self.task, s, t, score)
             for s, t, score in product(self.label_smoothing, self.temperature, self.score)
         ]
 
 
 def read_grid(file: Path | None, changes: dict[str, Any]) -> Grid:
-    """Read a grid from a TOML file of `Grid`'s fields, or start from its defaults, and apply changes.
+    """Read a grid from a TOML file with the fields of `Grid`, or start from the defaults, and apply changes.
 
     Raises
     ------
     InputError
-        Naming the file, the field, what is wrong and what would be right.
+        If the file cannot be read or a field is wrong. The message names the file, the field and the correct values.
     """
     where = "" if file is None else f"{file}: "
     try:
@@ -91,15 +92,15 @@ def run_sweep(
 ) -> Result:
     """Train and score the whole grid; write results.json, heat-map.png and lines.png into `folder`.
 
-    A sweep that was killed goes on where it was when it is run again.
+    A sweep that was killed resumes when it is run again.
 
     Raises
     ------
     InputError
-        Where the digits cannot be used or the folder cannot be written.
+        If the digits cannot be used or the folder cannot be written.
     """
     settings = grid.settings
-    with written_whole(folder) as (unfinished, checkpoints):
+    with results_folder(folder) as (unfinished, checkpoints):
         train, test = load_mnist(grid.normal, grid.anomalous, flagged=grid.flagged)
         trained = train_settings(
             settings,
@@ -109,7 +110,9 @@ def run_sweep(
             checkpoints=checkpoints,
             on_progress=lambda done: on_progress("training", done),
         )
-        result = evaluate(settings, trained, train, test, on_progress=lambda done: on_progress("scoring", done))
+        result = evaluate_settings(
+            settings, trained, train, test, on_progress=lambda done: on_progress("scoring", done)
+        )
         for name, draw in (("heat-map", auc_heat_map), ("lines", auc_lines)):
             draw(result).savefig(unfinished / f"{name}.png", dpi=120)
         facts = {"grid": grid.model_dump(), **result.to_json()}

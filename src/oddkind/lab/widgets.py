@@ -1,4 +1,4 @@
-"""The parts of the page that move: bokeh widgets that compute in the browser, offline."""
+"""The interactive elements of the page: bokeh widgets that compute in the browser, offline."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from bokeh import models
 from bokeh.layouts import column, row
 from bokeh.plotting import figure as bokeh_figure
 from PIL import Image
 
+from oddkind.arrays import Array
+from oddkind.drawing import ANOMALOUS, NORMAL, picture
 from oddkind.lab import figures
-from oddkind.lab.figures import ANOMALOUS, NORMAL
 from oddkind.metrics import auc
 from oddkind.model.scores import msp
 from oddkind.samples import Samples
-
-Array = npt.NDArray[Any]
 
 _SLIDE = """
 const T = 10 ** slider.value, z = logits.data[network.value], classes = z.length / odd.length
@@ -49,7 +47,7 @@ readout.text = `<b>T = ${T.toPrecision(3)}, AUC ${auc.toFixed(3)}</b>`
 
 
 def temperature_slider(logits: Mapping[str, Array], anomalous: Array) -> Any:
-    """Histograms of 1 − MSP that follow a temperature slider in the browser; logits: network → [N, C]."""
+    """Return histograms of 1 − MSP that follow a temperature slider in the browser; logits: network → [N, C]."""
     first = next(iter(logits))
     top, bins = 1 - 1 / logits[first].shape[1], 40
     edges = np.linspace(0, top, bins + 1)
@@ -70,23 +68,23 @@ def temperature_slider(logits: Mapping[str, Array], anomalous: Array) -> Any:
     plot.add_layout(plot.legend[0], "right")
     plot.y_range.start = 0
     plot.yaxis.formatter = models.NumeralTickFormatter(format="0%")
-    plot.yaxis.axis_label = "share of its kind"
+    plot.yaxis.axis_label = "fraction of its kind"
     plot.axis.axis_label_text_font_size = plot.axis.major_label_text_font_size = "14px"
     readout = models.Div(text=f"<b>T = 1.00, AUC {auc(anomalous, score):.3f}</b>", styles={"font-size": "1.2em"})
     slider = models.Slider(start=-1, end=np.log10(20), step=0.01, value=0, title="temperature T", width=420)
     slider.format = models.CustomJSTickFormatter(code="return (10 ** tick).toPrecision(3)")
     network = models.Select(options=list(logits), value=first, title="network", width=180)
     values = models.ColumnDataSource({name: np.float32(z).ravel() for name, z in logits.items()})
-    known = {"slider": slider, "network": network, "logits": values, "shares": shares, "readout": readout,
+    arguments = {"slider": slider, "network": network, "logits": values, "shares": shares, "readout": readout,
              "odd": anomalous.astype(int).tolist(), "bins": bins, "top": top}  # fmt: skip
-    update = models.CustomJS(args=known, code=_SLIDE)
+    update = models.CustomJS(args=arguments, code=_SLIDE)
     slider.js_on_change("value", update)
     network.js_on_change("value", update)
     return column(row(slider, network), readout, plot, sizing_mode="stretch_width")
 
 
 def hover_map(points: Array, samples: Samples, scores: Array) -> Any:
-    """Points [N, 2] of pictures: hovering shows each with its label and score."""
+    """Return a map of pictures at points [N, 2]; hovering over one shows it with its label and score."""
     labels, anomalous = samples.labels, samples.anomalous
     assert labels is not None  # noqa: S101 - write_report has checked
     assert anomalous is not None  # noqa: S101
@@ -95,11 +93,11 @@ def hover_map(points: Array, samples: Samples, scores: Array) -> Any:
     plot.toolbar.logo = None
     plot.axis.visible = plot.grid.visible = False
     for label, colour in colours.items():
-        own = labels == label
-        odd = bool(anomalous[own][0])
-        data = {"x": points[own, 0], "y": points[own, 1], "score": [f"{score:.2g}" for score in scores[own]],
-                "digit": [f"{label}{' (anomalous)' if odd else ''}"] * int(own.sum()),
-                "picture": [_tiny_png(figures.picture(x)) for x in samples.inputs[own]]}  # fmt: skip
+        rows = labels == label
+        odd = bool(anomalous[rows][0])
+        data = {"x": points[rows, 0], "y": points[rows, 1], "score": [f"{score:.2g}" for score in scores[rows]],
+                "digit": [f"{label}{' (anomalous)' if odd else ''}"] * int(rows.sum()),
+                "picture": [_tiny_png(picture(x)) for x in samples.inputs[rows]]}  # fmt: skip
         plot.scatter("x", "y", source=models.ColumnDataSource(data), size=8 if odd else 6,
                      marker="x" if odd else "circle", line_color=colour if odd else None, fill_color=colour, alpha=0.75,
                      legend_label=data["digit"][0])  # fmt: skip
@@ -111,7 +109,7 @@ def hover_map(points: Array, samples: Samples, scores: Array) -> Any:
 
 
 def _tiny_png(ink: Array) -> str:
-    """A picture [H, W] as a PNG data URI, ink dark."""
+    """Return a picture [H, W] as the data URI of a PNG, with dark ink."""
     grey = (255 * (1 - np.clip(ink / (ink.max() or 1), 0, 1))).astype(np.uint8)
     png = io.BytesIO()
     Image.fromarray(grey).save(png, "PNG")

@@ -1,49 +1,51 @@
-"""The file a fitted detector is kept in: a zip of manifest.json and arrays.safetensors, both stored as they are."""
+"""The file of a fitted model: a zip of manifest.json and arrays.safetensors, both stored uncompressed. No pickle."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-import os
 import struct
-import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
-from numbers import Integral, Real
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor, nn
+from safetensors.numpy import load, save
 
-from oddkind import __version__
+from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.calibration import HeldOut
-from oddkind.model.scores import SCORES, Outputs, ScoreFunction, chosen, compared
-from oddkind.train.loop import SCHEDULES
-from oddkind.train.networks import NETWORKS, Builder, build, builder
-from oddkind.train.transforms import TASKS, Affine, Task, make_task
+from oddkind.model.conformal import Calibration, CalibrationScores
+from oddkind.model.forward import Forward
+from oddkind.model.inputs import InputSpec
+from oddkind.model.model import CrossModel, Model, Normal, Scorer, TrainingReport
+from oddkind.model.scores import SCORES, FittedScore, Score, components_of
+from oddkind.model.task import Task
+from oddkind.output import written_whole
 
-Array = npt.NDArray[Any]
-Tensors = dict[str, Tensor]
-
-FORMAT = 2
+FORMAT = 3
 """Number of the format, written first.
 
-To be raised when a file of the last format would be read wrongly: fields or tensors change, or a name ("auto", a
-network, a score) comes to mean something else. Then keep, in `read`, a function that turns what the last format held
-into what this one does, and a file of the last format among the tests. Format 1 was never released.
+Raise it when a file of the last format would be read incorrectly: fields or arrays change, or a name (a network, a
+score, a transform) comes to mean something else. Then keep, in `read`, a function that turns what the last format held
+into what this one does, and a file of the last format among the tests. Formats 1 and 2 were never released.
 """
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
+
+# Blank samples of at most this many numbers in all are scored when a file is read.
+MAX_TRIED = 1 << 24
+# A damaged file must not ask for memory.
+MAX_LABEL_BYTES = 1 << 28
+
+MakeForward = Callable[[Mapping[str, Any], Mapping[str, Array], InputSpec, Task], Forward]
+"""(description, weights, inputs, task) → the network."""
 
 
 class _Strict(BaseModel):
@@ -58,30 +60,8 @@ def _known(names: tuple[str, ...], name: str) -> str:
 
 Count = Annotated[int, Field(ge=1)]
 Axis = Annotated[int, Field(ge=1, lt=2**31)]
-Part = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Parameters(_Strict):
-    """The detector's, but `device`; null stands for a network or score of one's own and for a RandomState."""
-
-    task: Annotated[str, AfterValidator(partial(_known, TASKS))]
-    network: Annotated[str, AfterValidator(partial(_known, ("auto", *NETWORKS)))] | None
-    score: Annotated[str, AfterValidator(partial(_known, ("auto", *SCORES)))] | None
-    members: Count
-    epochs: Count | Literal["auto"]
-    batch_size: Count
-    learning_rate: Positive
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    schedule: Annotated[str, AfterValidator(partial(_known, tuple(SCHEDULES)))]
-    shift: Annotated[int, Field(ge=0)] | Literal["auto"]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    temperature: Positive | Literal["fit"]
-    validation_fraction: Part | Literal["auto"]
-    false_alarm_rate: Part
-    per_label: bool
-    random_state: Annotated[int, Field(ge=0, lt=2**32)] | None
-    verbose: bool
 
 
 class Labels(_Strict):
@@ -91,27 +71,37 @@ class Labels(_Strict):
     values: Annotated[tuple[bool | int | float | str, ...], Field(min_length=1)]
 
 
+class FoldManifest(_Strict):
+    """All of a `Model` except its arrays, its decisions and its source."""
+
+    input_shape: Annotated[tuple[Axis, ...], Field(min_length=1, max_length=3)]
+    standardises: bool
+    feature_names: tuple[str, ...] | None
+    labels: Labels | None
+    view_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    n_scored: Count
+    members: Annotated[tuple[dict[str, JsonValue], ...], Field(min_length=1)]
+    score: Annotated[str, AfterValidator(partial(_known, tuple(SCORES)))] | None
+    temperature: Positive
+    grouped: bool
+    has_normal: bool
+    accuracy: float
+    perplexity: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    epochs: Count
+    train_seconds: float
+    parameters: dict[str, JsonValue]
+
+
 class Manifest(_Strict):
-    """All of a fitted detector but its arrays."""
+    """All of a file except its arrays."""
 
     format: int
     oddkind: str
-    parameters: Parameters
-    input_shape: Annotated[tuple[Axis, ...], Field(min_length=1, max_length=3)]
-    feature_names: tuple[str, ...] | None
-    scaled: bool
-    labels: Labels | None
-    epochs: Count
-    temperature: Positive
-    grouped: bool
-    accuracy: float
-    perplexity: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    train_seconds: float
+    arrays_sha256: str
+    false_alarm_rate: Rate
+    per_label: bool
     source: dict[str, JsonValue] | None
-
-
-# Fields of the manifest that are attributes of the detector, but for their underscore.
-_NUMBERS = ("epochs", "temperature", "accuracy", "perplexity", "train_seconds")
+    folds: Annotated[tuple[FoldManifest, ...], Field(min_length=1)]
 
 
 class _Numbered(BaseModel):
@@ -120,66 +110,140 @@ class _Numbered(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """What a file holds, and its name for messages."""
+    """The content of a file, and its name for messages."""
 
     file: Path
     manifest: Manifest
-    tensors: Tensors
+    arrays: dict[str, Array]
 
-    def take(self, name: str, shape: tuple[int | None, ...], dtype: torch.dtype | None = None) -> Tensor:
-        """Take out a tensor that must have this shape, None for any length, and type.
+    def take(self, name: str, shape: tuple[int | None, ...], dtype: Any = None) -> Array:
+        """Take out an array that must have this shape, None for any length, and type.
 
         Raises
         ------
         InputError
-            Where there is none of that form.
+            If there is none of that form.
         """
-        if name not in self.tensors:
-            raise InputError(f"{self.file}: tensor {name!r} is missing; the file is damaged or of another network")
-        tensor = self.tensors.pop(name)
-        fits = len(shape) == tensor.ndim and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
-        if not fits or dtype not in (None, tensor.dtype):
-            right = " ".join(str(part) for part in (dtype, shape) if part is not None)
-            raise InputError(
-                f"{self.file}: tensor {name!r} is {tensor.dtype} {tuple(tensor.shape)}; it must be {right}"
-            )
-        return tensor
+        if name not in self.arrays:
+            raise InputError(f"{self.file}: array {name!r} is missing; the file is damaged, save the model again")
+        array = self.arrays.pop(name)
+        fits = len(shape) == array.ndim and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+        if not fits or dtype not in (None, array.dtype) or array.dtype.kind not in "biuf":
+            right = " ".join(str(one) for one in (dtype and np.dtype(dtype), shape) if one is not None)
+            raise InputError(f"{self.file}: array {name!r} is {array.dtype} {array.shape}; it must be {right}")
+        return array
+
+    def take_all(self, prefix: str) -> dict[str, Array]:
+        """Take out all arrays whose names start with a prefix, by the rest of their names."""
+        names = [name for name in self.arrays if name.startswith(prefix)]
+        return {name[len(prefix) :]: self.arrays.pop(name) for name in names}
 
 
-def write(file: Path, manifest: Manifest, tensors: Tensors) -> None:
-    """Write a file, whole or not at all; what stood there is replaced.
+# --- writing ---
+
+
+def save_model(model: Scorer, file: Path) -> None:
+    """Write a fitted model into one file, whole or not at all; a file that is there is replaced.
+
+    A network or a score of your own is not written, only its weights and what it learnt.
 
     Raises
     ------
     InputError
-        Where it cannot be written.
+        If the file cannot be written, or the source or the labels cannot be represented in JSON.
     """
-    members = {MANIFEST: manifest.model_dump_json(indent=1).encode(), ARRAYS: save(tensors)}
+    arrays = {f"fold.{k}.{name}": array for k, fold in enumerate(model.folds) for name, array in _arrays(fold)}
+    content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    facts = {
+        "format": FORMAT,
+        "oddkind": version("oddkind"),
+        "arrays_sha256": hashlib.sha256(content).hexdigest(),
+        "false_alarm_rate": float(model.false_alarm_rate),
+        "per_label": bool(model.per_label),
+        "source": dict(model.source) if isinstance(model.source, Mapping) else model.source,
+        "folds": tuple(_fold_manifest(fold) for fold in model.folds),
+    }
     try:
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=file.parent) as folder:
-            unfinished = Path(folder, "bundle")
-            with zipfile.ZipFile(unfinished, "w") as archive:
-                for name, content in members.items():
-                    archive.writestr(zipfile.ZipInfo(name), content)  # without the time: same content, same bytes
-            os.replace(unfinished, file)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written ({error.strerror}); name a file that can") from error
+        manifest = Manifest.model_validate(facts)
+        Manifest.model_validate_json(manifest.model_dump_json())  # what is written can be read
+    except ValidationError as error:
+        raise InputError(f"{_first(error)}; it cannot be saved") from error
+    except ValueError as error:
+        raise InputError(f"source, labels or names of features cannot be saved as JSON ({error})") from error
+    members = {MANIFEST: manifest.model_dump_json(indent=1).encode(), ARRAYS: content}
+    with written_whole(file) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # without the time: same content, same bytes
+
+
+def _fold_manifest(model: Model) -> dict[str, Any]:
+    labels, report = model.task.labels, model.report
+    return {
+        "input_shape": model.inputs.shape,
+        "standardises": model.inputs.standardises,
+        "feature_names": model.inputs.feature_names,
+        "labels": None if labels is None else {"dtype": labels.dtype.str, "values": tuple(labels.tolist())},
+        "view_names": model.task.view_names,
+        "n_scored": model.task.n_scored,
+        "members": tuple(dict(member.describe()) for member in model.members),
+        "score": model.score.name,
+        "temperature": float(model.temperature),
+        "grouped": model.calibration.grouped,
+        "has_normal": model.normal is not None,
+        "accuracy": report.accuracy,
+        "perplexity": report.perplexity,
+        "epochs": report.epochs,
+        "train_seconds": report.train_seconds,
+        "parameters": dict(report.parameters),
+    }
+
+
+def _arrays(model: Model) -> Iterator[tuple[str, Array]]:
+    """Name the arrays of a model."""
+    if model.inputs.mean is not None and model.inputs.scale is not None:
+        yield from (("mean", model.inputs.mean), ("scale", model.inputs.scale))
+    for m, member in enumerate(model.members):
+        yield from ((f"member.{m}.{name}", array) for name, array in member.weights().items())
+    yield "score.weights", np.asarray(model.score.weights, float)
+    for p, learnt in enumerate(model.score.learnt):
+        for m, arrays in enumerate(learnt):
+            yield from ((f"score.{p}.{m}.{name}", array) for name, array in arrays.items())
+    calibration = model.calibration
+    for name, scores in (("labelled", calibration.labelled), ("unlabelled", calibration.unlabelled)):
+        if scores is not None:
+            yield from ((f"{name}.components", scores.components), (f"{name}.scores", scores.scores))
+    yield "calibration.groups", calibration.labelled.groups
+    if calibration.labelled.label_index is not None:
+        yield "calibration.label_index", calibration.labelled.label_index
+    if model.normal is not None:
+        for name, array in vars(model.normal).items():
+            if array is not None:
+                yield f"normal.{name}", array
+    for name in ("losses", "training_rows", "calibration_rows"):
+        yield f"report.{name}", getattr(model.report, name)
+
+
+# --- reading ---
 
 
 def read(file: Path) -> Bundle:
     """Read a file: its members, then the manifest, then the arrays, each checked before the next.
 
+    The digest of the arrays finds damage. It is not a signature: whoever changes a file on purpose can change both.
+
     Raises
     ------
     InputError
-        Where it cannot be read, is not whole, or is of another format.
+        If it cannot be read, is not complete, or is of another format.
     """
     members = _members(file)
     manifest = _manifest(file, members[MANIFEST])
+    if hashlib.sha256(members[ARRAYS]).hexdigest() != manifest.arrays_sha256:
+        raise InputError(f"{file}: {ARRAYS} is not what was saved; the file is damaged, save the model again")
     try:
         return Bundle(file, manifest, load(members[ARRAYS]))
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{file}: {ARRAYS} is damaged ({error}); save the detector again") from error
+        raise InputError(f"{file}: {ARRAYS} is damaged ({error}); save the model again") from error
 
 
 def _members(file: Path) -> dict[str, bytes]:
@@ -188,21 +252,19 @@ def _members(file: Path) -> dict[str, bytes]:
             infos = archive.infolist()
             names = sorted(info.filename for info in infos)
             if names != sorted([MANIFEST, ARRAYS]):
-                raise InputError(f"{file}: a zip of {names}; a saved detector holds {MANIFEST} and {ARRAYS}")
+                raise InputError(f"{file}: a zip of {names}; a saved model holds {MANIFEST} and {ARRAYS}")
             size = file.stat().st_size
             for info in infos:  # a few bytes must not become many
                 if info.compress_type != zipfile.ZIP_STORED or not info.compress_size == info.file_size <= size:
-                    raise InputError(
-                        f"{file}: {info.filename} is not stored as it is, uncompressed, as Detector.save does"
-                    )
+                    raise InputError(f"{file}: {info.filename} is compressed; a saved model stores it uncompressed")
             return {info.filename: archive.read(info) for info in infos}  # compared with their CRC
     except InputError:
         raise
     except OSError as error:
         why = error.strerror or error
-        raise InputError(f"{file}: cannot be read ({why}); name a file that Detector.save wrote") from error
+        raise InputError(f"{file}: cannot be read ({why}); name a file that oddkind saved") from error
     except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OverflowError, struct.error) as error:
-        raise InputError(f"{file}: not a saved detector, or damaged ({error}); save it again") from error
+        raise InputError(f"{file}: not a saved model, or damaged ({error}); save it again") from error
 
 
 def _manifest(file: Path, content: bytes) -> Manifest:
@@ -211,10 +273,10 @@ def _manifest(file: Path, content: bytes) -> Manifest:
         if number > FORMAT:
             raise InputError(f"{file}: format {number}, written by a newer oddkind; upgrade to read it")
         if number != FORMAT:
-            raise InputError(f"{file}: format {number}; this oddkind reads format {FORMAT}")
+            raise InputError(f"{file}: format {number}; this oddkind reads format {FORMAT}, so fit the model again")
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise InputError(f"{file}: {MANIFEST}: {_first(error)}; save the detector again") from error
+        raise InputError(f"{file}: {MANIFEST}: {_first(error)}; save the model again") from error
 
 
 def _first(error: ValidationError) -> str:
@@ -225,194 +287,169 @@ def _first(error: ValidationError) -> str:
     return f"{field or 'no JSON'}: {first['msg']}{shown}"
 
 
-def pack(state: Mapping[str, Any], source: dict[str, Any] | None) -> tuple[Manifest, Tensors]:
-    """Take apart the attributes of a fitted detector.
+def unpack(bundle: Bundle, make_forward: MakeForward, score: Score | None = None) -> Model | CrossModel:
+    """Build the model from the content of a file.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    make_forward : callable (description, weights, inputs, task) → Forward
+        Builds a network from what `Forward.describe` and `Forward.weights` returned.
+    score : Score or None
+        The model's own score, if it was fitted with one.
 
     Raises
     ------
     InputError
-        Where `source` or the labels are nothing JSON can hold.
-    """
-    labels = state["task_"].labels
-    given = {name: _plain(state[name]) for name in Parameters.model_fields}
-    given |= {name: None for name in ("network", "score") if not isinstance(given[name], str)}
-    if not isinstance(given["random_state"], int):
-        given["random_state"] = None
-    facts = {
-        "format": FORMAT,
-        "oddkind": __version__,
-        "parameters": given | {"verbose": bool(state["verbose"])},
-        "input_shape": state["input_shape_"],
-        "feature_names": tuple(state["feature_names_in_"].tolist()) if "feature_names_in_" in state else None,
-        "scaled": state["scaled_"],
-        "grouped": state["_grouped"],
-        "labels": None if labels is None else {"dtype": labels.dtype.str, "values": tuple(labels.tolist())},
-        **{name: state[f"{name}_"] for name in _NUMBERS},
-        "source": source,
-    }
-    try:
-        manifest = Manifest.model_validate(facts)
-        Manifest.model_validate_json(manifest.model_dump_json())  # what is written can be read
-    except ValidationError as error:
-        raise InputError(f"{_first(error)}; it cannot be saved") from error
-    except ValueError as error:
-        raise InputError(f"source, labels or names of features cannot be saved as JSON ({error})") from error
-    return manifest, _tensors(state)
-
-
-def _tensors(state: Mapping[str, Any]) -> Tensors:
-    names = ("losses", "training_rows", "validation_rows", *(("mean", "scale") if state["scaled_"] else ()))
-    arrays = {name: state[f"{name}_"] for name in names}
-    if isinstance(state["task_"].transform, Affine):
-        arrays["matrices"] = state["task_"].transform.matrices
-    for known, columns in state["_normal"].items():
-        held_out = state["held_out_"][known]
-        arrays |= {_calibration(known): columns, f"{_calibration(known)}.score": held_out.scores}
-        arrays |= {"held_out.units": held_out.units} | (
-            {} if held_out.kinds is None else {"held_out.kinds": held_out.kinds}
-        )
-    for m, outputs in enumerate(state["_reference"] or []):
-        if m == 0:  # inputs and targets are the same for all members
-            arrays |= {"reference.inputs": outputs.inputs, "reference.targets": outputs.targets}
-        arrays |= {f"reference.{m}.logits": outputs.logits, f"reference.{m}.features": outputs.features}
-    tensors = {name: torch.tensor(array) for name, array in arrays.items()}
-    for m, network in enumerate(state["networks_"]):
-        for name, tensor in _weights(network).items():
-            # A copy: after training all weights of a network share memory.
-            tensors[f"network.{m}.{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-    return tensors
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy's numbers into Python's."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return value
-    return int(value) if isinstance(value, Integral) else float(value)
-
-
-def _calibration(known: bool) -> str:
-    return "normal.labelled" if known else "normal.unlabelled"
-
-
-def _weights(network: nn.Module) -> Tensors:
-    return dict(chain(network.named_parameters(), network.named_buffers()))
-
-
-def unpack(bundle: Bundle, network: nn.Module | Builder | None, score: ScoreFunction | None) -> dict[str, Any]:
-    """Put the attributes of a fitted detector together again; `network` and `score` where they are its own.
-
-    Raises
-    ------
-    InputError
-        Where a tensor is missing, of another form or has no place, or `network` or `score` is missing or not asked for.
+        If an array is missing, has another form or is unexpected, or `score` is missing or not asked for.
     """
     file, manifest = bundle.file, bundle.manifest
-    parameters, shape = manifest.parameters, manifest.input_shape
-    for name, named, passed in (("network", parameters.network, network), ("score", parameters.score, score)):
-        if named is None and not callable(passed):
-            raise InputError(f"{file}: fitted with a {name} of its own; pass it: load(file, {name}=...)")
-        if named is not None and passed is not None:
-            raise InputError(f"{file}: names its {name}, {named!r}; leave out {name}=")
-    state: dict[str, Any] = {
-        **dict(parameters),
-        "network": parameters.network or network,
-        "score": parameters.score or score,
-        "input_shape_": shape,
-        "n_features_in_": shape[0],
-        "scaled_": manifest.scaled,
-        "_grouped": manifest.grouped,
-        "source_": manifest.source,
-        **{f"{name}_": getattr(manifest, name) for name in _NUMBERS},
-    }
-    if manifest.feature_names is not None:
-        if len(manifest.feature_names) != shape[0]:
-            raise InputError(f"{file}: {len(manifest.feature_names)} names for {shape[0]} features; save it again")
-        state["feature_names_in_"] = np.array(manifest.feature_names, object)
-    if manifest.scaled:
-        each = (shape[0], *[1] * (len(shape) - 1))
-        state |= {f"{name}_": bundle.take(name, each, torch.float32).numpy() for name in ("mean", "scale")}
-    state["task_"] = task = _task(bundle)
-    if task.labels is not None:
-        state["classes_"] = task.labels
-    state["losses_"] = bundle.take("losses", (manifest.epochs, parameters.members), torch.float32).numpy()
-    for name in ("training_rows", "validation_rows"):
-        state[f"{name}_"] = bundle.take(name, (None,), torch.int64).numpy()
-    how = chosen(state["score"], shape)
-    n = len(state["validation_rows_"])
-    units = bundle.take("held_out.units", (n,), torch.int64).numpy()
-    kinds = None if task.labels is None else bundle.take("held_out.kinds", (n,), torch.int64).numpy()
-    state["_normal"], state["held_out_"] = {}, {}
-    for known in how.knowing(task.transform.scored):
-        state["_normal"][known] = bundle.take(_calibration(known), (n, len(how.parts) or 1)).numpy()
-        scores = bundle.take(f"{_calibration(known)}.score", (n,)).numpy()
-        state["held_out_"][known] = HeldOut(scores, units, kinds)
-    state["_reference"] = (
-        _reference(bundle, task, len(compared(state["training_rows_"]))) if how.needs_reference else None
+    folds = []
+    for k, fold in enumerate(manifest.folds):
+        own = Bundle(file, manifest, bundle.take_all(f"fold.{k}."))
+        folds.append(_model(own, fold, make_forward, score))
+        if own.arrays:
+            bundle.arrays[f"fold.{k}.{min(own.arrays)}"] = own.arrays[min(own.arrays)]
+    if bundle.arrays:
+        raise InputError(f"{file}: unexpected array {min(bundle.arrays)!r}; the file is damaged, save the model again")
+    if len({_form(fold) for fold in folds}) > 1:
+        raise InputError(f"{file}: the folds do not learn the same task; the file is damaged, save the model again")
+    if len(folds) > 1:
+        model: Model | CrossModel = CrossModel(tuple(folds), manifest.false_alarm_rate, manifest.source)
+    else:
+        decisions = {name: getattr(manifest, name) for name in ("false_alarm_rate", "per_label", "source")}
+        try:
+            model = replace(folds[0], **decisions)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
+    _try(file, model)
+    return model
+
+
+def _form(model: Model) -> tuple[Any, ...]:
+    """Return what all folds of a model have in common."""
+    labels = None if model.task.labels is None else tuple(model.task.labels.tolist())
+    return model.inputs.shape, model.inputs.standardises, labels, model.task.view_names, model.normal is None
+
+
+def _model(own: Bundle, fold: FoldManifest, make_forward: MakeForward, score: Score | None) -> Model:
+    file, shape = own.file, fold.input_shape
+    if fold.score is None and score is None:
+        raise InputError(f"{file}: fitted with a score of its own; pass it: load(file, score_function=...)")
+    if fold.score is not None and score is not None:
+        raise InputError(f"{file}: names its score, {fold.score!r}; leave out score_function=")
+    if fold.feature_names is not None and len(fold.feature_names) != shape[0]:
+        raise InputError(f"{file}: {len(fold.feature_names)} names for {shape[0]} features; save the model again")
+    each = (shape[0], *[1] * (len(shape) - 1))
+    mean, scale = (own.take(name, each, np.float32) if fold.standardises else None for name in ("mean", "scale"))
+    inputs = InputSpec(shape, mean, scale, fold.feature_names)
+    task = Task(_labels(file, fold.labels), fold.view_names, fold.n_scored)
+    if task.n_scored > task.n_views:
+        raise InputError(f"{file}: {task.n_scored} of {task.n_views} views are scored; save the model again")
+    report = TrainingReport(
+        fold.accuracy,
+        fold.perplexity,
+        own.take("report.losses", (fold.epochs, len(fold.members))),
+        fold.epochs,
+        fold.train_seconds,
+        own.take("report.training_rows", (None,), np.int64),
+        own.take("report.calibration_rows", (None,), np.int64),
+        fold.parameters,
     )
-    state["networks_"] = [_network(bundle, state["network"], task, m) for m in range(parameters.members)]
-    if bundle.tensors:
-        extra = sorted(bundle.tensors)[0]
-        raise InputError(f"{file}: tensor {extra!r} is one too many; the file is damaged or of another network")
-    return state
+    members = tuple(
+        make_forward(description, own.take_all(f"member.{m}."), inputs, task)
+        for m, description in enumerate(fold.members)
+    )
+    fitted = _score(own, fold, score)
+    return Model(
+        inputs,
+        task,
+        members,
+        fold.temperature,
+        fitted,
+        _calibration(own, fold, task, fitted, len(report.calibration_rows)),
+        _normal(own, task, math.prod(shape)) if fold.has_normal else None,
+        0.5,
+        False,
+        report,
+    )
 
 
-def _task(bundle: Bundle) -> Task:
-    name, shape = bundle.manifest.parameters.task, bundle.manifest.input_shape
-    # Taken before the task draws matrices of their size, which they replace.
-    maps = len(shape) == 1 and name != "labels"
-    matrices = bundle.take("matrices", (None, *shape, *shape), torch.float32) if maps else None
-    try:
-        task = make_task(name, shape, _labels(bundle), np.random.RandomState(0))
-    except InputError as error:
-        raise InputError(f"{bundle.file}: {error}") from error
-    return task if matrices is None else replace(task, transform=Affine(matrices.numpy()))
-
-
-def _labels(bundle: Bundle) -> Array | None:
-    given = bundle.manifest.labels
+def _labels(file: Path, given: Labels | None) -> Array | None:
     if given is None:
         return None
     with suppress(TypeError, ValueError, OverflowError):
-        labels = np.array(given.values, given.dtype)
-        if labels.tolist() == list(given.values) and np.array_equal(np.unique(labels), labels):
-            return labels
-    raise InputError(f"{bundle.file}: labels are not sorted values of type {given.dtype!r}; save the detector again")
+        if np.dtype(given.dtype).itemsize * len(given.values) <= MAX_LABEL_BYTES:
+            labels = np.array(given.values, given.dtype)
+            if labels.tolist() == list(given.values) and np.array_equal(np.unique(labels), labels):
+                return labels
+    raise InputError(f"{file}: labels are not sorted values of type {given.dtype!r}; save the model again")
 
 
-def _reference(bundle: Bundle, task: Task, n: int) -> list[Outputs]:
-    inputs = bundle.take("reference.inputs", (n, math.prod(bundle.manifest.input_shape))).numpy()
-    targets = bundle.take("reference.targets", (n, task.transform.scored), torch.int64).numpy()
-    return [
-        Outputs(
-            bundle.take(f"reference.{m}.logits", (n, task.transform.scored, task.n_classes)).numpy(),
-            bundle.take(f"reference.{m}.features", (n, task.transform.scored, None)).numpy(),
-            targets,
-            inputs,
-        )
-        for m in range(bundle.manifest.parameters.members)
-    ]
+def _score(own: Bundle, fold: FoldManifest, score: Score | None) -> FittedScore:
+    named = score if fold.score is None else SCORES[fold.score]
+    assert named is not None  # noqa: S101 - refused before
+    components = components_of(named)
+    learnt = tuple(
+        tuple(own.take_all(f"score.{p}.{m}.") for m in range(len(fold.members))) if component.learn else ()
+        for p, component in enumerate(components)
+    )
+    weights = own.take("score.weights", (len(components),), np.float64)
+    return FittedScore(fold.score, score, learnt, weights)
 
 
-def _network(bundle: Bundle, network: str | nn.Module | Builder, task: Task, member: int) -> nn.Module:
-    """Build a member's network and fill it in."""
-    shape = bundle.manifest.input_shape
+def _calibration(own: Bundle, fold: FoldManifest, task: Task, score: FittedScore, n: int) -> Calibration:
+    groups = own.take("calibration.groups", (n,), np.int64)
+    label_index = _label_index(own, "calibration.label_index", n, task)
+
+    def scores(name: str) -> CalibrationScores:
+        components = own.take(f"{name}.components", (n, len(score.learnt)))
+        return CalibrationScores(components, own.take(f"{name}.scores", (n,)), groups, label_index)
+
+    modes = [component.label_modes(task) for component in score.components]
+    unlabelled = all(False in mode for mode in modes)
+    return Calibration(scores("labelled"), scores("unlabelled") if unlabelled else None, fold.grouped)
+
+
+def _normal(own: Bundle, task: Task, size: int) -> Normal:
+    rows = own.take("normal.rows", (None,), np.int64)
+    n = len(rows)
+    if n == 0:
+        raise InputError(f"{own.file}: there are no normal samples; the file is damaged, save the model again")
+    return Normal(
+        own.take("normal.inputs", (n, size)),
+        own.take("normal.features", (n, task.n_scored, None)),
+        _label_index(own, "normal.label_index", n, task),
+        rows,
+        own.take("normal.view_nll", (n, task.n_scored)),
+    )
+
+
+def _label_index(own: Bundle, name: str, n: int, task: Task) -> Array | None:
+    if task.labels is None:
+        return None
+    index = own.take(name, (n,), np.int64)
+    if ((index < 0) | (index >= len(task.labels))).any():
+        raise InputError(f"{own.file}: array {name!r} names labels that there are not; save the model again")
+    return index
+
+
+def _try(file: Path, model: Scorer) -> None:
+    """Score blank samples: what a score learnt has no fixed form, so this finds arrays that do not fit together."""
+    size = math.prod(model.inputs.shape)
+    if size > MAX_TRIED:  # a damaged file must not ask for memory
+        return
+    labels = np.zeros(1) if model.task.labels is None else model.task.labels[: max(1, MAX_TRIED // size)]
     try:
-        if isinstance(network, str):
-            with torch.device("meta"):  # without memory: a damaged file must not ask for any
-                module = builder(network, shape, local=task.transform.local)(shape, task.n_classes)
-        else:
-            module = build(network, shape, task.n_classes, seed=0)
-    except (InputError, RuntimeError) as error:
-        raise InputError(f"{bundle.file}: {error}") from error
-    weights = _weights(module)
-    saved = {
-        name: bundle.take(f"network.{member}.{name}", tuple(weight.shape), weight.dtype)
-        for name, weight in weights.items()
-    }
-    if isinstance(network, str):
-        module.load_state_dict(saved, assign=True)
-    else:
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(saved[name])
-    return module.eval()
+        with np.errstate(all="ignore"):
+            for n in (2, 3):  # an array that happens to fit 2 samples does not fit 3
+                kind = np.float32 if model.inputs.standardises else np.uint8
+                blanks = np.zeros((n * len(labels), *model.inputs.shape), kind)
+                model.p_value(blanks, np.repeat(labels, n))
+                if all(fold.calibration.unlabelled is not None for fold in model.folds):
+                    model.p_value(blanks[:n])
+            for fold in model.folds:
+                if fold.normal is not None:
+                    np.subtract(fold.normal.features[:1], fold.outputs(blanks[:1]).features)  # of one form
+    except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, AssertionError) as error:
+        raise InputError(f"{file}: the arrays do not fit together ({error}); save the model again") from error

@@ -1,93 +1,49 @@
-"""How far samples lie from normal ones, in features or any other vectors: neighbours, Mahalanobis, ViM."""
+"""Distances of vectors to those of normal samples: nearest neighbours, Mahalanobis, residuals. NumPy only."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import faiss
 import numpy as np
-import numpy.typing as npt
-from scipy.spatial.distance import cdist
-from scipy.special import logsumexp
-from sklearn.covariance import EmpiricalCovariance
 
-from oddkind.errors import InputError
+from oddkind.arrays import Array
 
-Array = npt.NDArray[Any]
+ROWS, REFERENCE_ROWS = 256, 1024  # the block of a product that stays in the cache
+FEWEST_ROWS, PRODUCT_ROWS = 16, 32
 
 
-def neighbour_distance(features: Array, reference: Array, *, k: int = 1, metric: str = "cosine") -> Array:
-    """Distance to the k-th nearest normal sample; features [N, D], reference [R, D] → [N].
+def unit(vectors: Array) -> Array:
+    """Scale rows [N, D] to length 1; [N, D + 1].
 
-    "euclidean" is ‖a − b‖; "cosine" is 1 − a·b / (‖a‖ ‖b‖), in [0, 2]. A zero vector is at cosine distance
-    1 from everything but another zero vector. Ramaswamy et al., SIGMOD 2000; on learned features: Sun et al.,
-    "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
-
-    Raises
-    ------
-    InputError
-        Where k is not in 1…R or the metric is unknown.
+    The additional coordinate is 1 for a row of zeros, which so has length 1 too, and 0 for all others.
     """
-    if metric not in ("cosine", "euclidean"):
-        raise InputError(f"metric={metric!r}; known are 'cosine' and 'euclidean'")
-    if not 1 <= k <= len(reference):
-        raise InputError(f"k={k}; {len(reference)} normal samples allow 1 to {len(reference)}")
-    if metric == "cosine":
-        # On the unit sphere the two metrics agree: ‖a − b‖² = 2 (1 − a·b).
-        features, reference = _unit(features), _unit(reference)
-    distance = _nearest(features, reference, k)[:, -1]
-    return distance**2 / 2 if metric == "cosine" else distance
-
-
-def view_distance(vectors: Array, reference: Array, *, k: int = 5) -> Array:
-    """Mean distance to the k nearest normal samples, all views at once; [N, V, D], reference [R, V, D] → [N].
-
-    Two samples are at distance mean_v (1 − a_v·b_v / (‖a_v‖ ‖b_v‖)), in [0, 2]: what is near must be so in every view.
-    Of the roots √p of probabilities this is the squared Hellinger distance, mean_v (1 − Σ_c √(p_vc q_vc)). A mean over
-    some neighbours: Angiulli & Pizzuti, "Fast outlier detection in high dimensional spaces", PKDD 2002. With fewer
-    than k normal samples it is the mean over all.
-    """
-    return (_nearest(unit_views(vectors), unit_views(reference), min(k, len(reference))) ** 2).mean(1) / 2
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.hstack([vectors / np.where(length > 0, length, 1), length == 0])
 
 
 def unit_views(views: Array) -> Array:
-    """Vectors [N, V, D] → [N, V · (D + 1)], single precision: half their ‖a − b‖² is `view_distance`'s distance."""
-    unit = _unit(views.reshape(-1, views.shape[-1])) / np.sqrt(views.shape[1])
-    return unit.astype(np.float32).reshape(len(views), -1)
+    """Turn vectors [N, V, D] into [N, V · (D + 1)] in single precision, scaled to length 1 in every view.
+
+    Half the squared Euclidean distance of two rows is mean_v (1 − a_v·b_v / (‖a_v‖ ‖b_v‖)), in [0, 2].
+    """
+    scaled = unit(views.reshape(-1, views.shape[-1])) / np.sqrt(views.shape[1])
+    return scaled.astype(np.float32).reshape(len(views), -1)
+
+
+def neighbour_distances(vectors: Array, reference: Array, k: int) -> Array:
+    """Euclidean distances of vectors [N, D] to the k nearest of [R, D], nearest first; [N, k]."""
+    none = np.empty((len(vectors), 1, 0), np.float32), np.empty((len(reference), 1, 0), np.float32)
+    (nearest,) = _nearest(vectors, none[0], reference, none[1], k)
+    apart = [np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) for one in nearest.T]
+    return np.sort(np.stack(apart, 1), axis=1)
 
 
 def joint_distance(shared: Array, views: Array, reference_shared: Array, reference_views: Array) -> Array:
     """Mean over views of the Euclidean distance to the nearest normal sample; [N, D], [N, V, E] → [N].
 
-    In view v a sample is its vector [D] that all views share beside that of the view [E]; so are the normal samples,
-    [R, D] and [R, V, E], and each view has its own nearest. Their products are taken once for the shared part.
+    In view v a sample is the concatenation of its vector [D], which all views share, and that of the view [E]; the
+    normal samples are [R, D] and [R, V, E], and each view has its own nearest one.
     """
-    middle, view_middle = reference_shared.mean(0), reference_views.mean(0)
-
-    def centred(one: Array, each: Array) -> tuple[Array, Array]:
-        """Single precision, [n, D] and [V, n, E]."""
-        return (one - middle).astype(np.float32), (each - view_middle).astype(np.float32).swapaxes(0, 1)
-
-    a, of = centred(shared, views)
-    of = np.concatenate([of, np.ones_like(of[..., :1])], -1)
-    nearest, most = np.zeros(of.shape[:2], int), np.full(of.shape[:2], -np.inf, np.float32)
-    for start in range(0, len(reference_shared), 1024):  # blocks that stay in the cache
-        b, beside = centred(reference_shared[start : start + 1024], reference_views[start : start + 1024])
-        # ‖a − b‖² is least where a·b − ‖b‖² / 2 is greatest: one product, with one coordinate more.
-        halves = -(np.square(b).sum(1) + np.square(beside).sum(2)) / 2
-        beside = np.concatenate([beside, halves[..., None]], -1)
-        for first in range(0, len(a), 256):
-            rows = slice(first, first + 256)
-            alike = a[rows] @ b.T
-            for view in range(len(of)):
-                here = of[view, rows] @ beside[view].T
-                here += alike
-                found = here.argmax(1)
-                value = here[np.arange(len(here)), found]
-                nearer = value > most[view, rows]
-                most[view, rows][nearer] = value[nearer]
-                nearest[view, rows][nearer] = found[nearer] + start
-    # Added one after another: in which order numpy's mean over views adds depends on how many samples there are.
+    nearest = _nearest(shared, views, reference_shared, reference_views, 1)[..., 0]
+    # Added in sequence: the order in which numpy's mean over views adds depends on the number of samples.
     total = np.zeros(len(shared))
     for view, own in enumerate(nearest):
         squared = np.square(np.subtract(shared, reference_shared[own], dtype=float)).sum(1)
@@ -96,64 +52,118 @@ def joint_distance(shared: Array, views: Array, reference_shared: Array, referen
     return total / len(nearest)
 
 
-def _nearest(vectors: Array, reference: Array, k: int) -> Array:
-    """Euclidean distances of [N, D] to the k nearest of [R, D], nearest first; [N, k].
+def _nearest(shared: Array, views: Array, reference_shared: Array, reference_views: Array, k: int) -> Array:
+    """Rows of the k nearest normal samples in every view, int [V, N, k], for vectors as in `joint_distance`.
 
-    faiss finds the neighbours by ‖a‖² + ‖b‖² − 2a·b in single precision; the distances are then measured as they are.
+    Found in single precision: ‖a − b‖² is least where a·b − ‖b‖² / 2 is greatest, a product with one more coordinate.
+    The products of the shared vectors are computed once for all views.
     """
-    middle = reference.mean(0)
-    index = faiss.IndexFlatL2(reference.shape[1])
-    index.add((reference - middle).astype(np.float32))
-    nearest = index.search((vectors - middle).astype(np.float32), k)[1]
-    apart = [np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) for one in nearest.T]
-    return np.sort(np.stack(apart, 1), axis=1)
+    # Numbers near 0 lose less to rounding; any point near the samples will do.
+    middle, view_middle = reference_shared[:REFERENCE_ROWS].mean(0), reference_views[:REFERENCE_ROWS].mean(0)
+
+    def centred(one: Array, each: Array) -> tuple[Array, Array]:
+        """Single precision, [n, D] and [V, n, E]."""
+        shifted = one - middle, (each - view_middle).swapaxes(0, 1)
+        return shifted[0].astype(np.float32, copy=False), shifted[1].astype(np.float32, copy=False)
+
+    n = len(shared)
+    padding = max(0, FEWEST_ROWS - n)  # a product with one row is summed in a different order
+    a, of = centred(
+        np.pad(shared, ((0, padding), (0, 0)), "edge"), np.pad(views, ((0, padding), (0, 0), (0, 0)), "edge")
+    )
+    of = np.concatenate([of, np.ones((*of.shape[:2], 1), np.float32)], -1)
+    shape = len(of), len(a), k
+    nearest, most = np.zeros(shape, int), np.full(shape, -np.inf, np.float32)
+    for start in range(0, len(reference_shared), REFERENCE_ROWS):
+        block = slice(start, start + REFERENCE_ROWS)
+        b, beside = centred(reference_shared[block], reference_views[block])
+        halves = -(np.square(b).sum(1) + np.square(beside).sum(2)) / 2
+        beside = np.concatenate([beside, halves[..., None]], -1)
+        for first in range(0, len(a), ROWS):
+            rows = slice(first, first + ROWS)
+            products = a[rows] @ b.T
+            for view in range(len(of)):
+                here = of[view, rows] @ beside[view].T
+                here += products
+                _keep_best(here, start, most[view, rows], nearest[view, rows])
+    return nearest[:, :n]
 
 
-def _unit(features: Array) -> Array:
-    """Rows scaled to length 1, with one coordinate more that is 1 for a zero row, so that it too has length 1."""
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.hstack([features / np.where(length > 0, length, 1), length == 0])
+def _keep_best(values: Array, start: int, most: Array, nearest: Array) -> None:
+    """Update the k greatest values found so far [n, k] and their rows, in place, with the values [n, m] of a block."""
+    k = most.shape[1]
+    better = np.flatnonzero(values.max(1) > most.min(1))
+    if k == 1:
+        found = values[better].argmax(1)
+        most[better, 0], nearest[better, 0] = values[better, found], found + start
+        return
+    found = values[better]
+    column = np.argpartition(found, -k, axis=1)[:, -k:] if found.shape[1] > k else np.arange(found.shape[1])
+    column = np.broadcast_to(column, (len(better), column.shape[-1]))
+    both = np.hstack([most[better], np.take_along_axis(found, column, 1)])
+    rows = np.hstack([nearest[better], column + start])
+    best = np.argpartition(both, -k, axis=1)[:, -k:]
+    most[better], nearest[better] = np.take_along_axis(both, best, 1), np.take_along_axis(rows, best, 1)
 
 
-def mahalanobis(features: Array, reference: Array, classes: Array) -> Array:
-    """Squared Mahalanobis distance to the nearest class mean; features [N, D], reference [R, D], classes [R] → [N].
+def row_products(rows: Array, matrix: Array) -> Array:
+    """Return rows [N, D] @ matrix [D, E], each row to the same bits whatever the other rows are.
 
-    min_c (f − μ_c)ᵀ Σ⁺ (f − μ_c) with one covariance Σ shared by the classes (pseudo-inverse: features that
-    never vary carry no distance). Lee et al., "A simple unified framework for detecting out-of-distribution
-    samples and adversarial attacks", NeurIPS 2018.
+    BLAS sums a product with few rows in a different order than one with many, so the rows are multiplied in blocks of
+    one size, the last one padded with zeros.
     """
-    whiten = whitening(reference, classes, EmpiricalCovariance(assume_centered=True))
-    means = np.stack([np.mean(reference[classes == c], 0, dtype=float) for c in np.unique(classes)])
-    return cdist(features @ whiten, means @ whiten, "sqeuclidean").min(1)
+    padded = np.pad(np.asarray(rows, float), ((0, -len(rows) % PRODUCT_ROWS), (0, 0)))
+    blocks = padded.reshape(-1, PRODUCT_ROWS, padded.shape[1])
+    return (blocks @ matrix).reshape(-1, matrix.shape[1])[: len(rows)]
 
 
-def whitening(reference: Array, classes: Array, covariance: EmpiricalCovariance) -> Array:
-    """Matrix W [D, D] whose distance ‖(a − b) W‖ is Mahalanobis, under the covariance of `reference` within classes.
+def squared_distances(points: Array, means: Array) -> Array:
+    """Squared Euclidean distances of [N, D] to each of [K, D]; [N, K]."""
+    return np.stack([np.square(points - mean).sum(1) for mean in means], 1)
 
-    reference [R, D], classes [R]; W Wᵀ is the (pseudo-)inverse of what `covariance`, fitted to the rows less the
-    mean of their class, estimates.
+
+def class_means(reference: Array, index: Array) -> Array:
+    """Mean of the rows [R, D] of each class, index int [R] from 0; [K, D]."""
+    return np.stack([reference[index == number].mean(0) for number in range(index.max() + 1)])
+
+
+def whitening(reference: Array, index: Array, *, shrink: bool = False) -> Array:
+    """Matrix W [D, D] whose distance ‖(a − b) W‖ is Mahalanobis, by the covariance of `reference` within classes.
+
+    reference [R, D], class int [R] from 0. W Wᵀ is the pseudo-inverse of the covariance of the rows minus the mean of
+    their class: directions that never vary carry no distance. With `shrink` the covariance is that of Ledoit & Wolf, "A
+    well-conditioned estimator for large-dimensional covariance matrices", Journal of Multivariate Analysis 2004.
     """
-    _, index = np.unique(classes, return_inverse=True)
     reference = np.asarray(reference, float)
-    means = np.stack([reference[index == c].mean(0) for c in range(index.max() + 1)])
-    values, vectors = np.linalg.eigh(covariance.fit(reference - means[index]).precision_)
-    return vectors * np.sqrt(values.clip(0))
+    rows = reference - class_means(reference, index)[index]
+    covariance = rows.T @ rows / len(rows)
+    if shrink:
+        covariance = _shrunk(covariance, rows)
+    values, vectors = (found[..., ::-1] for found in np.linalg.eigh(covariance))  # the largest variance first
+    least = len(values) * np.finfo(float).eps * np.abs(values).max()
+    varies = values > least
+    return vectors * np.where(varies, 1 / np.sqrt(np.where(varies, values, 1)), 0)
 
 
-def vim(features: Array, logits: Array, reference: Array, reference_logits: Array) -> Array:
-    """Virtual-logit matching; features [N, D], logits [N, C], reference [R, D], reference logits [R, C] → [N].
+def _shrunk(covariance: Array, rows: Array) -> Array:
+    """Ledoit and Wolf's mixture of a covariance [D, D] of centred rows [R, D] with a multiple of the identity."""
+    n, size = rows.shape
+    mean = np.trace(covariance) / size
+    squares = np.square(covariance).sum()
+    spread = (np.square(np.square(rows).sum(1)).sum() / n - squares) / (size * n)
+    away = squares / size - mean**2
+    shrinkage = min(spread, away) / away if size > 1 and away > 0 and spread > 0 else 0.0
+    return (1 - shrinkage) * covariance + shrinkage * mean * np.eye(size)
 
-    α ‖r(f)‖ − log Σ_c exp z_c, where r(f) is what half of the principal directions in which the normal features vary,
-    around their mean, leave over of f, and α makes the mean of α ‖r‖ over the normal samples that of their largest
-    logit. Wang et al., "ViM: Out-of-distribution with virtual-logit matching", CVPR 2022 (there around −W⁺b of the
-    last layer).
+
+def principal_residual(reference: Array) -> tuple[Array, Array]:
+    """Mean [D], and the directions left over by the principal half of those in which rows [R, D] vary, as [D, D].
+
+    Directions that belong to the principal half are columns of zeros.
     """
     reference = np.asarray(reference, float)
     middle = reference.mean(0)
     values, directions = np.linalg.eigh((reference - middle).T @ (reference - middle))
     varying = (values > 1e-9 * values[-1]).sum()
-    left_over = directions[:, : len(middle) - (varying + 1) // 2]  # least first
-    usual = np.linalg.norm((reference - middle) @ left_over, axis=1).mean()
-    alpha = np.max(reference_logits, axis=1).mean() / (usual or 1.0)
-    residual = np.linalg.norm((features - middle) @ left_over, axis=1)
-    return alpha * residual - logsumexp(np.asarray(logits, float), axis=1)
+    left_over = len(middle) - (varying + 1) // 2  # the least eigenvalues come first
+    return middle, np.where(np.arange(len(middle)) < left_over, directions, 0)

@@ -1,98 +1,53 @@
-"""Anomaly scores: pure functions of what a network said, higher = more anomalous.
+"""Anomaly scores: what a score learns from the outputs of normal samples, and how it scores others; higher = odder.
 
-The functions work on plain arrays and can be checked by hand. `SCORES` names them and says how each
-reads an `Outputs` record: it is scored view by view, and the views of a sample are averaged.
+The formulae at the top work on plain arrays and can be checked by hand. `SCORES` names the scores. A score learns once,
+in `fit`; computing it estimates nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-from scipy.special import log_softmax, logsumexp
-from sklearn.covariance import LedoitWolf
 
+from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.distances import joint_distance, mahalanobis, neighbour_distance, view_distance, vim, whitening
+from oddkind.model.distances import (
+    class_means,
+    joint_distance,
+    neighbour_distances,
+    principal_residual,
+    row_products,
+    squared_distances,
+    unit,
+    unit_views,
+    whitening,
+)
+from oddkind.model.outputs import Outputs, log_softmax, logsumexp, mean_of, pooled, softmax
+from oddkind.model.task import Task
 
-Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
 
-# Inputs of more numbers than this are not whitened: their covariance would take longer than the network.
-WHITENED = 1024
+# Inputs with more numbers than this are not whitened: their covariance would take longer than the network.
+MAX_WHITENED_FEATURES = 1024
 
-# Samples are compared with at most so many normal ones: more would cost more time and memory than most have.
-MOST_COMPARED = 65_536
-
-# The score "auto" is, by the rank of one sample: [D], [C, T], [C, H, W].
-_AUTO = {1: "joint-neighbours", 2: "joint-neighbours", 3: "combined"}
-
-
-@dataclass(frozen=True, eq=False)
-class Outputs:
-    """What a network said of N samples, each seen in V views (V = 1 without known transforms).
-
-    Class number l·V + v stands for internal label l under known transform v.
-
-    Attributes
-    ----------
-    logits : array [N, V, C]
-        Before the softmax; no temperature applied.
-    features : array [N, V, D]
-        What the last layer reads.
-    targets : int array [N, V] or None
-        The class each view truly is, where it is known: always the transform, and the internal label
-        if it was given. None when there are internal labels and they were not given.
-    inputs : array [N, D'] or None
-        What the network was shown, before any transform, as vectors.
-    """
-
-    logits: Array
-    features: Array
-    targets: Array | None = None
-    inputs: Array | None = None
-
-    def __len__(self) -> int:
-        return len(self.logits)
-
-    def __getitem__(self, rows: Any) -> Outputs:
-        """Return the outputs of the chosen samples."""
-        targets, inputs = (None if part is None else part[rows] for part in (self.targets, self.inputs))
-        return Outputs(self.logits[rows], self.features[rows], targets, inputs)
-
-    @property
-    def n_views(self) -> int:
-        """How many views each sample was seen in, V."""
-        return int(self.logits.shape[1])
-
-    def transform_logits(self) -> Array:
-        """Log-odds of the V transforms alone, [N, V, V]: log Σ_l exp z_{l·V+v}, summed over internal labels."""
-        n, v, c = self.logits.shape
-        return logsumexp(self.logits.reshape(n, v, c // v, v), axis=2)
-
-
-ScoreFunction = Callable[[Outputs, Outputs | None, float], Array]
-
-
-def softmax(logits: Array, temperature: float = 1.0) -> Array:
-    """Probabilities over the last axis, softmax(z / T)."""
-    return np.exp(log_softmax(logits / temperature, axis=-1))
+# Samples are compared with at most this many normal ones: more would take more time and memory than most users have.
+MAX_REFERENCE_ROWS = 65_536
 
 
 def msp(logits: Array, temperature: float = 1.0) -> Array:
     """1 − maximum softmax probability, 1 − max_c softmax(z / T)_c; [..., C] → [...].
 
-    Hendrycks & Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in
-    neural networks", ICLR 2017; temperature as in Liang et al. (ODIN), ICLR 2018.
+    Hendrycks & Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
+    ICLR 2017; temperature as in Liang et al. (ODIN), ICLR 2018.
 
-    With two classes it is 1 / (1 + exp(|z_0 − z_1| / T)): one temperature or another, the order of what was seen in one
-    view, and so its AUC, is the same. With three or more, a high T counts all classes' logits, a low T the two
-    largest alone, and the order changes; so it may with the mean over several views.
+    With two classes it is 1 / (1 + exp(|z_0 − z_1| / T)), so the temperature does not change the order of samples seen
+    in one view, nor the AUC. With three or more classes, a high T counts all logits and a low T only the two largest,
+    and the order changes; it can also change with the mean over several views.
     """
-    # As a sum of the other classes: 1 − p would round to 0 for every confident sample and tie them.
+    # As a sum over the other classes: 1 − p would round to 0 for every confident sample, and they would tie.
     probabilities = np.sort(softmax(np.asarray(logits, float), temperature), axis=-1)
     return probabilities[..., :-1].sum(-1)
 
@@ -118,18 +73,18 @@ def entropy(logits: Array, temperature: float = 1.0) -> Array:
 
     Shannon 1948; as an anomaly score e.g. Macêdo et al., "Entropic out-of-distribution detection", 2021.
     """
-    log_p = log_softmax(np.asarray(logits, float) / temperature, axis=-1)
+    log_p = log_softmax(np.asarray(logits, float) / temperature)
     return -(np.exp(log_p) * log_p).sum(-1)
 
 
 def target_nll(logits: Array, targets: Array, temperature: float = 1.0) -> Array:
     """Negative log-likelihood of the known class in nats, −log softmax(z / T)_target; [..., C], [...] → [...].
 
-    For a known label (Giri et al., "Self-supervised classification for detecting anomalous sounds",
-    DCASE 2020) or a known transform (Golan & El-Yaniv, "Deep anomaly detection using geometric
-    transformations", NeurIPS 2018; Bergman & Hoshen, GOAD, ICLR 2020).
+    For a known label: Giri et al., "Self-supervised classification for detecting anomalous sounds", DCASE 2020. For a
+    known transform: Golan & El-Yaniv, "Deep anomaly detection using geometric transformations", NeurIPS 2018; Bergman &
+    Hoshen, GOAD, ICLR 2020.
     """
-    log_p = log_softmax(np.asarray(logits, float) / temperature, axis=-1)
+    log_p = log_softmax(np.asarray(logits, float) / temperature)
     return -np.take_along_axis(log_p, np.asarray(targets)[..., None], axis=-1)[..., 0]
 
 
@@ -137,15 +92,15 @@ def label_nll(logits: Array, usual: Array, temperature: float = 1.0) -> Array:
     """Negative log-likelihood of the views under each label, in nats; logits [N, V, C], usual [L, V, C] → [N, L].
 
     mean_v −log Σ_c q_lvc softmax(z_v / T)_c, where q_lv = exp(usual) are the probabilities that normal samples of label
-    l usually get in view v: all views have one label, and classes that normal samples are taken for are as good as the
-    true one (a zero may as well stand on its head). Where q is sure of class l·V + v it is that class's likelihood.
+    l usually get in view v. All views have the same label, and a class that normal samples are often taken for counts
+    as the true one (a zero turned upside down is still a zero). If q is sure of class l·V + v, this is its likelihood.
     """
-    log_p = log_softmax(np.asarray(logits, float) / temperature, axis=-1)
+    log_p = log_softmax(np.asarray(logits, float) / temperature)
     return np.stack([-logsumexp(log_p + of_label, axis=2).mean(1) for of_label in usual], 1)
 
 
 def circular_distance(v_views: int) -> Array:
-    """How far apart turn i and turn j of V equal turns are, [V, V]: min(|i − j|, V − |i − j|)."""
+    """Distance between turn i and turn j of V equal turns, [V, V]: min(|i − j|, V − |i − j|)."""
     apart = np.abs(np.subtract.outer(np.arange(v_views), np.arange(v_views)))
     return np.minimum(apart, v_views - apart)
 
@@ -153,9 +108,8 @@ def circular_distance(v_views: int) -> Array:
 def rotation_distance(logits: Array) -> Array:
     """Circular distance from the predicted turn to the true one; logits [N, V, V] → [N, V], in turns.
 
-    View v is the sample turned v times: min(|pred − v|, V − |pred − v|), the score of the KAIST lecture's
-    RotNet exercise (RotNet: Gidaris et al., "Unsupervised representation learning by predicting image
-    rotations", ICLR 2018).
+    View v is the sample turned v times: min(|pred − v|, V − |pred − v|), the score of the KAIST lecture's RotNet
+    exercise (RotNet: Gidaris et al., "Unsupervised representation learning by predicting image rotations", ICLR 2018).
     """
     views = logits.shape[1]
     return circular_distance(views)[logits.argmax(-1), np.arange(views)]
@@ -164,311 +118,507 @@ def rotation_distance(logits: Array) -> Array:
 def expected_rotation_distance(logits: Array, temperature: float = 1.0) -> Array:
     """Mean circular distance under the predicted probabilities; logits [N, V, V] → [N, V], in turns.
 
-    Σ_r softmax(z / T)_r · min(|r − v|, V − |r − v|): as `rotation_distance`, but without its ties.
+    Σ_r softmax(z / T)_r · min(|r − v|, V − |r − v|): like `rotation_distance`, but without its ties.
     """
     views = logits.shape[1]
     return (softmax(np.asarray(logits, float), temperature) * circular_distance(views).T).sum(-1)
 
 
+# --- what a score is ---
+
+
 @dataclass(frozen=True)
 class Score:
-    """A named score, of one network or of several that saw the same samples.
+    """An anomaly score of one network, or of several networks that saw the same samples.
 
     Attributes
     ----------
-    compute : callable (outputs, reference, temperature) → [N]
-        `reference` is the `Outputs` of the normal samples learnt from, or None where `needs_reference` is false.
     formula : str
-        One line for tables.
+        One line, for tables.
+    compute : callable (outputs, learnt arrays, temperature) → [N]
+        It must not estimate anything: a sample's score must not depend on the other samples.
+    learn : callable (outputs of normal samples, temperature) → dict of arrays, or None
+        What the score learns, once; None if it learns nothing. The arrays are saved with the model.
     pool : "probability", "logit" or "score"
         What is averaged over several networks before the rest is computed.
-    needs_reference, needs_rotations, needs_labels : bool
-        What it cannot do without; labels where samples are seen in one view only.
-    softmax : bool
-        Made of what the network says, its logits, and not of where its features lie: worthless if it learnt nothing.
-    parts : dict name of `SCORES` → power
-        The scores it combines, each made comparable on held-out normal samples and weighted by that power of the part
-        of the classes that the network rules out; none for a score of its own.
+    needs_rotations, needs_labels : bool
+        Requirements; labels are needed if samples are seen in one view only.
+    uses_softmax : bool
+        Whether it is computed from the logits and not from the features: worthless if nothing was learnt.
     """
 
-    compute: ScoreFunction
     formula: str
+    compute: Callable[[Outputs, Arrays, float], Array]
+    learn: Callable[[Outputs, float], Arrays] | None = None
     pool: Literal["probability", "logit", "score"] = "score"
-    needs_reference: bool = False
     needs_rotations: bool = False
     needs_labels: bool = False
-    softmax: bool = False
-    parts: Mapping[str, int] = field(default_factory=dict)
+    uses_softmax: bool = False
 
-    def knowing(self, n_views: int) -> tuple[bool, ...]:
-        """Whether it can score samples whose labels are known (True) and those whose are not (False)."""
-        return (True,) if self.needs_labels and n_views == 1 else (True, False)
-
-    def columns(self, members: Sequence[Outputs], references: Sequence[Outputs] | None, temperature: float) -> Array:
-        """Each part's score, or the one there is, [N, P]; `oddkind.model.calibration.combined` makes one of them."""
-        parts = [SCORES[name] for name in self.parts] or [self]
-        return np.stack([part(members, references, temperature) for part in parts], 1)
-
-    def weights(self, perplexity: float, n_classes: int) -> Array:
-        """How much each column counts, [P]: what the softmax says tells the more, the more classes it rules out."""
-        ruled_out = 1 - perplexity / n_classes
-        return np.array([ruled_out**power for power in self.parts.values()] or [1.0])
-
-    def believes(self, perplexity: float, n_classes: int) -> float:
-        """How much of it is made of the softmax, from 0 to 1."""
-        if not self.parts:
-            return float(self.softmax)
-        weights = self.weights(perplexity, n_classes)
-        return float(weights[[SCORES[name].softmax for name in self.parts]].sum() / weights.sum())
-
-    def __call__(self, members: Sequence[Outputs], references: Sequence[Outputs] | None, temperature: float) -> Array:
-        """Anomaly score [N] from the outputs of each network and, where needed, those of its normal samples."""
-        if len(members) == 1:
-            return self.compute(members[0], None if references is None else references[0], temperature)
-        if self.pool == "probability":
-            return self.compute(pooled(members, temperature), None, 1.0)
-        if self.pool == "logit":
-            mean = _mean([member.logits for member in members])
-            return self.compute(replace(members[0], logits=mean), None, temperature)
-        of = [None] * len(members) if references is None else references
-        return _mean([self.compute(member, of[m], temperature) for m, member in enumerate(members)])
+    def label_modes(self, task: Task) -> tuple[bool, ...]:
+        """Return the kinds of samples it can score: labels known (True), labels not known (False)."""
+        return (True,) if self.needs_labels and task.n_scored == 1 and task.labels is not None else (True, False)
 
 
-def pooled(members: Sequence[Outputs], temperature: float = 1.0) -> Outputs:
-    """Several networks as one: logits log mean softmax(z/T), features side by side [N, V, M · D].
+@dataclass(frozen=True)
+class Combination:
+    """Several scores combined into one, each made comparable on held-out normal samples.
 
-    Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep ensembles",
-    NeurIPS 2017.
+    Attributes
+    ----------
+    formula : str
+        One line, for tables.
+    powers : mapping of names of `SCORES` to int
+        Each component is weighted by this power of the fraction of the classes that the network rules out.
     """
-    if len(members) == 1:
-        return members[0] if temperature == 1 else replace(members[0], logits=members[0].logits / temperature)
-    log_p = [log_softmax(np.asarray(member.logits, float) / temperature, axis=-1) for member in members]
-    logits = logsumexp(log_p, axis=0) - np.log(len(members))
-    return replace(members[0], logits=logits, features=np.concatenate([member.features for member in members], -1))
+
+    formula: str
+    powers: Mapping[str, int]
 
 
-def _mean(parts: Sequence[Array]) -> Array:
-    """Mean of arrays, added one after another: numpy's over a new axis adds in another order where N = 1."""
-    return sum(parts[1:], parts[0]) / len(parts)
+@dataclass(frozen=True, eq=False)
+class FittedScore:
+    """A score with all that it learnt.
+
+    Attributes
+    ----------
+    name : str or None
+        Its name in `SCORES`; None for a `Score` of your own.
+    own : Score or None
+    learnt : tuple of tuples of dicts of arrays
+        What each of the P components learnt from each network; empty for a component that learns nothing.
+    weights : array [P]
+        The weight of each component.
+    """
+
+    name: str | None
+    own: Score | None
+    learnt: tuple[tuple[Arrays, ...], ...]
+    weights: Array
+
+    @property
+    def components(self) -> tuple[Score, ...]:
+        """The scores it is made of."""
+        return components_of(self.own if self.name is None else SCORES[self.name])  # type: ignore[arg-type]
+
+    def __call__(self, members: Sequence[Outputs], temperature: float) -> Array:
+        """Compute the score of each component, [N, P]; `oddkind.model.combining.combined` makes one of them."""
+        return np.stack(
+            [
+                _over_members(score, members, learnt, temperature)
+                for score, learnt in zip(self.components, self.learnt, strict=True)
+            ],
+            1,
+        )
 
 
-def _combination(*_: Any) -> Array:
-    raise InputError("a combination has no scores of its own; `columns` gives its parts'")
+def components_of(score: Score | Combination) -> tuple[Score, ...]:
+    """Return the scores that a score is made of: itself, or those that it combines."""
+    if isinstance(score, Score):
+        return (score,)
+    found = [SCORES[name] for name in score.powers]
+    return tuple(component for component in found if isinstance(component, Score))
 
 
-def _of_target(outputs: Outputs, _: Outputs | None, temperature: float) -> Array:
+def component_weights(score: Score | Combination, perplexity: float, n_classes: int) -> Array:
+    """Weight of each component, [P]: the softmax counts the more, the more classes the network rules out."""
+    if isinstance(score, Score):
+        return np.ones(1)
+    ruled_out = 1 - perplexity / n_classes
+    return np.array([ruled_out**power for power in score.powers.values()])
+
+
+def softmax_share(score: Score | Combination, weights: Array) -> float:
+    """Return how much of a score is computed from the softmax, from 0 to 1."""
+    uses = [component.uses_softmax for component in components_of(score)]
+    return float(weights[uses].sum() / weights.sum())
+
+
+def learn_score(
+    name: str | None,
+    score: Score | Combination,
+    normal: Sequence[Outputs] | None,
+    temperature: float,
+    weights: Array,
+) -> FittedScore:
+    """Learn a score from the outputs of each network for normal samples; None is enough for one that learns nothing."""
+    learnt: list[tuple[Arrays, ...]] = []
+    for component in components_of(score):
+        if component.learn is None:
+            learnt.append(())
+            continue
+        if normal is None:
+            raise InputError(f"score {name!r} compares with normal samples: pass their outputs")
+        learnt.append(tuple(component.learn(outputs, temperature) for outputs in normal))
+    return FittedScore(name, score if name is None and isinstance(score, Score) else None, tuple(learnt), weights)
+
+
+def _over_members(score: Score, members: Sequence[Outputs], learnt: Sequence[Arrays], temperature: float) -> Array:
+    """Compute a score from the outputs of one or several networks, [N]."""
+    if len(members) > 1 and score.pool == "probability":
+        return score.compute(pooled(members, temperature), {}, 1.0)
+    if len(members) > 1 and score.pool == "logit":
+        mean = mean_of([member.logits for member in members])
+        return score.compute(replace(members[0], logits=mean), {}, temperature)
+    arrays: Sequence[Arrays] = learnt or [{}] * len(members)
+    return mean_of([score.compute(member, own, temperature) for member, own in zip(members, arrays, strict=True)])
+
+
+# --- comparing with normal samples, of the same label if it is known ---
+
+
+def _by_class(outputs: Outputs) -> tuple[Array, Arrays]:
+    """Order of normal samples by their class, and where each class starts: what `_within_label` needs."""
+    if outputs.targets is None:
+        raise InputError("this score compares with normal samples: pass their outputs with targets")
+    own = outputs.targets[:, 0]
+    classes, starts = np.unique(np.sort(own), return_index=True)
+    return np.argsort(own, kind="stable"), {"classes": classes, "starts": np.append(starts, len(own))}
+
+
+def _within_label(outputs: Outputs, arrays: Arrays, distance: Callable[[Outputs, slice, int], Array]) -> Array:
+    """Compare samples with the normal ones of their label, or with all if it is not known, [N].
+
+    `distance` gets some samples, the rows of the normal ones to compare with and the number of the label; −1: all.
+    """
+    classes, starts = arrays["classes"], arrays["starts"]
+    if outputs.targets is None:
+        return distance(outputs, slice(0, int(starts[-1])), -1)
+    own = outputs.targets[:, 0]
+    result = np.empty(len(outputs))
+    for label in np.unique(own):
+        number = int(np.searchsorted(classes, label))
+        if number == len(classes) or classes[number] != label:
+            raise InputError(f"there is no normal sample of label {label // outputs.n_views} to compare with")
+        rows = own == label
+        result[rows] = distance(outputs[rows], slice(int(starts[number]), int(starts[number + 1])), number)
+    return result
+
+
+def neighbours(k: int = 1, metric: str = "cosine") -> Score:
+    """Return the score "distance to the k-th nearest normal sample in the space of features", mean over the views.
+
+    "euclidean" is ‖a − b‖; "cosine" is 1 − a·b / (‖a‖ ‖b‖), in [0, 2]. A vector of zeros is at cosine distance 1 from
+    everything except another vector of zeros. Ramaswamy et al., SIGMOD 2000; on learnt features: Sun et al.,
+    "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
+
+    Raises
+    ------
+    InputError
+        If the metric is unknown, k is below 1, or, when computed, there are fewer than k normal samples.
+    """
+    if metric not in ("cosine", "euclidean"):
+        raise InputError(f"metric={metric!r}; known are 'cosine' and 'euclidean'")
+    if k < 1:
+        raise InputError(f"k={k}; it must be at least 1")
+
+    def place(features: Array) -> Array:
+        return unit(features) if metric == "cosine" else features
+
+    def learn(normal: Outputs, _: float) -> Arrays:
+        order, arrays = _by_class(normal)
+        views = normal.features[order].swapaxes(0, 1)
+        return {"reference": np.stack([place(view) for view in views]), **arrays}
+
+    def compute(outputs: Outputs, arrays: Arrays, _: float) -> Array:
+        def distance(some: Outputs, rows: slice, _: int) -> Array:
+            if k > rows.stop - rows.start:
+                n = rows.stop - rows.start
+                raise InputError(f"k={k}; {n} normal samples allow 1 to {n}")
+            found = []
+            for own, reference in zip(some.features.swapaxes(0, 1), arrays["reference"], strict=True):
+                apart = neighbour_distances(place(own), reference[rows], k)[:, -1]
+                # On the unit sphere the two metrics agree: ‖a − b‖² = 2 (1 − a·b).
+                found.append(apart**2 / 2 if metric == "cosine" else apart)
+            return mean_of(found)
+
+        return _within_label(outputs, arrays, distance)
+
+    formula = "1 − cos(f, nearest normal f)" if metric == "cosine" else "‖f − nearest normal f‖"
+    return Score(formula, compute, learn)
+
+
+def _view_neighbours(formula: str, vectors: Callable[[Outputs, float], Array], *, uses_softmax: bool = False) -> Score:
+    """Return the score "mean distance to the 5 nearest normal samples in all views", compared by their `vectors`.
+
+    Two samples are at distance mean_v (1 − a_v·b_v / (‖a_v‖ ‖b_v‖)): near means near in every view. For roots √p of
+    probabilities this is the squared Hellinger distance. A mean over some neighbours: Angiulli & Pizzuti, "Fast outlier
+    detection in high dimensional spaces", PKDD 2002. With fewer than 5 normal samples it is the mean over all.
+    """
+
+    def learn(normal: Outputs, temperature: float) -> Arrays:
+        order, arrays = _by_class(normal)
+        return {"reference": unit_views(vectors(normal[order], temperature)), **arrays}
+
+    def compute(outputs: Outputs, arrays: Arrays, temperature: float) -> Array:
+        def distance(some: Outputs, rows: slice, _: int) -> Array:
+            own = unit_views(vectors(some, temperature))
+            apart = neighbour_distances(own, arrays["reference"][rows], min(5, rows.stop - rows.start))
+            return (apart**2).mean(1) / 2
+
+        return _within_label(outputs, arrays, distance)
+
+    return Score(formula, compute, learn, uses_softmax=uses_softmax)
+
+
+def _learn_joint(normal: Outputs, _: float) -> Arrays:
+    """Whitening, scales and the placed normal samples.
+
+    Inputs, whitened inputs (unless they are long) and features are each scaled to the same total variance. Only inputs
+    are scaled, because features are as many times larger as there are views.
+    """
+    order, arrays = _by_class(normal)
+    if normal.inputs is None or normal.targets is None:
+        raise InputError("score 'joint-neighbours' compares inputs: pass outputs with inputs")
+    if normal.inputs.shape[1] <= MAX_WHITENED_FEATURES:
+        index = np.unique(normal.targets[:, 0], return_inverse=True)[1]
+        arrays["whitening"] = whitening(normal.inputs, index, shrink=True)
+    parts = _joint_inputs(normal.inputs, arrays)
+    *scales, scale = (np.sqrt(part.var(0).sum(-1)).mean() or 1.0 for part in (*parts, normal.features))
+    arrays["scales"] = np.array([scale / own for own in scales])
+    placed = np.concatenate([part * factor for part, factor in zip(parts, arrays["scales"], strict=True)], -1)
+    return arrays | {"inputs": placed[order], "features": normal.features[order], "scale": np.array(float(scale))}
+
+
+def _joint_inputs(inputs: Array, arrays: Arrays) -> list[Array]:
+    """Inputs, and whitened inputs if there is a whitening, in single precision."""
+    whiten = arrays.get("whitening")
+    return [inputs, *([] if whiten is None else [row_products(inputs, whiten).astype(np.float32)])]
+
+
+def _joint_neighbours(outputs: Outputs, arrays: Arrays, _: float) -> Array:
+    """Compare inputs, whitened inputs and features jointly, view by view.
+
+    An anomaly may lie far away; or close, but in a direction in which no normal sample varies; or in a direction that
+    the network ignores.
+    """
+    if outputs.inputs is None:
+        raise InputError("score 'joint-neighbours' compares inputs: pass outputs with inputs")
+    parts = _joint_inputs(outputs.inputs, arrays)
+    placed = np.concatenate([part * own for part, own in zip(parts, arrays["scales"], strict=True)], -1)
+
+    def distance(some: Outputs, rows: slice, _: int) -> Array:
+        assert some.inputs is not None  # noqa: S101 - placed below
+        return joint_distance(some.inputs, some.features, arrays["inputs"][rows], arrays["features"][rows])
+
+    return _within_label(replace(outputs, inputs=placed), arrays, distance) / arrays["scale"]
+
+
+def _learn_mahalanobis(normal: Outputs, _: float) -> Arrays:
+    """Whitening and whitened class means of every view: of all labels, and of each label alone."""
+    arrays = _by_class(normal)[1]
+    assert normal.targets is not None  # noqa: S101 - _by_class refuses
+    features = np.asarray(normal.features.swapaxes(0, 1), float)  # [V, R, D]
+    index = np.searchsorted(arrays["classes"], normal.targets[:, 0])
+
+    def places(rows: Array, of: Array) -> tuple[Array, Array]:
+        """Whitening [V, D, D] and whitened means [V, K, D] of some samples, of these classes."""
+        whitenings = [whitening(view[rows], of) for view in features]
+        means = [class_means(view[rows], of) @ own for view, own in zip(features, whitenings, strict=True)]
+        return np.stack(whitenings), np.stack(means)
+
+    labels = [np.flatnonzero(index == number) for number in range(len(arrays["classes"]))]
+    alone = [places(rows, np.zeros(len(rows), int)) for rows in labels]
+    together, overall = places(np.arange(len(index)), index), places(np.arange(len(index)), np.zeros(len(index), int))
+    return arrays | {
+        "whitening": together[0],
+        "means": together[1],
+        "label_whitening": np.stack([one for one, _ in alone]),
+        "label_means": np.stack([one for _, one in alone]),
+        "overall_whitening": overall[0],
+        "overall_means": overall[1],
+    }
+
+
+def _mahalanobis(outputs: Outputs, arrays: Arrays, _: float) -> Array:
+    """Squared Mahalanobis distance to the nearest class mean, mean over the views.
+
+    min_c (f − μ_c)ᵀ Σ⁺ (f − μ_c) with one covariance Σ shared by the classes. Lee et al., "A simple unified framework
+    for detecting out-of-distribution samples and adversarial attacks", NeurIPS 2018. With known labels the mean and the
+    covariance are those of the label.
+    """
+
+    def distance(some: Outputs, _: slice, number: int) -> Array:
+        if number < 0:
+            return _to_means(some.features, arrays["whitening"], arrays["means"])
+        return _to_means(some.features, arrays["label_whitening"][number], arrays["label_means"][number])
+
+    return _within_label(outputs, arrays, distance)
+
+
+def _to_means(features: Array, whitenings: Array, means: Array) -> Array:
+    """Squared distance of whitened features [N, V, D] to the nearest of the means [V, K, D], mean over views; [N]."""
+    views = zip(features.swapaxes(0, 1), whitenings, means, strict=True)
+    return mean_of([squared_distances(row_products(view, whiten), own).min(1) for view, whiten, own in views])
+
+
+def _relative_mahalanobis(outputs: Outputs, arrays: Arrays, temperature: float) -> Array:
+    """Squared Mahalanobis distance to the label, minus that to all normal samples of the view taken as one class.
+
+    Distances in directions that do not tell labels apart count less. Ren et al., "A simple fix to Mahalanobis distance
+    for improving near-OOD detection", 2021.
+    """
+    overall = _to_means(outputs.features, arrays["overall_whitening"], arrays["overall_means"])
+    return _mahalanobis(outputs, arrays, temperature) - overall
+
+
+def _learn_vim(normal: Outputs, _: float) -> Arrays:
+    """Mean, left-over directions and α of every view: of all labels (row 0), and of each label alone."""
+    arrays = _by_class(normal)[1]
+    assert normal.targets is not None  # noqa: S101 - _by_class refuses
+    index = np.searchsorted(arrays["classes"], normal.targets[:, 0])
+    learnt = []
+    for rows in (index >= 0, *(index == number for number in range(len(arrays["classes"])))):
+        for view in range(normal.n_views):
+            features, logits = normal.features[rows, view], normal.logits[rows, view]
+            middle, left_over = principal_residual(features)
+            usual = np.linalg.norm((features - middle) @ left_over, axis=1).mean()
+            learnt.append((middle, left_over, np.max(logits, axis=1).mean() / (usual or 1.0)))
+    stacked = (np.stack([np.asarray(one, float) for one in values]) for values in zip(*learnt, strict=True))
+    names, shape = ("middle", "left_over", "alpha"), (len(arrays["classes"]) + 1, normal.n_views)
+    return arrays | {
+        name: values.reshape(*shape, *values.shape[1:]) for name, values in zip(names, stacked, strict=True)
+    }
+
+
+def _vim(outputs: Outputs, arrays: Arrays, _: float) -> Array:
+    """Virtual-logit matching, mean over the views.
+
+    α ‖r(f)‖ − log Σ_c exp z_c, where r(f) is what half of the principal directions in which the normal features vary,
+    around their mean, leave over of f, and α makes the mean of α ‖r‖ over the normal samples that of their largest
+    logit. Wang et al., "ViM: Out-of-distribution with virtual-logit matching", CVPR 2022 (there around −W⁺b of the last
+    layer).
+    """
+
+    def distance(some: Outputs, _: slice, number: int) -> Array:
+        found = []
+        for view in range(some.n_views):
+            middle, left_over, alpha = (arrays[name][number + 1, view] for name in ("middle", "left_over", "alpha"))
+            residual = np.linalg.norm(row_products(some.features[:, view] - middle, left_over), axis=1)
+            found.append(alpha * residual - logsumexp(np.asarray(some.logits[:, view], float), axis=1))
+        return mean_of(found)
+
+    return _within_label(outputs, arrays, distance)
+
+
+def _learn_likelihood(normal: Outputs, temperature: float) -> Arrays:
+    """Usual probabilities of each label, and the mean and standard deviation of its `label_nll`."""
+    if normal.targets is None:
+        raise InputError("score 'likelihood' compares with normal samples: pass their outputs with targets")
+    labels, index = np.unique(normal.targets[:, 0] // normal.n_views, return_inverse=True)
+    log_p = log_softmax(np.asarray(normal.logits, float) / temperature)
+    usual = np.stack(
+        [logsumexp(log_p[own], axis=0) - np.log(own.sum()) for own in (index == n for n in range(len(labels)))]
+    )
+    nll = label_nll(normal.logits, usual, temperature)
+    own = [nll[index == number, number] for number in range(len(labels))]
+    return {
+        "labels": labels,
+        "usual": usual,
+        "mean": np.array([values.mean() for values in own]),
+        "deviation": np.array([values.std() or 1.0 for values in own]),
+    }
+
+
+def _likelihood(outputs: Outputs, arrays: Arrays, temperature: float) -> Array:
+    """`label_nll` of the known label, or the least over the labels, standardised because some labels are harder."""
+    nll = label_nll(outputs.logits, arrays["usual"], temperature)
+    standard = (nll - arrays["mean"]) / arrays["deviation"]
+    if outputs.targets is None:
+        return standard.min(1)
+    claimed = outputs.targets[:, 0] // outputs.n_views
+    absent = np.setdiff1d(claimed, arrays["labels"])
+    if len(absent):
+        raise InputError(f"there is no normal sample of label {absent[0]:g} to compare with")
+    return standard[np.arange(len(nll)), np.searchsorted(arrays["labels"], claimed)]
+
+
+def _target_nll(outputs: Outputs, _: Arrays, temperature: float) -> Array:
     if outputs.targets is not None:
         return target_nll(outputs.logits, outputs.targets, temperature).mean(1)
     if outputs.n_views > 1:  # the label is not known, but the transform is
-        logits = Outputs(outputs.logits / temperature, outputs.features).transform_logits()
+        logits = _transform_logits(outputs, temperature)
         return target_nll(logits, np.broadcast_to(np.arange(outputs.n_views), logits.shape[:2])).mean(1)
     raise InputError("score 'target-nll' compares with a known label: pass the labels of the samples too")
 
 
-def _within_label(compute: ScoreFunction) -> ScoreFunction:
-    """Compare with the normal samples of the known label, or with all where it is not known."""
-
-    def compare(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
-        if reference is None or reference.targets is None:
-            raise InputError("this score compares with normal samples: pass their Outputs, targets included")
-        if outputs.targets is None:
-            return compute(outputs, reference, temperature)
-        kinds, normal = outputs.targets[:, 0], reference.targets[:, 0]
-        result = np.empty(len(outputs))
-        for kind in np.unique(kinds):
-            if not (normal == kind).any():
-                raise InputError(f"there is no normal sample of label {kind // outputs.n_views} to compare with")
-            result[kinds == kind] = compute(outputs[kinds == kind], reference[normal == kind], temperature)
-        return result
-
-    return compare
+def _transform_logits(outputs: Outputs, temperature: float) -> Array:
+    return replace(outputs, logits=outputs.logits / temperature).transform_logits()
 
 
-def _per_view(distance: Callable[[Array, Array, Array], Array]) -> ScoreFunction:
-    """Score every view by its features, those of normal samples in the same view, and their classes there."""
-
-    def compute(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
-        assert reference is not None and reference.targets is not None  # noqa: S101, PT018 - refused before
-        views = outputs.features.swapaxes(0, 1), reference.features.swapaxes(0, 1), reference.targets.T
-        return _mean([distance(*view) for view in zip(*views, strict=True)])
-
-    return _within_label(compute)
-
-
-def neighbours(k: int = 1, metric: str = "cosine") -> ScoreFunction:
-    """Return the score "distance to the k-th nearest neighbour among normal samples", for `Score.compute`."""
-    return _per_view(lambda features, normal, _: neighbour_distance(features, normal, k=k, metric=metric))
-
-
-def _view_neighbours(vectors: Callable[[Outputs, float], Array]) -> ScoreFunction:
-    """Score by the nearest normal samples in all views at once, compared by whatever `vectors` reads off them."""
-
-    def compute(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
-        assert reference is not None  # noqa: S101 - refused before
-        return view_distance(vectors(outputs, temperature), vectors(reference, temperature))
-
-    return _within_label(compute)
-
-
-def _vim(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
-    """Score every view beside normal samples in the same view."""
-    assert reference is not None  # noqa: S101 - refused before
-    parts = (of.swapaxes(0, 1) for of in (outputs.features, outputs.logits, reference.features, reference.logits))
-    return _mean([vim(*part) for part in zip(*parts, strict=True)])
-
-
-def _relative_mahalanobis(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
-    """Squared Mahalanobis distance to the label, less that to all normal samples of the view as one.
-
-    What lies far out in a direction that tells no labels apart counts less. Ren et al., "A simple fix to
-    Mahalanobis distance for improving near-OOD detection", 2021.
-    """
-    distance = _per_view(mahalanobis)(outputs, reference, temperature)
-    assert reference is not None and reference.targets is not None  # noqa: S101, PT018 - refused above
-    as_one = replace(reference, targets=np.zeros_like(reference.targets))
-    return distance - _per_view(mahalanobis)(replace(outputs, targets=None), as_one, temperature)
-
-
-def _likelihood(outputs: Outputs, reference: Outputs | None, temperature: float) -> Array:
-    """Standardise each label's `label_nll` by that of its normal samples, as some labels are harder than others.
-
-    The known label's, or the least.
-    """
-    if reference is None or reference.targets is None:
-        raise InputError("score 'likelihood' compares with normal samples: pass their Outputs, targets included")
-    known = reference.targets[:, 0] // outputs.n_views
-    claimed = None if outputs.targets is None else outputs.targets[:, 0] // outputs.n_views
-    absent = np.setdiff1d([] if claimed is None else claimed, known)
-    if len(absent):
-        raise InputError(f"there is no normal sample of label {absent[0]:g} to compare with")
-    labels, index = np.unique(known, return_inverse=True)
-    log_p = log_softmax(np.asarray(reference.logits, float) / temperature, axis=-1)
-    usual = np.stack(
-        [logsumexp(log_p[own], axis=0) - np.log(own.sum()) for own in (known == label for label in labels)]
-    )
-    nll, normal = (label_nll(of.logits, usual, temperature) for of in (outputs, reference))
-    own = [normal[index == number, number] for number in range(len(labels))]
-    standard = (nll - [of.mean() for of in own]) / [of.std() or 1.0 for of in own]
-    return standard.min(1) if claimed is None else standard[np.arange(len(nll)), np.searchsorted(labels, claimed)]
-
-
-def _joint_neighbours(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
-    """Score inputs, whitened inputs and features together, view by view, each scaled to a total variance of 1.
-
-    An anomaly may lie far away, or near but where no normal sample strays, or where the network never looked.
-    """
-    if reference is None or reference.targets is None or reference.inputs is None or outputs.inputs is None:
-        raise InputError(
-            "score 'joint-neighbours' compares with normal samples: pass their Outputs, targets included, with inputs"
-        )
-    if reference not in _JOINT_SPACES:
-        _JOINT_SPACES[reference] = _joint_space(reference)
-    place, placed, scale = _JOINT_SPACES[reference]
-    return _within_label(_joint_distance)(place(outputs), placed, 1.0) / scale
-
-
-# What it takes to compare with a reference, for as long as that lives: a detector scores many batches beside one.
-_JOINT_SPACES: WeakKeyDictionary[Outputs, tuple[Callable[[Outputs], Outputs], Outputs, float]] = WeakKeyDictionary()
-
-
-def _joint_space(reference: Outputs) -> tuple[Callable[[Outputs], Outputs], Outputs, float]:
-    """What scales inputs, beside whitened ones unless they are long, as the features are; the reference; their scale.
-
-    Only inputs are scaled, for features are as many times larger as there are views, and would be held twice.
-    """
-    assert reference.inputs is not None and reference.targets is not None  # noqa: S101, PT018 - refused before
-    whiten = None
-    if reference.inputs.shape[1] <= WHITENED:
-        whiten = whitening(reference.inputs, reference.targets[:, 0], LedoitWolf(assume_centered=True))
-
-    def parts(of: Outputs) -> list[Array]:
-        assert of.inputs is not None  # noqa: S101 - refused before
-        # Rounded: a product's last bits depend on how many rows it has, and a score must not.
-        return [of.inputs, *([] if whiten is None else [(of.inputs @ whiten).astype(np.float32)]), of.features]
-
-    *scales, scale = (np.sqrt(part.var(0).sum(-1)).mean() or 1.0 for part in parts(reference))
-
-    def place(of: Outputs) -> Outputs:
-        scaled = [part * (scale / own) for part, own in zip(parts(of), scales, strict=False)]
-        return replace(of, inputs=np.concatenate(scaled, -1))
-
-    return place, place(reference), float(scale)
-
-
-def _joint_distance(outputs: Outputs, reference: Outputs | None, _: float) -> Array:
-    assert outputs.inputs is not None and reference is not None and reference.inputs is not None  # noqa: S101, PT018
-    return joint_distance(outputs.inputs, outputs.features, reference.inputs, reference.features)
-
-
-SCORES: dict[str, Score] = {
-    "msp": Score(lambda o, _, t: msp(o.logits, t).mean(1), "1 − max softmax(z/T)", pool="probability", softmax=True),
-    "max-logit": Score(lambda o, _, t: max_logit(o.logits).mean(1), "−max z", pool="logit", softmax=True),
-    "energy": Score(lambda o, _, t: energy(o.logits, t).mean(1), "−T log Σ exp(z/T)", pool="logit", softmax=True),
+SCORES: dict[str, Score | Combination] = {
+    "msp": Score(
+        "1 − max softmax(z/T)", lambda o, _, t: msp(o.logits, t).mean(1), pool="probability", uses_softmax=True
+    ),
+    "max-logit": Score("−max z", lambda o, *_: max_logit(o.logits).mean(1), pool="logit", uses_softmax=True),
+    "energy": Score("−T log Σ exp(z/T)", lambda o, _, t: energy(o.logits, t).mean(1), pool="logit", uses_softmax=True),
     "entropy": Score(
-        lambda o, _, t: entropy(o.logits, t).mean(1), "−Σ p log p, p = softmax(z/T)", pool="probability", softmax=True
+        "−Σ p log p, p = softmax(z/T)",
+        lambda o, _, t: entropy(o.logits, t).mean(1),
+        pool="probability",
+        uses_softmax=True,
     ),
     "target-nll": Score(
-        _of_target,
         "−log softmax(z/T) of the known label or transform",
+        _target_nll,
         pool="probability",
         needs_labels=True,
-        softmax=True,
+        uses_softmax=True,
     ),
     "rotation-distance": Score(
-        lambda o, _, t: rotation_distance(Outputs(o.logits / t, o.features).transform_logits()).mean(1),
         "min(|pred − true|, V − |pred − true|)",
+        lambda o, _, t: rotation_distance(_transform_logits(o, t)).mean(1),
         pool="probability",
         needs_rotations=True,
-        softmax=True,
+        uses_softmax=True,
     ),
     "expected-rotation-distance": Score(
-        lambda o, _, t: expected_rotation_distance(Outputs(o.logits / t, o.features).transform_logits()).mean(1),
         "Σ p(r) min(|r − true|, V − |r − true|)",
+        lambda o, _, t: expected_rotation_distance(_transform_logits(o, t)).mean(1),
         pool="probability",
         needs_rotations=True,
-        softmax=True,
+        uses_softmax=True,
     ),
     "likelihood": Score(
-        _likelihood,
         "min_l (nll_l − μ_l) / σ_l, nll_l = mean_v −log Σ p_v · usual p_lv, p = softmax(z/T)",
-        needs_reference=True,
-        softmax=True,
+        _likelihood,
+        _learn_likelihood,
+        uses_softmax=True,
     ),
-    "cosine-neighbours": Score(neighbours(), "1 − cos(f, nearest normal f)", needs_reference=True),
-    "euclidean-neighbours": Score(neighbours(metric="euclidean"), "‖f − nearest normal f‖", needs_reference=True),
+    "cosine-neighbours": neighbours(),
+    "euclidean-neighbours": neighbours(metric="euclidean"),
     "joint-neighbours": Score(
-        _joint_neighbours, "‖a − nearest normal a‖, a = (x, x whitened, f) scaled alike", needs_reference=True
+        "‖a − nearest normal a‖, a = (x, x whitened, f), each with the same variance", _joint_neighbours, _learn_joint
     ),
-    "view-neighbours": Score(
-        _view_neighbours(lambda o, _: o.features),
-        "mean of the 5 least mean_v 1 − cos(f_v, normal f_v)",
-        needs_reference=True,
-    ),
-    "hellinger-neighbours": Score(
-        _view_neighbours(lambda o, t: np.exp(log_softmax(o.logits / t, -1) / 2)),
+    "view-neighbours": _view_neighbours("mean of the 5 least mean_v 1 − cos(f_v, normal f_v)", lambda o, _: o.features),
+    "hellinger-neighbours": _view_neighbours(
         "mean of the 5 least mean_v 1 − Σ √(p_v · normal p_v), p = softmax(z/T)",
-        needs_reference=True,
-        softmax=True,
+        lambda o, t: np.exp(log_softmax(o.logits / t) / 2),
+        uses_softmax=True,
     ),
-    "mahalanobis": Score(_per_view(mahalanobis), "min (f − μ)ᵀ Σ⁺ (f − μ)", needs_reference=True),
-    "relative-mahalanobis": Score(_relative_mahalanobis, "mahalanobis − (f − μ₀)ᵀ Σ₀⁺ (f − μ₀)", needs_reference=True),
-    "vim": Score(_within_label(_vim), "α ‖f outside the principal space‖ − log Σ exp z", needs_reference=True),
-    "combined": Score(
-        _combination,
+    "mahalanobis": Score("min (f − μ)ᵀ Σ⁺ (f − μ)", _mahalanobis, _learn_mahalanobis),
+    "relative-mahalanobis": Score("mahalanobis − (f − μ₀)ᵀ Σ₀⁺ (f − μ₀)", _relative_mahalanobis, _learn_mahalanobis),
+    "vim": Score("α ‖f outside the principal space‖ − log Σ exp z", _vim, _learn_vim),
+    "combined": Combination(
         "−log p of view-neighbours − (1 − perplexity / C)⁴ log p of hellinger-neighbours and likelihood",
-        needs_reference=True,
-        parts={"view-neighbours": 0, "hellinger-neighbours": 4, "likelihood": 4},
+        {"view-neighbours": 0, "hellinger-neighbours": 4, "likelihood": 4},
     ),
 }
 
-
-def compared(rows: Array) -> Array:
-    """Rows of the normal samples to compare with: all, or `MOST_COMPARED` of them, evenly spread."""
-    return rows if len(rows) <= MOST_COMPARED else rows[np.linspace(0, len(rows) - 1, MOST_COMPARED).astype(int)]
+# The score "auto" stands for, by the number of axes of one sample: [D], [C, T], [C, H, W].
+_AUTO = {1: "joint-neighbours", 2: "joint-neighbours", 3: "combined"}
 
 
-def chosen(score: str | ScoreFunction, input_shape: tuple[int, ...]) -> Score:
-    """Return the score of that name, "auto" by the shape of a sample; a function is given the reference."""
+def resolve_score(score: str | Score, input_shape: tuple[int, ...]) -> tuple[str | None, Score | Combination]:
+    """Return the name (None for a score of your own) and the score; "auto" depends on the shape of a sample."""
     if not isinstance(score, str):
-        return Score(score, "", needs_reference=True)
-    return SCORES[_AUTO[len(input_shape)] if score == "auto" else score]
+        return None, score
+    name = _AUTO[len(input_shape)] if score == "auto" else score
+    return name, SCORES[name]
+
+
+def reference_rows(rows: Array) -> Array:
+    """Rows of the normal samples to compare with: all, or `MAX_REFERENCE_ROWS` of them, evenly spread."""
+    if len(rows) <= MAX_REFERENCE_ROWS:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, MAX_REFERENCE_ROWS).astype(int)]

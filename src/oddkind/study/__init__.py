@@ -1,1 +1,1 @@
-"""Experiments: how well detectors work, and which one to choose."""
+"""Experiments that measure how well detectors work, and help to choose one."""

@@ -1,4 +1,4 @@
-"""Settings × seeds → `Result`: how well each way of scoring works, and how sure we are."""
+"""Evaluation of configurations over several seeds: how well each works, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.base import clone
 
+from oddkind.arrays import Array
 from oddkind.detector import Detector
-from oddkind.errors import ConcernWarning, InputError
+from oddkind.errors import ConcernWarning, InputError, PromiseWarning
 from oddkind.fitting import fit_together
 from oddkind.metrics import auc, mean_interval
-from oddkind.model.calibration import combined, reliability
-from oddkind.model.scores import SCORES, Outputs, target_nll
-from oddkind.samples import Array, Samples
+from oddkind.model.combining import combined
+from oddkind.model.model import Model
+from oddkind.model.outputs import Outputs
+from oddkind.model.scores import SCORES, Combination, component_weights, components_of, learn_score, target_nll
+from oddkind.samples import Samples
+from oddkind.study.reliability import reliability
 
 
 @dataclass(frozen=True)
-class Setting:
+class Configuration:
     """One way to detect anomalies.
 
-    Settings that differ in temperature or score alone share their trained networks.
+    Configurations that differ only in temperature or score share their trained networks.
     """
 
     name: str
@@ -37,19 +41,19 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """What one setting gave, a value a seed.
+    """The results of one configuration, with a value for each seed.
 
     Attributes
     ----------
-    setting : Setting
-    auc : AUC on the test part.
-    accuracy : part of the held-out views classified right.
-    train_seconds : time of the training loop; in a stack of M models, its M-th part.
+    setting : Configuration
+    auc : AUC on the test data.
+    accuracy : fraction of the held-out views that are classified correctly.
+    train_seconds : time of the training loop; in a stack of M models, 1 / M of it.
     nll, ece : negative log-likelihood and expected calibration error on the held-out normal samples.
-    flagged_auc : AUC of flagged anomalies against those; None where none were flagged.
+    flagged_auc : AUC of flagged anomalies against the held-out normal samples; None if none were flagged.
     """
 
-    setting: Setting
+    setting: Configuration
     auc: tuple[float, ...]
     accuracy: tuple[float, ...]
     train_seconds: tuple[float, ...]
@@ -64,17 +68,17 @@ class Row:
 
     @property
     def auc_ci95(self) -> tuple[float, float] | None:
-        """95 % interval for that mean (Student's t); None for one seed."""
+        """95 % interval of that mean (Student's t); None for one seed."""
         return mean_interval(self.auc)
 
     @property
     def lecture_inside(self) -> bool | None:
-        """Whether the lecture's AUC lies in the range of our single runs; None where it gives none."""
+        """True if the lecture's AUC lies in the range of our single runs; None if the lecture gives none."""
         lecture = self.setting.lecture_auc
         return None if lecture is None else min(self.auc) <= lecture <= max(self.auc)
 
     def gain(self, other: Row) -> tuple[float, tuple[float, float] | None]:
-        """Mean of this AUC minus another's, seed by seed, and its 95 % interval; None for one seed."""
+        """Mean difference to the AUC of another row, seed by seed, and its 95 % interval (None for one seed)."""
         differences = np.subtract(self.auc, other.auc)
         return float(differences.mean()), mean_interval(differences.tolist())
 
@@ -97,20 +101,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """A table: one row a setting."""
+    """A table with one row for each configuration."""
 
     rows: tuple[Row, ...]
 
     def __getitem__(self, name: str) -> Row:
-        """Return the row of the setting called `name`."""
+        """Return the row of the configuration called `name`."""
         return next(row for row in self.rows if row.setting.name == name)
 
     @property
     def chosen_by(self) -> dict[str, Row]:
-        """The row that each measure of the held-out part would choose, without a look at the test part.
+        """The row that each measure on held-out data chooses, without using the test data.
 
-        "nll" and "ece" (lower is better) see normal data only, and cannot tell scores of one network apart: the
-        first of equals is chosen. "flagged_auc" (higher is better) is there if anomalies were flagged.
+        "nll" and "ece" (lower is better) use normal data only. They are equal for all scores of one network, and the
+        first of equal rows is chosen. "flagged_auc" (higher is better) is present if anomalies were flagged.
         """
 
         def cost(measure: str) -> Callable[[Row], float]:
@@ -129,20 +133,20 @@ class Result:
         return {"rows": rows, "chosen_by": {measure: row.setting.name for measure, row in self.chosen_by.items()}}
 
 
-# The lecture's network and its training: Adam as it comes, batches of 32.
+# The lecture's network and its training: Adam with its default settings, batches of 32.
 LECTURE: dict[str, Any] = {
     "network": "lecture",
     "batch_size": 32,
     "learning_rate": 1e-3,
     "schedule": "constant",
-    "shift": 0,
+    "max_shift": 0,
 }
 
 Trained = dict[tuple[str, float], list[Detector]]
 
 
 def train_settings(
-    settings: Sequence[Setting],
+    settings: Sequence[Configuration],
     train: Samples,
     *,
     seeds: Sequence[int],
@@ -152,10 +156,10 @@ def train_settings(
     checkpoints: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> Trained:
-    """Train as the lecture does what the settings need: (task, label smoothing) → one `Detector` a seed, in stacks.
+    """Train the networks that configurations need: (task, label smoothing) → one `Detector` for each seed, in stacks.
 
-    Samples flagged as anomalous are left out. `like`: a detector to train as instead, in all that settings do not say.
-    `checkpoints` as in `fit_together`.
+    They are trained as in the lecture, or with the parameters of the detector `like`, except for those that the
+    configurations set. Samples flagged as anomalous are left out. `checkpoints` is as in `fit_together`.
     """
     if len(seeds) == 0:
         raise InputError("0 seeds; at least 1 run is needed")
@@ -165,7 +169,7 @@ def train_settings(
     trained: Trained = {
         (task, smoothing): [
             clone(first).set_params(
-                task=task, score="msp", label_smoothing=smoothing, temperature="fit", random_state=seed
+                task=task, score_function="msp", label_smoothing=smoothing, temperature="fit", random_state=seed
             )
             for seed in seeds
         ]
@@ -173,62 +177,64 @@ def train_settings(
     }
     detectors = [detector for group in trained.values() for detector in group]
     with warnings.catch_warnings():
-        # How well each was learnt is what an experiment is there to show, and scores are chosen afterwards.
+        # An experiment shows how well each was learnt, and scores are chosen afterwards.
         warnings.simplefilter("ignore", ConcernWarning)
+        warnings.simplefilter("ignore", PromiseWarning)
         fit_together(
             detectors, normal.inputs, normal.labels, normal.groups, checkpoints=checkpoints, on_progress=on_progress
         )
     return trained
 
 
-def evaluate(
-    settings: Sequence[Setting],
+def evaluate_settings(
+    settings: Sequence[Configuration],
     trained: Trained,
     train: Samples,
     test: Samples,
     *,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> Result:
-    """Score the test part with every setting and every seed of its trained networks.
+    """Score the test data with every configuration and every seed of its trained networks.
 
     Parameters
     ----------
     settings, trained, train
-        As given to and returned by `train_settings`. Anomalies flagged in `train` are scored against the
-        held-out normal samples.
+        The arguments and the result of `train_settings`. Anomalies flagged in `train` are compared with the held-out
+        normal samples.
     test : Samples
-        With `anomalous`.
+        Test data, with `anomalous`.
 
     Raises
     ------
     InputError
-        Where the test part does not say which samples are anomalous.
+        If the test data does not flag which samples are anomalous.
     """
     if test.anomalous is None:
-        raise InputError(f"{test.name}: which samples are anomalous is not known; an evaluation needs it")
+        raise InputError(f"{test.name}: which samples are anomalous is not known; pass anomalous= for an evaluation")
     flags = np.zeros(len(train), bool) if train.anomalous is None else train.anomalous
     normal, flagged = train[~flags], train[flags]
-    found: dict[Setting, list[dict[str, float]]] = {setting: [] for setting in settings}
+    found: dict[Configuration, list[dict[str, float]]] = {setting: [] for setting in settings}
     for (task, smoothing), detectors in trained.items():
-        own = [setting for setting in found if (setting.task, setting.label_smoothing) == (task, smoothing)]
-        needs_reference = any(SCORES[setting.score].needs_reference for setting in own)
+        scored = [setting for setting in found if (setting.task, setting.label_smoothing) == (task, smoothing)]
+        learns = any(component.learn for setting in scored for component in components_of(SCORES[setting.score]))
         for detector in detectors:
-            outputs = detector.outputs(test.inputs)
-            learnt, held_out = normal[detector.training_rows_], normal[detector.validation_rows_]
-            references = [detector.outputs(learnt.inputs, learnt.labels)] if needs_reference else None
-            calm = detector.outputs(held_out.inputs, held_out.labels)
-            # A label is known of the normal samples alone, so no score may use it here.
-            mixed = detector.outputs(np.concatenate([held_out.inputs, flagged.inputs])) if len(flagged) else None
-            for setting in own:
-                values = _held_out(calm, _temperature(detector, setting))
-                values["auc"] = auc(test.anomalous, scores_of(detector, setting, outputs, calm, references))
-                if mixed is not None:
-                    odd = np.arange(len(mixed)) >= len(held_out)
-                    values["flagged_auc"] = auc(odd, scores_of(detector, setting, mixed, calm, references))
+            model = detector.model_
+            outputs = model.outputs(test.inputs)
+            learnt, held_out = normal[model.report.training_rows], normal[model.report.calibration_rows]
+            references = [model.outputs(learnt.inputs, learnt.labels)] if learns else None
+            calibration = model.outputs(held_out.inputs, held_out.labels)
+            # Only the labels of the normal samples are known, so no score may use them here.
+            evaluated = model.outputs(np.concatenate([held_out.inputs, flagged.inputs])) if len(flagged) else None
+            for setting in scored:
+                values = _held_out(calibration, _temperature(model, setting))
+                score = scorer_of(model, setting, calibration, references)
+                values["auc"] = auc(test.anomalous, score(outputs))
+                if evaluated is not None:
+                    values["flagged_auc"] = auc(np.arange(len(evaluated)) >= len(held_out), score(evaluated))
                 found[setting].append(values)
                 on_progress(sum(map(len, found.values())) / (len(settings) * len(detectors)))
 
-    def row(setting: Setting) -> Row:
+    def row(setting: Configuration) -> Row:
         detectors = trained[setting.task, setting.label_smoothing]
 
         def column(name: str) -> tuple[float, ...]:
@@ -237,8 +243,8 @@ def evaluate(
         return Row(
             setting,
             column("auc"),
-            tuple(detector.accuracy_ for detector in detectors),
-            tuple(detector.train_seconds_ for detector in detectors),
+            tuple(detector.model_.report.accuracy for detector in detectors),
+            tuple(detector.model_.report.train_seconds for detector in detectors),
             column("nll"),
             column("ece"),
             column("flagged_auc") if len(flagged) else None,
@@ -247,26 +253,30 @@ def evaluate(
     return Result(tuple(row(setting) for setting in settings))
 
 
-def scores_of(
-    detector: Detector, setting: Setting, outputs: Outputs, calm: Outputs, references: list[Outputs] | None
-) -> Array:
-    """Anomaly scores [N] of a trained network's outputs, as a setting says; their labels are not known.
+def scorer_of(
+    model: Model, setting: Configuration, calibration: Outputs, references: list[Outputs] | None
+) -> Callable[[Outputs], Array]:
+    """Return a function that scores outputs of a trained network, without their labels, as a configuration says, [N].
 
-    `calm`: outputs of the held-out normal samples, `references`: of those learnt from, where the score needs them.
+    `calibration` are the outputs of the held-out normal samples; `references` are those of the samples learnt from, if
+    the score needs them.
     """
-    score, temperature = SCORES[setting.score], _temperature(detector, setting)
-    unknown = replace(calm, targets=detector.task_.targets(None, len(calm)))
-    usual = score.columns([unknown], references, temperature) if score.parts else np.empty((0, 1))
-    weights = score.weights(detector.perplexity_, detector.task_.n_classes)
-    return combined(score.columns([outputs], references, temperature), usual, weights)
+    score, temperature = SCORES[setting.score], _temperature(model, setting)
+    weights = component_weights(score, model.report.perplexity, model.task.n_classes)
+    fitted = learn_score(setting.score, score, references, temperature, weights)
+    usual = np.empty((0, 1))
+    if isinstance(score, Combination):
+        unknown = replace(calibration, targets=model.task.targets(None, len(calibration)))
+        usual = fitted([unknown], temperature)
+    return lambda outputs: combined(fitted([outputs], temperature), usual, weights)
 
 
-def _temperature(detector: Detector, setting: Setting) -> float:
-    return detector.temperature_ if setting.temperature == "fit" else setting.temperature
+def _temperature(model: Model, setting: Configuration) -> float:
+    return model.temperature if setting.temperature == "fit" else setting.temperature
 
 
 def _held_out(outputs: Outputs, temperature: float) -> dict[str, float]:
-    """How well the probabilities fit the held-out normal samples."""
+    """Measure how well the probabilities fit the held-out normal samples."""
     assert outputs.targets is not None  # noqa: S101 - the labels were given
     logits, targets = outputs.logits.reshape(-1, outputs.logits.shape[-1]), outputs.targets.ravel()
     return {

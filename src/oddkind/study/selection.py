@@ -1,6 +1,6 @@
-"""Choosing without anomalies: one kind of normal after another is hidden, and plays the anomaly.
+"""Choosing a configuration without anomalies: each kind of normal in turn is hidden and used as the anomaly.
 
-How far that agrees with real anomalies is measured by bench/selection.py: moderately.
+bench/selection.py measures how well this agrees with real anomalies: moderately.
 """
 
 from __future__ import annotations
@@ -10,57 +10,58 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from oddkind.arrays import Array
 from oddkind.detector import Detector
 from oddkind.errors import InputError
 from oddkind.metrics import auc, mean_interval
-from oddkind.model.scores import SCORES
-from oddkind.samples import Array, Samples
-from oddkind.study.evaluation import Setting, scores_of, train_settings
+from oddkind.model.scores import SCORES, components_of
+from oddkind.samples import Samples
+from oddkind.study.evaluation import Configuration, scorer_of, train_settings
 
-# Of a hidden label so many samples are scored, evenly spread; more would tell no more.
-SCORED = 2000
+# At most this many samples of a hidden label are scored, evenly spread; more would not change the result.
+MAX_SCORED_SAMPLES = 2000
 
 
 @dataclass(frozen=True, eq=False)
-class LeftOut:
-    """How well each setting tells a kind of normal that it never saw from those that it learnt.
+class LeaveOneOutResult:
+    """AUCs with which configurations distinguish a kind of normal that they never saw from those that they learnt.
 
     Attributes
     ----------
-    settings : tuple of Setting
+    settings : tuple of Configuration
     labels : array [L]
-        The label that was hidden.
+        The labels, each of which was hidden in turn.
     auc : array [settings, L, seeds]
-        Of the hidden label's samples against held-out samples of the other labels.
+        AUC of the samples of the hidden label against held-out samples of the other labels.
     """
 
-    settings: tuple[Setting, ...]
+    settings: tuple[Configuration, ...]
     labels: Array
     auc: Array
 
     @property
-    def ranked(self) -> list[tuple[Setting, float, tuple[float, float] | None]]:
-        """Each setting with its mean AUC and the 95 % interval for it, the best first; equals in the order given.
+    def ranked(self) -> list[tuple[Configuration, float, tuple[float, float] | None]]:
+        """Each configuration with its mean AUC and the 95 % interval of it, the best first; ties in the given order.
 
-        The interval is Student's over the labels, each label's mean over the seeds a value: a kind of anomaly that
-        comes will be another one, so what counts is how much kinds differ, not seeds.
+        The interval is Student's t over the labels, each with its mean over the seeds: future anomalies will be of
+        other kinds, so the differences between kinds matter, not those between seeds.
         """
         means = self.auc.mean(2)  # [settings, L]
         order = np.argsort(-means.mean(1), kind="stable")
         return [(self.settings[s], float(means[s].mean()), mean_interval(means[s].tolist())) for s in order]
 
-    def gain(self, setting: Setting, over: Setting) -> tuple[float, tuple[float, float] | None]:
-        """Mean of one setting's AUC minus another's, label by label, and its 95 % interval, as in `ranked`."""
-        one, other = (self.auc[self.settings.index(of)] for of in (setting, over))
-        differences = (one - other).mean(1)
+    def gain(self, setting: Configuration, over: Configuration) -> tuple[float, tuple[float, float] | None]:
+        """Mean difference between two configurations' AUCs, label by label, and its 95 % interval, as in `ranked`."""
+        better, other = (self.auc[self.settings.index(chosen)] for chosen in (setting, over))
+        differences = (better - other).mean(1)
         return float(differences.mean()), mean_interval(differences.tolist())
 
     def of_smoothing(self) -> list[str]:
-        """What label smoothing does to each score on these labels: a sentence for every two settings differing in it.
+        """Return a sentence on the effect of label smoothing for every two configurations that differ only in it.
 
-        The literature says that it harms max-logit and energy (arXiv 2403.14715, 2410.06134) and helps neighbours on
-        features (2102.05131); on digits it helps 1 − MSP (bench/selection.py). None of it need hold on other data, so
-        it is measured.
+        According to the literature, it harms max-logit and energy (arXiv 2403.14715, 2410.06134) and helps neighbours
+        on features (2102.05131); on digits it helps 1 − MSP (bench/selection.py). None of this has to hold on other
+        data, so it is measured.
         """
         sentences = []
         for setting in self.settings:
@@ -69,13 +70,13 @@ class LeftOut:
                 if setting.label_smoothing > 0 and replace(other, name="") == plain:
                     mean, interval = self.gain(setting, other)
                     sure = (
-                        "one label cannot tell a difference from noise"
+                        "with one label, a difference cannot be distinguished from noise"
                         if interval is None
                         else f"95 % {_signed(interval[0])} to {_signed(interval[1])}, "
                         + ("this may be noise" if interval[0] <= 0 <= interval[1] else "more than noise")
                     )
                     at = "" if setting.temperature == 1 else f" at T {setting.temperature}"
-                    at += f" in task {setting.task}" if len({of.task for of in self.settings}) > 1 else ""
+                    at += f" in task {setting.task}" if len({other.task for other in self.settings}) > 1 else ""
                     sentences.append(
                         f"on your labels, label smoothing {setting.label_smoothing:g} changes the AUC of "
                         f"{setting.score}{at} by {_signed(mean)} ({sure})"
@@ -88,40 +89,40 @@ def _signed(value: float) -> str:
 
 
 def _some(rows: Array) -> Array:
-    return rows[np.unique(np.linspace(0, len(rows) - 1, SCORED).astype(int))]
+    return rows[np.unique(np.linspace(0, len(rows) - 1, MAX_SCORED_SAMPLES).astype(int))]
 
 
 def leave_one_label_out(
     samples: Samples,
-    settings: Sequence[Setting],
+    settings: Sequence[Configuration],
     *,
     seeds: Sequence[int],
     epochs: int = 5,
     network: str = "lecture",
     like: Detector | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
-) -> LeftOut:
-    """Hide one internal label after another, learn the rest with every setting and seed, and score the hidden one.
+) -> LeaveOneOutResult:
+    """Hide each internal label in turn, learn the others with every configuration and seed, and score the hidden one.
 
-    Settings that differ in temperature or score alone share their networks, and the seeds and label smoothings of one
-    hidden label are trained in one stack.
+    Configurations that differ only in temperature or score share their networks. All seeds and label smoothings for
+    one hidden label are trained in one stack.
 
     Parameters
     ----------
     samples : Samples
-        Normal samples with labels, of three labels or more; those flagged as anomalous are left out.
-    settings : sequence of Setting
-        What to choose from; see `oddkind.study.evaluation.Setting`.
+        Normal samples of at least three labels; those flagged as anomalous are left out.
+    settings : sequence of Configuration
+        The configurations to choose from; see `oddkind.study.evaluation.Configuration`.
     seeds : sequence of int
     epochs, network, like
-        As in `oddkind.study.evaluation.train_settings`: `like` is a detector to train as, the lecture's if None.
+        As in `oddkind.study.evaluation.train_settings`; if `like` is None, training is as in the lecture.
     on_progress : callable
-        Told the finished part, 0 … 1.
+        Called with the finished fraction, 0 … 1.
 
     Raises
     ------
     InputError
-        Where there are no labels or too few, or no setting.
+        If there are no labels, too few labels or no configurations.
     """
     if len(settings) == 0:
         raise InputError("0 settings; there is nothing to choose from")
@@ -135,7 +136,7 @@ def leave_one_label_out(
     labels = np.unique(normal.labels)
     if len(labels) < 3:
         raise InputError(
-            f"{samples.name}: {len(labels)} labels; to hide one and tell the others apart takes at least 3"
+            f"{samples.name}: {len(labels)} labels; hiding one and classifying the others needs at least 3"
         )
     found = np.empty((len(settings), len(labels), len(seeds)))
     for number, label in enumerate(labels):
@@ -148,14 +149,16 @@ def leave_one_label_out(
             settings, rest, seeds=seeds, epochs=epochs, network=network, like=like, on_progress=report
         )
         for (task, smoothing), detectors in trained.items():
-            own = [s for s, of in enumerate(settings) if (of.task, of.label_smoothing) == (task, smoothing)]
-            needs_reference = any(SCORES[settings[s].score].needs_reference for s in own)
+            scored = [s for s, c in enumerate(settings) if (c.task, c.label_smoothing) == (task, smoothing)]
+            learns = any(component.learn for s in scored for component in components_of(SCORES[settings[s].score]))
             for seed, detector in enumerate(detectors):
-                learnt, held_out = rest[detector.training_rows_], rest[detector.validation_rows_]
-                mixed = detector.outputs(np.concatenate([held_out.inputs, hidden.inputs]))
-                calm = detector.outputs(held_out.inputs, held_out.labels)
-                references = [detector.outputs(learnt.inputs, learnt.labels)] if needs_reference else None
-                odd = np.arange(len(mixed)) >= len(held_out)
-                for s in own:
-                    found[s, number, seed] = auc(odd, scores_of(detector, settings[s], mixed, calm, references))
-    return LeftOut(tuple(settings), labels, found)
+                model = detector.model_
+                learnt, held_out = rest[model.report.training_rows], rest[model.report.calibration_rows]
+                evaluated = model.outputs(np.concatenate([held_out.inputs, hidden.inputs]))
+                calibration = model.outputs(held_out.inputs, held_out.labels)
+                references = [model.outputs(learnt.inputs, learnt.labels)] if learns else None
+                is_hidden = np.arange(len(evaluated)) >= len(held_out)
+                for s in scored:
+                    score = scorer_of(model, settings[s], calibration, references)
+                    found[s, number, seed] = auc(is_hidden, score(evaluated))
+    return LeaveOneOutResult(tuple(settings), labels, found)

@@ -1,31 +1,30 @@
-"""Front ends: from windows of sound to vectors a small network learns from; torch modules, to be shipped with it.
+"""Front ends: torch modules that turn windows of sound into vectors for a small network, and are saved with it.
 
-Each frame's spectrum is taken on its own and the window is described by mean and deviation over its frames
-(statistics pooling: Snyder et al., "X-vectors", ICASSP 2018): a fault may be a tone, or a wobble.
+A spectrum is computed for each frame, and a window is described by mean and standard deviation over its frames
+(statistics pooling: Snyder et al., "X-vectors", ICASSP 2018), because a fault may be a tone or a fluctuation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from oddkind.arrays import Array
 from oddkind.errors import InputError
-
-Band = tuple[float, float, str]
-"""Lowest and highest frequency in Hz that a feature hears, and what it says of them."""
-
-# Below what a 24-bit recording can hold; keeps the logarithm of silence finite.
-FLOOR = 1e-12
+from oddkind.files.sounds import FLOOR
+from oddkind.files.source import Source
+from oddkind.model.forward import Band
 
 
 class LogMel(nn.Module):
-    """Mean and deviation over time of the log energy in mel bands, [B, T] → [B, 2 · bands].
+    """Mean and standard deviation over time of the log energy in mel bands, [B, T] → [B, 2 · bands].
 
-    Frames of about 64 ms, half overlapping, under a Hann window; triangular bands, evenly spaced on the mel scale
+    Frames of about 64 ms, half overlapping, with a Hann window; triangular bands, evenly spaced on the mel scale
     2595 log₁₀(1 + f / 700) from 0 to half the sample rate (O'Shaughnessy 1987, as in HTK).
     """
 
@@ -40,30 +39,31 @@ class LogMel(nn.Module):
         low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
         rising, falling = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
         filters = torch.minimum(rising, falling).clamp(min=0)
-        # A band narrower than the spectrum's lines may hold none of them.
-        heard = filters.sum(1) > 0
-        self.register_buffer("filters", filters[heard].float())
+        # A band that is narrower than the lines of the spectrum may contain none of them.
+        filled = filters.sum(1) > 0
+        self.register_buffer("filters", filters[filled].float())
         self.register_buffer("window", torch.hann_window(self.n_fft))
-        self.edges = [(float(a), float(b)) for a, b in zip(low[heard, 0], high[heard, 0], strict=True)]
-        # A quarter of the bands at a time, and only the lines they hold: a third of the work of all by all.
+        self.edges = [(float(a), float(b)) for a, b in zip(low[filled, 0], high[filled, 0], strict=True)]
+        # A quarter of the bands at a time, with only the lines that they contain: a third of the work of one product.
         self.quarters = []
-        for own in torch.arange(len(self.filters)).chunk(4):
-            held = self.filters[own].any(0).nonzero()
-            self.quarters.append((slice(int(own[0]), int(own[-1]) + 1), slice(int(held.min()), int(held.max()) + 1)))
+        for rows in torch.arange(len(self.filters)).chunk(4):
+            lines = self.filters[rows].any(0).nonzero()
+            bands_of, lines_of = ((int(index.min()), int(index.max()) + 1) for index in (rows, lines))
+            self.quarters.append((slice(*bands_of), slice(*lines_of)))
 
     def bands(self) -> list[Band]:
-        """Which frequencies each feature hears: those of its triangle."""
+        """Return the frequencies of each feature: those of its triangle."""
         return [(*edges, what) for what in ("level", "wobble") for edges in self.edges]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the statistics of windows."""
-        lines = power(x, self.window)
-        energy = torch.cat([lines[..., held] @ self.filters[own, held].T for own, held in self.quarters], -1)
+        spectrum = power(x, self.window)
+        energy = torch.cat([spectrum[..., lines] @ self.filters[rows, lines].T for rows, lines in self.quarters], -1)
         return statistics((energy + FLOOR).log())
 
 
 class Spectrum(nn.Module):
-    """Mean and deviation over time of the log power at each frequency, [B, T] → [B, n_fft]."""
+    """Mean and standard deviation over time of the log power at each frequency, [B, T] → [B, n_fft]."""
 
     window: Tensor
 
@@ -73,7 +73,7 @@ class Spectrum(nn.Module):
         self.sample_rate = sample_rate
 
     def bands(self) -> list[Band]:
-        """Which frequencies each feature hears: half a line around its own."""
+        """Return the frequencies of each feature: half a line to both sides of its own."""
         line = self.sample_rate / len(self.window)
         lines = [(line * (n - 0.5), line * (n + 0.5)) for n in range(1, len(self.window) // 2 + 1)]
         return [(*edges, what) for what in ("level", "wobble") for edges in lines]
@@ -86,8 +86,9 @@ class Spectrum(nn.Module):
 class Envelope(nn.Module):
     """Spectrum of the envelope in the four highest octaves, up to 400 Hz, [B, T] → [B, D].
 
-    A damaged bearing strikes once a revolution or a ball: each strike rings high up, and how often it strikes is
-    the envelope's frequency. Randall & Antoni, "Rolling element bearing diagnostics: a tutorial", MSSP 2011.
+    A damaged bearing strikes once per revolution or ball; each strike rings at high frequencies, and the rate of the
+    strikes is the frequency of the envelope. Randall & Antoni, "Rolling element bearing diagnostics: a tutorial", MSSP
+    2011.
     """
 
     def __init__(self, sample_rate: int, n_samples: int) -> None:
@@ -101,7 +102,7 @@ class Envelope(nn.Module):
             raise InputError(f"an envelope needs windows of at least 32 samples; this one has {n_samples}")
 
     def bands(self) -> list[Band]:
-        """How often in a second what each feature hears strikes, and in which octave."""
+        """Return the rates of strikes in Hz that each feature describes, and the octave in which they are heard."""
         line = self.sample_rate / self.n_samples
         count = min(100, self.lines)
         step = self.lines // count
@@ -116,32 +117,32 @@ class Envelope(nn.Module):
         ]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the envelopes' log amplitudes, in at most 100 bands an octave."""
+        """Return the log amplitudes of the envelopes, in at most 100 bands per octave."""
         spectrum = torch.fft.fft(x)
-        parts = []
+        amplitudes = []
         for low, high in self.octaves:
-            # Half of the spectrum is the analytic signal; its magnitude is the envelope.
+            # The positive frequencies give the analytic signal, whose magnitude is the envelope.
             band = torch.zeros_like(spectrum)
             band[:, low:high] = 2 * spectrum[:, low:high]
             envelope = torch.fft.ifft(band).abs()
             envelope = envelope / (envelope.mean(1, keepdim=True) + FLOOR)
             lines = torch.fft.rfft(envelope)[:, 1 : self.lines + 1].abs() / self.n_samples
-            parts.append((lines.unflatten(1, (min(100, self.lines), -1)).mean(2) + 1e-6).log())
-        return torch.cat(parts, 1)
+            amplitudes.append((lines.unflatten(1, (min(100, self.lines), -1)).mean(2) + 1e-6).log())
+        return torch.cat(amplitudes, 1)
 
 
 def mel(frequency: float) -> float:
-    """Mel of a frequency in Hz, 2595 log₁₀(1 + f / 700)."""
+    """Convert a frequency in Hz to mel, 2595 log₁₀(1 + f / 700)."""
     return 2595 * math.log10(1 + frequency / 700)
 
 
 def frame_length(sample_rate: int, n_samples: int) -> int:
-    """Power of two nearest to 64 ms, at most half a window.
+    """Return the power of two nearest to 64 ms, at most half a window.
 
     Raises
     ------
     InputError
-        Where a window is too short to be cut into frames.
+        If a window is too short to be cut into frames.
     """
     if n_samples < 32:
         raise InputError(f"a window of {n_samples} samples is too short for a spectrum; it needs at least 32")
@@ -152,14 +153,14 @@ def frame_length(sample_rate: int, n_samples: int) -> int:
 def power(x: Tensor, window: Tensor) -> Tensor:
     """Power of half overlapping frames, [B, T] → [B, frames, n_fft / 2 + 1]; a full-scale sine has power 1 / 4."""
     frames = x.unfold(1, len(window), len(window) // 2) * (window / window.sum())
-    parts = torch.view_as_real(torch.fft.rfft(frames)).square_()
-    return parts[..., 0] + parts[..., 1]  # abs takes a root first: four times as long
+    squares = torch.view_as_real(torch.fft.rfft(frames)).square_()
+    return squares[..., 0] + squares[..., 1]  # abs would take a root first, and four times as long
 
 
 def statistics(x: Tensor) -> Tensor:
-    """Mean and deviation over time, [B, frames, F] → [B, 2F]."""
+    """Mean and standard deviation over time, [B, frames, F] → [B, 2F]."""
     mean = x.mean(1)
-    return torch.cat([mean, (x - mean[:, None]).square().mean(1).sqrt()], 1)  # var_mean takes eight times as long
+    return torch.cat([mean, (x - mean[:, None]).square().mean(1).sqrt()], 1)  # var_mean would take eight times as long
 
 
 FRONT_ENDS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -170,7 +171,7 @@ FRONT_ENDS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class FrontEnds(nn.Module):
-    """Several front ends side by side, [B, T] → [B, D]."""
+    """Several front ends, whose features are concatenated, [B, T] → [B, D]."""
 
     def __init__(self, names: tuple[str, ...], sample_rate: int, n_samples: int) -> None:
         super().__init__()
@@ -180,10 +181,48 @@ class FrontEnds(nn.Module):
         self.parts = nn.ModuleList(FRONT_ENDS[name](sample_rate, n_samples) for name in names)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what each part says, one after another."""
-        return torch.cat([part(x) for part in self.parts], 1)
+        """Return the features of all front ends, concatenated."""
+        return torch.cat([front_end(x) for front_end in self.parts], 1)
 
     def bands(self) -> list[Band]:
-        """Which frequencies each feature hears, [D]."""
-        parts: Iterable[Any] = self.parts
-        return [band for part in parts for band in part.bands()]
+        """Return the frequencies of each feature, [D]."""
+        front_ends: Iterable[Any] = self.parts
+        return [band for front_end in front_ends for band in front_end.bands()]
+
+
+@dataclass(frozen=True, eq=False)
+class TorchFrontEnd:
+    """The `FrontEnd` of a model, computed with torch."""
+
+    module: FrontEnds
+
+    def __call__(self, windows: Array) -> Array:
+        """Turn windows [n, T] into vectors [n, D]."""
+        with torch.inference_mode():
+            return self.module(torch.from_numpy(windows)).numpy()
+
+    def bands(self) -> list[Band]:
+        """Return the frequencies that each number of a vector describes, [D]."""
+        return self.module.bands()
+
+
+def make_front_end(source: Source) -> TorchFrontEnd | None:
+    """Build the front end that resolved settings name; None if the settings are not for sounds.
+
+    Raises
+    ------
+    InputError
+        If the windows are too short for it.
+    """
+    if source.kind != "sounds":
+        return None
+    if source.sample_rate is None:
+        raise InputError("the settings name no sample rate")
+    return TorchFrontEnd(FrontEnds(source.front_end, source.sample_rate, source.window_samples))
+
+
+def front_end_of(source: Mapping[str, Any] | None) -> TorchFrontEnd | None:
+    """Build the front end of a model from `Model.source`; None if the model did not learn from sounds."""
+    if source is None or "settings" not in source:
+        return None
+    return make_front_end(Source.model_validate(source["settings"]))

@@ -46,11 +46,14 @@ class LectureCNN(nn.Module):
 class PictureCNN(nn.Module):
     """Convolutions of stride 2 down to 12 to 23 rows, two residual blocks, then one linear layer, for pictures.
 
-    A stem of 4×4 convolutions of stride 2 (one of 3×3 and stride 1 where fewer than 24 rows come in). A block is a 3×3
-    convolution with 2×2 max-pooling, then another added to it (He et al., "Deep residual learning", CVPR 2016). Group
-    norm (Wu & He, ECCV 2018) and ReLU follow each convolution; it keeps no running state, so the network stacks.
-    [B, C, H, W] → logits [B, n_classes], features [B, 192]: the first block's averages in 2 × 2 quarters and the last
-    block's averages, scaled to lengths √3 and 1, since what a network never learnt to tell shows before its end.
+    The stem consists of 4×4 convolutions of stride 2 (for pictures with fewer than 24 rows, of one 3×3 convolution of
+    stride 1). A block is a 3×3 convolution with 2×2 max-pooling, and a second one whose output is added to that of the
+    first (He et al., "Deep residual learning", CVPR 2016). Group norm (Wu & He, ECCV 2018) and ReLU follow each
+    convolution; group norm keeps no running state, so these networks can be trained in one stack.
+
+    [B, C, H, W] → logits [B, n_classes], features [B, 192]: the averages of the first block in 2 × 2 quarters and those
+    of the last block, scaled to lengths √3 and 1. The early features are included because differences that the network
+    did not learn to distinguish are visible in them, and no longer at its end.
     """
 
     def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
@@ -85,11 +88,11 @@ class PictureCNN(nn.Module):
 
 
 class LocalCNN(nn.Module):
-    """Convolutions that see 26 × 26 pixels at a time, then their strongest and their mean answer, for local defects.
+    """Convolutions with a receptive field of 26 × 26 pixels, then their maximum and mean, for local defects.
 
-    A 4×4 convolution of stride 2, two of 3×3 with 2×2 max-pooling and without, group norm and ReLU after each, and one
-    of 1×1. [B, C, H, W] → logits [B, n_classes], features [B, 128]: maximum and mean over the picture, so that what
-    is in one place counts, wherever that is.
+    A 4×4 convolution of stride 2, a 3×3 convolution with 2×2 max-pooling and two without, group norm and ReLU after
+    each, and a 1×1 convolution. [B, C, H, W] → logits [B, n_classes], features [B, 128]: maximum and mean over the
+    picture, so that a defect counts wherever it is.
     """
 
     def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
@@ -112,7 +115,7 @@ class LocalCNN(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution that keeps the size or halves it, max-pooling if asked for, group norm and ReLU."""
+    """A convolution that keeps or halves the size, optional max-pooling, group norm and ReLU."""
 
     def __init__(self, channels: int, width: int, kernel_size: int = 3, stride: int = 1) -> None:
         super().__init__()
@@ -122,9 +125,9 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor, pool: int = 1) -> Tensor:
         """[B, C, H, W] → [B, width, H', W']."""
         x = self.weights(x)
-        if x.device.type == "cpu" and not x.is_contiguous(memory_format=torch.channels_last):  # twice as fast there
+        if x.device.type == "cpu" and not x.is_contiguous(memory_format=torch.channels_last):  # twice as fast on a CPU
             x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-        if pool > 1:  # before the norm: a quarter of its work
+        if pool > 1:  # before the norm, which then has a quarter of the work
             x = functional.max_pool2d(x, pool)
         return self.norm(x).relu()
 
@@ -180,46 +183,52 @@ NETWORKS: dict[str, Builder] = {
 _AUTO = {1: "mlp", 2: "signal", 3: "picture"}
 
 
-def builder(name: str, input_shape: tuple[int, ...], *, local: bool = False) -> Builder:
-    """Return what builds the network called `name`; refuses as `build` does."""
+def resolve_network(name: str, input_shape: tuple[int, ...], *, local: bool = False) -> str:
+    """Return the name in `NETWORKS` of a network; "auto" is resolved by the shape and by `local`, as in `build`.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+    """
     if name != "auto" and name not in NETWORKS:
         raise InputError(f"network={name!r}; known are 'auto', {', '.join(map(repr, NETWORKS))}")
     if name == "auto":
-        name = "local" if local else _AUTO[len(input_shape)]
-    return NETWORKS[name]
+        return "local" if local else _AUTO[len(input_shape)]
+    return name
 
 
 def build(
     network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_classes: int, seed: int, *, local: bool = False
 ) -> nn.Module:
-    """Make the network for samples of `input_shape`, its initial weights drawn from `seed` alone.
+    """Build the network for samples of `input_shape`; its initial weights depend on `seed` alone.
 
     Parameters
     ----------
     network : str, callable or nn.Module
-        "auto" (by input shape, and `local`: whether what it must see is in one place of a picture) or a name of
-        `NETWORKS`; a callable `(input_shape, n_classes) → nn.Module`; or
-        a module, which is copied with the weights it has. A module takes [B, *input_shape] and returns
-        `(logits [B, n_classes], features [B, D])`.
+        "auto" (chosen by the input shape and by `local`: whether views differ in one place of a picture only) or a name
+        of `NETWORKS`; a callable `(input_shape, n_classes) → nn.Module`; or a module, which is copied with the weights
+        it has. A module takes [B, *input_shape] and returns `(logits [B, n_classes], features [B, D])`.
 
     Raises
     ------
     InputError
-        Where the name is unknown, or the network does not return what it must.
+        If the name is unknown, or the network does not return logits and features of the right shapes.
     """
     if isinstance(network, str):
-        network = builder(network, input_shape, local=local)
+        network = NETWORKS[resolve_network(network, input_shape, local=local)]
     if not callable(network):
         raise InputError(f"network={network!r}; pass a name, a torch module or a callable that builds one")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = copy.deepcopy(network) if isinstance(network, nn.Module) else network(input_shape, n_classes)
-        _check(module, input_shape, n_classes)
+        if network not in NETWORKS.values():  # the built-in networks refuse shapes that they cannot read
+            _check(module, input_shape, n_classes)
     return module
 
 
 def _check(module: nn.Module, input_shape: tuple[int, ...], n_classes: int) -> None:
-    """Refuse a network whose answer to two blank samples has the wrong form."""
+    """Refuse a network whose output for two blank samples has the wrong form."""
     name = type(module).__name__
     if not isinstance(module, nn.Module):
         raise InputError(f"the network's builder returned {name}; it must return a torch module")
@@ -228,12 +237,12 @@ def _check(module: nn.Module, input_shape: tuple[int, ...], n_classes: int) -> N
     module.eval()
     try:
         with torch.no_grad():
-            answer = module(torch.zeros(2, *input_shape, device=next(module.parameters()).device))
+            output = module(torch.zeros(2, *input_shape, device=next(module.parameters()).device))
     except (RuntimeError, ValueError, TypeError) as error:
         raise InputError(f"network {name} does not read samples of shape {input_shape}: {error}") from error
-    if not (isinstance(answer, tuple) and len(answer) == 2 and all(isinstance(part, Tensor) for part in answer)):
-        raise InputError(f"network {name} returned {type(answer).__name__}; it must return (logits, features)")
-    shapes = [tuple(part.shape) for part in answer]
+    if not (isinstance(output, tuple) and len(output) == 2 and all(isinstance(value, Tensor) for value in output)):
+        raise InputError(f"network {name} returned {type(output).__name__}; it must return (logits, features)")
+    shapes = [tuple(value.shape) for value in output]
     if shapes[0] != (2, n_classes) or len(shapes[1]) != 2 or shapes[1][0] != 2:
         raise InputError(
             f"network {name} returned shapes {shapes[0]} and {shapes[1]} for 2 samples; "

@@ -1,4 +1,4 @@
-"""Many jobs at once: those of one form are trained in one stack, as large as memory allows."""
+"""Training of many jobs: jobs of one form are trained in one stack, as large as memory allows."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
 import torch
 
-from oddkind.train.loop import Job, train
+from oddkind.arrays import Array
+from oddkind.train.job import Job
+from oddkind.train.loop import train
 from oddkind.train.stacked import learnt, why_alone
 
-Array = npt.NDArray[Any]
-
-# A stack is as large as fits in about this much memory; on a GPU, in half of what is free.
+# A stack takes up to about this many bytes of memory; on a GPU, up to half of what is free.
 STACK_BYTES = 1 << 29
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A job, and how it is trained: as in `train`."""
+    """A job, and the settings of its training, as in `train`."""
 
     job: Job
     epochs: int
@@ -34,7 +32,7 @@ class Run:
 
     @property
     def form(self) -> Hashable:
-        """Runs of one form can be trained in one stack."""
+        """A key that is equal for runs that can be trained in one stack."""
         job = self.job
         weights = tuple((name, tuple(p.shape)) for name, p in learnt(job.network).items())
         transform = (type(job.transform), job.transform.count)
@@ -46,14 +44,17 @@ class Run:
 def train_together(
     runs: Sequence[Run], checkpoints: Path | None, on_progress: Callable[[float], None]
 ) -> list[tuple[Array, float]]:
-    """Train the networks of all runs in place; of each the losses [epochs], and its part of the seconds it took."""
+    """Train the networks of all runs in place.
+
+    Returns the losses [epochs] of each run, and its share of the seconds that the training of its stack took.
+    """
     stacks: dict[Hashable, list[int]] = {}
     for number, run in enumerate(runs):
         stacks.setdefault(run.form, []).append(number)
     results: dict[int, tuple[Array, float]] = {}  # by number
 
-    def report(done: int, training: int, part: float) -> None:
-        on_progress((done + part * training) / len(runs))
+    def report(done: int, training: int, fraction: float) -> None:
+        on_progress((done + fraction * training) / len(runs))
 
     for together in stacks.values():
         first = runs[together[0]]
@@ -62,25 +63,25 @@ def train_together(
         if reason is not None:
             name = type(network).__name__
             warnings.warn(f"{len(together)} networks {name} are trained one after another: {reason}", stacklevel=4)
-        for part in _parts(together, runs, alone=reason is not None):
+        for stack in _stacks(together, runs, alone=reason is not None):
             started, done = time.perf_counter(), len(results)
             losses = train(
-                [runs[number].job for number in part],
+                [runs[number].job for number in stack],
                 epochs=first.epochs,
                 batch_size=first.batch_size,
                 schedule=first.schedule,
                 device=first.device,
                 checkpoints=checkpoints,
-                on_progress=functools.partial(report, done, len(part)),
+                on_progress=functools.partial(report, done, len(stack)),
             )
-            seconds = (time.perf_counter() - started) / len(part)
-            results |= {number: (losses[:, m], seconds) for m, number in enumerate(part)}
+            seconds = (time.perf_counter() - started) / len(stack)
+            results |= {number: (losses[:, m], seconds) for m, number in enumerate(stack)}
     return [results[number] for number in range(len(runs))]
 
 
-def _parts(numbers: list[int], runs: Sequence[Run], *, alone: bool) -> Iterator[list[int]]:
-    """Cut runs of one form into stacks that fit in memory, samples that they share counted once."""
-    part: list[int] = []
+def _stacks(numbers: list[int], runs: Sequence[Run], *, alone: bool) -> Iterator[list[int]]:
+    """Divide runs of one form into stacks that fit in memory; samples that runs share are counted once."""
+    stack: list[int] = []
     sources: set[Hashable] = set()
     used = 0
     device = runs[numbers[0]].device
@@ -89,14 +90,14 @@ def _parts(numbers: list[int], runs: Sequence[Run], *, alone: bool) -> Iterator[
         job = runs[number].job
         batch = runs[number].batch_size * job.transform.count * job.inputs[0].numel() * 4
         weights = sum(parameter.nbytes for parameter in job.network.parameters())
-        # A batch and what is computed from it; weights, two moments and their gradient; rows in two orders.
-        own = 4 * batch + 5 * weights + 16 * len(job.rows)
+        # A batch and what is computed from it; weights, gradient and two moments; rows in two orders.
+        needed = 4 * batch + 5 * weights + 16 * len(job.rows)
         samples = 0 if job.source in sources else job.inputs.nbytes * job.transform.count
-        if part and (alone or used + own + samples > budget):
-            yield part
-            part, sources, used = [], set(), 0
+        if stack and (alone or used + needed + samples > budget):
+            yield stack
+            stack, sources, used = [], set(), 0
             samples = job.inputs.nbytes * job.transform.count
-        part.append(number)
+        stack.append(number)
         sources.add(job.source)
-        used += own + samples
-    yield part
+        used += needed + samples
+    yield stack

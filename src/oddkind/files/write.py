@@ -1,0 +1,52 @@
+"""Verdicts as CSV, Parquet or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from oddkind.errors import InputError
+from oddkind.files.score import Verdict
+from oddkind.output import written_whole
+
+
+def write_verdicts(
+    verdicts: Sequence[Verdict], file: Path | None, *, as_json: bool = False, promised: bool = True
+) -> None:
+    """Write verdicts as CSV or Parquet, whole or not at all, or print them as CSV or JSON lines.
+
+    JSON lines also hold `promised`: whether the false-alarm rate can be promised.
+
+    Raises
+    ------
+    InputError
+        If the name of the file does not end in .csv or .parquet, or it cannot be written.
+    """
+    rows = [vars(verdict) for verdict in verdicts]
+    names = [field.name for field in fields(Verdict)]
+    if file is None:
+        if as_json:
+            for row in rows:
+                print(json.dumps(row | {"promised": promised}, ensure_ascii=False))
+            return
+        printed = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        printed.writeheader()
+        printed.writerows(rows)
+        return
+    if file.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"{file}: results are written as .csv or .parquet")
+    with written_whole(file) as unfinished:
+        if file.suffix.lower() == ".parquet":
+            parquet.write_table(pa.table({name: [row[name] for row in rows] for name in names}), unfinished)
+        else:
+            with unfinished.open("w", encoding="utf-8", newline="") as content:
+                writer = csv.DictWriter(content, names)
+                writer.writeheader()
+                writer.writerows(rows)

@@ -1,0 +1,331 @@
+"""From samples and parameters to fitted models: hold out, train all networks at once, learn the scores, calibrate."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from oddkind.arrays import Array, moments
+from oddkind.checks import check_data, check_learnt
+from oddkind.errors import ConcernWarning, InputError, PromiseWarning
+from oddkind.model.combining import combined_among_others
+from oddkind.model.conformal import Calibration, CalibrationScores
+from oddkind.model.explain import view_nll
+from oddkind.model.inputs import InputSpec
+from oddkind.model.model import Model, Normal, TrainingReport
+from oddkind.model.outputs import Outputs, pooled
+from oddkind.model.scores import (
+    Combination,
+    FittedScore,
+    Score,
+    component_weights,
+    components_of,
+    learn_score,
+    reference_rows,
+    resolve_score,
+    softmax_share,
+)
+from oddkind.model.task import Task
+from oddkind.samples import Samples
+from oddkind.train.holdout import calibration_fraction, holdout
+from oddkind.train.job import Job
+from oddkind.train.networks import build, resolve_network
+from oddkind.train.parameters import device_of
+from oddkind.train.problem import Problem
+from oddkind.train.stacks import Run, train_together
+from oddkind.train.temperature import fit_temperature, perplexity
+from oddkind.train.torch_forward import TorchForward
+from oddkind.train.transforms import Rotations, Transform, indistinguishable_views, make_task
+
+# This many samples are examined before training; a warning says so if a larger fraction of them has equal views.
+EXAMINED, INDISTINGUISHABLE = 32, 0.1
+# If less than this share of a score is made of the softmax, it does not matter what was learnt.
+RELEVANT_SHARE = 0.1
+# As many passes as make this many steps, within these bounds.
+AUTO_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 900, 3, 100
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A problem that is ready to be trained.
+
+    Attributes
+    ----------
+    problem : Problem
+    inputs : InputSpec
+    prepared : array [N, …]
+        The samples as networks read them.
+    task, transform, transform_name : what to classify
+    score_name, score : how to score
+    training_rows, calibration_rows : int arrays
+    runs : one Run for each network
+    """
+
+    problem: Problem
+    inputs: InputSpec
+    prepared: Array
+    task: Task
+    transform: Transform
+    transform_name: str
+    score_name: str | None
+    score: Score | Combination
+    training_rows: Array
+    calibration_rows: Array
+    runs: list[Run]
+
+    @property
+    def groups(self) -> Array:
+        """The group of each held-out sample, counted from 0; without groups each sample is one."""
+        if self.problem.groups is None:
+            return np.arange(len(self.calibration_rows))
+        return np.unique(self.problem.groups[self.calibration_rows], return_inverse=True)[1]
+
+
+def fit_models(
+    problems: Iterable[Problem],
+    *,
+    checkpoints: Path | None = None,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> list[Model]:
+    """Fit a model to each problem; networks of one form are trained in one stack.
+
+    Each model is the one that it would be if it were fitted alone. With a folder for `checkpoints`, a run that was
+    killed resumes when it is started again. `on_progress` is called with the finished fraction, 0 … 1.
+
+    Raises
+    ------
+    InputError
+        If samples or parameters cannot be used, before anything is trained.
+    """
+    plans = []
+    for problem in problems:
+        try:
+            plans.append(_plan(problem))
+        except ValueError as error:
+            raise InputError(f"{problem.name}{error}") from error
+    if checkpoints is not None and any(plan.problem.parameters.random_state is None for plan in plans):
+        raise InputError("random_state=None draws new numbers at each start; pass a number to resume from checkpoints")
+    _warn_about_data(plans)
+    results = iter(train_together([run for plan in plans for run in plan.runs], checkpoints, on_progress))
+    models = []
+    for plan in plans:
+        own = list(itertools.islice(results, len(plan.runs)))
+        losses, seconds = np.stack([losses for losses, _ in own], 1), sum(seconds for _, seconds in own)
+        models.append(_model(plan, losses, seconds))
+    return models
+
+
+# --- before training ---
+
+
+def _plan(problem: Problem) -> Plan:
+    """Check everything, hold out the calibration samples and draw the initial weights."""
+    given, inputs, labels = problem.parameters, problem.inputs, problem.labels
+    shape = inputs.shape[1:]
+    random_state = check_random_state(given.random_state)
+    task, transform, transform_name = make_task(given.task, shape, labels, random_state)
+    score_name, score = resolve_score(given.score_function, shape)
+    if any(one.needs_rotations for one in components_of(score)) and not isinstance(transform, Rotations):
+        raise InputError(f"score {score_name!r} needs a task with rotations; task={given.task!r} has none here")
+    if given.per_label and task.labels is None:
+        raise InputError(f"per_label=True needs a task with labels; task={given.task!r} has none here")
+    training_rows, calibration_rows = _split(problem, task, random_state)
+    mean = scale = None
+    if inputs.dtype != np.uint8:
+        mean, deviation = moments(inputs, training_rows)
+        mean, scale = mean.astype(np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32)
+    spec = InputSpec(shape, mean, scale, problem.feature_names)
+    prepared = spec.standardise(inputs)
+    targets = task.targets(labels, len(inputs), training=True)
+    assert targets is not None  # noqa: S101 - make_task refuses a task with labels if there are none
+    seeds = random_state.randint(2**31, size=(given.n_members, 2)).tolist()
+    epochs = int(given.epochs) if given.epochs != "auto" else _enough_epochs(len(training_rows), given.batch_size)
+    runs = []
+    for for_weights, for_order in seeds:
+        job = Job(
+            build(given.network, shape, task.n_classes, for_weights, local=transform.local),
+            torch.from_numpy(prepared),
+            transform,
+            targets,
+            training_rows,
+            for_order,
+            float(given.label_smoothing),
+            float(given.learning_rate),
+            float(given.weight_decay),
+            int(given.max_shift) if given.max_shift != "auto" else min(shape[1:], default=0) // 14,
+        )
+        runs.append(Run(job, epochs, given.batch_size, given.schedule, device_of(given.device)))
+    _warn_about_views(transform, prepared[training_rows[:EXAMINED]], given.task)
+    split = training_rows, calibration_rows
+    return Plan(problem, spec, prepared, task, transform, transform_name, score_name, score, *split, runs)
+
+
+def _split(problem: Problem, task: Task, random_state: np.random.RandomState) -> tuple[Array, Array]:
+    """Draw the rows to learn from and the rows to hold out."""
+    given, n = problem.parameters, len(problem.inputs)
+    labels = problem.labels if task.labels is not None else None
+    if problem.calibration_rows is not None:
+        split = np.delete(np.arange(n), problem.calibration_rows), problem.calibration_rows
+    else:
+        strata = labels if given.per_label and labels is not None else np.zeros(n)
+        fewest = min(_n_groups(problem.groups, strata == one) for one in np.unique(strata))
+        fraction = given.calibration_fraction
+        split = holdout(
+            n,
+            calibration_fraction(fewest, given.false_alarm_rate) if fraction == "auto" else float(fraction),
+            random_state,
+            labels=labels,
+            groups=problem.groups,
+            each_label=given.per_label,
+        )
+    if labels is not None:
+        lost = np.setdiff1d(labels, labels[split[0]]).tolist()
+        if lost:
+            what = "samples" if problem.groups is None else "groups"
+            raise InputError(f"all {what} of label {lost[0]!r} were held out; pass more of each label")
+    return split
+
+
+def _n_groups(groups: Array | None, rows: Array) -> int:
+    """Number of groups among some rows, bool [N]; without groups each sample is one."""
+    return int(rows.sum()) if groups is None else len(np.unique(groups[rows]))
+
+
+def _enough_epochs(n: int, batch_size: int) -> int:
+    steps = -(-n // batch_size)
+    return int(np.clip(-(-AUTO_STEPS // steps), FEWEST_EPOCHS, MOST_EPOCHS))
+
+
+def _warn_about_views(transform: Transform, x: Array, task_name: str) -> None:
+    alike = indistinguishable_views(transform, torch.from_numpy(x))
+    if len(x) > 1 and alike > INDISTINGUISHABLE:  # a single sample is standardised to zeros
+        name = type(transform).__name__.lower()
+        warnings.warn(
+            f"{name} do not change {alike:.0%} of the samples, so telling views apart teaches little "
+            f"(task={task_name!r}); choose another task",
+            stacklevel=5,
+        )
+
+
+def _warn_about_data(plans: Sequence[Plan]) -> None:
+    """Warn about what is doubtful in the data, once for each set of samples."""
+    sets: dict[tuple[int, str], list[Plan]] = {}
+    for plan in plans:
+        sets.setdefault((id(plan.problem.inputs), plan.problem.name), []).append(plan)
+    for (_, name), own in sets.items():
+        labelled = [plan for plan in own if plan.task.labels is not None]
+        first = own[0].problem
+        for issue in check_data(Samples(first.inputs, first.labels if labelled else None, groups=first.groups)):
+            # Easy labels do not matter if the network also learns known transforms, or the score ignores its softmax.
+            if issue.kind != "too easy" or any(
+                plan.transform.count == 1 and _share_of_softmax(plan, 1.0) > 0 for plan in labelled
+            ):
+                warnings.warn(name + issue.message, ConcernWarning, stacklevel=4)
+
+
+def _share_of_softmax(plan: Plan, perplexity: float) -> float:
+    return softmax_share(plan.score, component_weights(plan.score, perplexity, plan.task.n_classes))
+
+
+# --- after training ---
+
+
+def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
+    """Learn what needs the trained networks: temperature, score, and the scores of the held-out samples."""
+    given = plan.problem.parameters
+    name = None
+    if isinstance(given.network, str):
+        name = resolve_network(given.network, plan.inputs.shape, local=plan.transform.local)
+    members = tuple(TorchForward(run.job.network, plan.transform, name, plan.transform_name) for run in plan.runs)
+    held_out = _outputs(plan, members, plan.calibration_rows)
+    together = pooled(held_out)
+    assert together.targets is not None  # noqa: S101 - as in _plan
+    logits, targets = together.logits.reshape(-1, plan.task.n_classes), together.targets.ravel()
+    accuracy = float((logits.argmax(1) == targets).mean())
+    fitted = fit_temperature(logits, targets)
+    sure = perplexity(logits, targets, fitted)
+    temperature = fitted if given.temperature == "fit" else float(given.temperature)
+    # Views that are drawn at random are not scored, so nothing can be said about them.
+    if _share_of_softmax(plan, sure) > RELEVANT_SHARE and not plan.transform.n_draws:
+        for issue in check_learnt(accuracy, len(together), targets, together.n_views):
+            warnings.warn(plan.problem.name + issue.message, ConcernWarning, stacklevel=4)
+    reference, normal = None, None
+    if any(component.learn for component in components_of(plan.score)):
+        rows = reference_rows(plan.training_rows)
+        reference = _outputs(plan, members, rows)
+        normal = _normal(plan, reference, rows, temperature)
+    weights = component_weights(plan.score, sure, plan.task.n_classes)
+    score = learn_score(plan.score_name, plan.score, reference, temperature, weights)
+    report = TrainingReport(
+        accuracy,
+        sure,
+        losses,
+        plan.runs[0].epochs,
+        train_seconds,
+        plan.training_rows,
+        plan.calibration_rows,
+        given.to_json(),
+    )
+    model = Model(
+        plan.inputs,
+        plan.task,
+        members,
+        temperature,
+        score,
+        _calibrate(plan, held_out, score, temperature),
+        normal,
+        float(given.false_alarm_rate),
+        bool(given.per_label),
+        report,
+    )
+    problem = model.promise_problem()
+    if problem is not None:
+        warnings.warn(plan.problem.name + problem, PromiseWarning, stacklevel=4)
+    return model
+
+
+def _outputs(plan: Plan, members: Sequence[TorchForward], rows: Array) -> list[Outputs]:
+    """Outputs of each network for some of the samples, with their labels known."""
+    inputs = plan.prepared[rows]
+    targets = plan.task.targets(None if plan.problem.labels is None else plan.problem.labels[rows], len(rows))
+    flat = inputs.reshape(len(inputs), -1)
+    return [Outputs(*member(inputs), targets, flat) for member in members]
+
+
+def _normal(plan: Plan, reference: Sequence[Outputs], rows: Array, temperature: float) -> Normal:
+    together = pooled(reference)
+    assert together.inputs is not None  # noqa: S101 - _outputs fills it in
+    labels = plan.problem.labels
+    return Normal(
+        together.inputs,
+        together.features,
+        None if plan.task.labels is None or labels is None else plan.task.label_index(labels[rows]),
+        rows,
+        view_nll(pooled(reference, temperature).logits, plan.task),
+    )
+
+
+def _calibrate(plan: Plan, held_out: Sequence[Outputs], score: FittedScore, temperature: float) -> Calibration:
+    """Score the held-out samples with their labels known and not known: a threshold holds for one way of scoring."""
+    task, labels = plan.task, plan.problem.labels
+    labels = None if labels is None or task.labels is None else labels[plan.calibration_rows]
+    label_index = None if labels is None else task.label_index(labels)
+    groups = plan.groups
+
+    def scores(known: Array | None) -> CalibrationScores:
+        targets = task.targets(known, len(groups))
+        components = score([replace(outputs, targets=targets) for outputs in held_out], temperature)
+        return CalibrationScores(
+            components, combined_among_others(components, score.weights, groups), groups, label_index
+        )
+
+    without_labels = all(False in component.label_modes(task) for component in score.components)
+    unlabelled = scores(None) if without_labels else None
+    return Calibration(scores(labels), unlabelled, plan.problem.groups is not None)

@@ -1,0 +1,54 @@
+"""What a data set contains, and what is doubtful about it."""
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from problems import LABELS, RATE, listed, record
+
+from oddkind import Entry, InputError, check_files, source_of
+from oddkind.train.frontends import make_front_end
+
+
+def test_files_are_counted_by_split_label_and_condition(data):
+    progress = []
+    found = check_files(listed(data), source_of(data), make_front_end, on_progress=progress.append)
+    wanted = [
+        ("test", label, condition, 6, 6, 12) for label in sorted(LABELS) for condition in ("anomalous", "normal")
+    ] + [("train", label, "normal", 24, 24, 48) for label in sorted(LABELS)]
+    assert [tuple(part.values()) for part in found["parts"]] == wanted
+    assert [*found["parts"][0]] == ["split", "label", "condition", "files", "groups", "samples"]
+    assert found["settings"]["sample_rate"] == RATE
+    assert progress[-1] == 1
+
+
+def test_a_group_of_files_counts_once_and_what_is_not_known_is_none(tmp_path, draw):
+    for number in range(6):
+        pixels = draw.integers(256, size=(16, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"s{number // 2}_{number}.png")
+    source = source_of(tmp_path, pattern="{session}_{number}.png", group="session")
+    found = check_files(source.entries(tmp_path)[0], source, make_front_end)
+    (part,) = found["parts"]
+    assert part == {"split": None, "label": None, "condition": None, "files": 6, "groups": 3, "samples": 6}
+
+
+def test_recordings_that_clip_or_are_resampled_are_issues(tmp_path):
+    record(tmp_path, "normal/a.wav", 300, 1)
+    noise = np.random.default_rng(0).normal(size=2 * RATE)
+    soundfile.write(tmp_path / "normal" / "b.wav", noise * 0.1, 2 * RATE)
+    soundfile.write(tmp_path / "normal" / "c.wav", noise.clip(-1, 1 - 2**-15), RATE)
+    issues = check_files(listed(tmp_path), source_of(tmp_path), make_front_end)["issues"]
+    messages = {issue["kind"]: issue["message"] for issue in issues}
+    assert messages["resampled"].startswith("1 of 3 recordings at 8000 Hz are resampled to 4000 Hz")
+    assert messages["clipped"] == "1 of 3 recordings clip at full scale: normal/c.wav"
+
+
+def test_a_file_that_cannot_be_read_is_reported_or_raises(tmp_path):
+    record(tmp_path, "a.wav", 300, 1)
+    (tmp_path / "b.wav").write_text("no sound")
+    files, refused = [Entry(tmp_path / name, name) for name in ("a.wav", "b.wav")], {}
+    found = check_files(files, source_of(tmp_path), make_front_end, on_refused=refused.__setitem__)
+    assert [part["files"] for part in found["parts"]] == [1]
+    assert [*refused] == ["b.wav"]
+    with pytest.raises(InputError, match=r"^b\.wav: is not a recording"):
+        check_files(files, source_of(tmp_path), make_front_end)

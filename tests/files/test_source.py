@@ -1,0 +1,136 @@
+"""How a data set is read."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from problems import RATE, listed, record
+
+from oddkind import Entry, InputError, Source, source_of
+from oddkind.files.source import each, read, resolved
+from oddkind.train.frontends import FRONT_ENDS, make_front_end
+
+
+def test_the_front_ends_that_settings_may_name_are_those_that_there_are():
+    names, _ = get_args(Source.model_fields["front_end"].annotation)
+    assert get_args(names) == tuple(FRONT_ENDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "reason"),
+    [
+        ("sounds", {"size": (64, 64)}, "--size does not apply to sounds"),
+        ("pictures", {"sample_rate": 8000}, "--sample-rate does not apply to pictures"),
+        ("arrays", {"window": 1.0}, "--window does not apply to arrays"),
+        ("tables", {"match_loudness": True}, "--match-loudness does not apply to tables"),
+        ("sounds", {"window": -1.0}, r"--window -1\.0: .*greater than 0"),
+        ("sounds", {"sample_rate": 0}, "--sample-rate 0: .*greater than or equal to 1"),
+        ("sounds", {"front_end": ("mfcc",)}, "--front-end 'mfcc': "),
+        ("pictures", {"size": (4, 64)}, "--size 4: .*greater than or equal to 8"),
+        ("films", {}, "--kind 'films': "),
+    ],
+)
+def test_a_setting_that_is_out_of_range_or_does_not_apply_is_refused(tmp_path, kind, settings, reason):
+    with pytest.raises(InputError, match=reason):
+        source_of(tmp_path, kind=kind, **settings)
+
+
+def test_settings_that_are_not_given_come_from_the_first_file_that_can_be_read(tmp_path):
+    record(tmp_path, "b.wav", 300, 1)
+    (tmp_path / "a.wav").write_text("no sound")
+    files = [Entry(tmp_path / name, name) for name in ("a.wav", "b.wav")]
+    found = resolved(Source(kind="sounds", window=0.5), files)
+    assert (found.sample_rate, found.window, found.hop) == (RATE, 0.5, 0.5)
+    assert found.window_samples == RATE // 2
+    given = Source(kind="sounds", sample_rate=8000, window=2, hop=0.25)
+    assert resolved(given, files) == given
+    with pytest.raises(InputError, match=r"none of 1 sounds can be read; a\.wav: is not a recording"):
+        resolved(Source(kind="sounds"), files[:1])
+    with pytest.raises(InputError, match="none of 0 sounds can be read"):
+        resolved(Source(kind="sounds"), [])
+
+
+def test_colours_and_columns_are_those_of_the_first_file(tmp_path, draw):
+    Image.fromarray(draw.integers(256, size=(9, 9, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(draw.integers(256, size=(9, 9), dtype=np.uint8)).save(tmp_path / "b.png")
+    files = [Entry(tmp_path / name, name) for name in ("a.png", "b.png")]
+    assert [resolved(Source(kind="pictures"), one).grey for one in (files, files[::-1])] == [False, True]
+    assert resolved(Source(kind="pictures"), files).size == (64, 64)
+    (tmp_path / "a.csv").write_text("time,note,load\n1,a,2\n")
+    found = resolved(Source(kind="tables", window=3), [Entry(tmp_path / "a.csv", "a.csv")])
+    assert (found.columns, found.hop) == (("time", "load"), 3)
+
+
+def test_files_come_back_in_order_however_many_threads_read_them(tmp_path):
+    files = []
+    for number in range(100):
+        np.save(tmp_path / f"{number}.npy", np.full(3, number, np.float32))
+        files.append(Entry(tmp_path / f"{number}.npy", str(number)))
+    files[7] = Entry(tmp_path / "gone.npy", "gone")
+    found = [*each(files, Source(kind="arrays"), None)]
+    assert [entry for entry, _ in found] == files
+    assert "cannot" in found[7][1] or "No such file" in found[7][1]
+    assert [int(inputs[0, 0]) for number, (_, inputs) in enumerate(found) if number != 7] == [
+        number for number in range(100) if number != 7
+    ]
+
+
+def test_a_table_is_cut_into_windows(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n" + "\n".join(f"{row},{-row}" for row in range(10)))
+    file = [Entry(tmp_path / "a.csv", "a.csv")]
+
+    def inputs(**settings):
+        source = resolved(Source(kind="tables", **settings), file)
+        return read(file, source, None).inputs
+
+    assert inputs().shape == (1, 2, 10)
+    assert_array_equal(inputs(window=4, hop=3)[:, 0], [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]])
+    assert_array_equal(inputs(window=2, sample_rate=2)[:, 1], [[0, -1, -2, -3], [-4, -5, -6, -7]])
+    with pytest.raises(InputError, match=r"a\.csv: has 10 rows, fewer than the 11 rows of a window"):
+        inputs(window=11)
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,inf\n")
+    with pytest.raises(InputError, match=r"a\.csv: column 'b', row 2: the value is NaN or infinite"):
+        inputs()
+
+
+def test_windows_of_sound_become_vectors_with_the_label_and_the_name_of_their_file(data):
+    files = listed(data, "test")[:3]
+    source = resolved(source_of(data), files)
+    front_end = make_front_end(source)
+    samples = read(files, source, front_end)
+    assert samples.inputs.shape == (6, len(front_end.bands()))
+    assert samples.files.tolist() == samples.groups.tolist() == [entry.name for entry in files for _ in range(2)]
+    assert samples.labels.tolist() == [entry.label for entry in files for _ in range(2)]
+    for number, (_, inputs) in enumerate(each(files, source, front_end)):
+        assert_allclose(inputs, samples.inputs[2 * number : 2 * number + 2], rtol=1e-6)
+    with pytest.raises(InputError, match="sounds need a front end"):
+        read(files, source, None)
+
+
+def test_arrays_of_another_type_are_refused(tmp_path):
+    for name in ("a.npy", "b.npy", "c.npy"):
+        np.save(tmp_path / name, np.zeros(4, np.uint8 if name[0] == "b" else np.float32))
+    source, refused = source_of(tmp_path), {}
+    files = source.entries(tmp_path)[0]
+    assert len(read(files, source, None, on_refused=refused.__setitem__)) == 2
+    reason = "gives uint8 samples of shape (4,); the files before it give float32 samples of shape (4,)"
+    assert refused == {"b.npy": reason}
+    with pytest.raises(InputError, match=r"^b\.npy: gives uint8 samples"):
+        read(files, source, None)
+    with pytest.raises(InputError, match="none of 1 arrays can be read"):
+        read([Entry(tmp_path / "gone.npy", "gone.npy")], source, None, on_refused=refused.__setitem__)
+
+
+def test_pictures_without_groups_are_independent_and_files_of_one_group_are_not(tmp_path):
+    for number in range(3):
+        Image.fromarray(np.full((9, 9), number, np.uint8)).save(tmp_path / f"{number}.png")
+    files = [Entry(tmp_path / f"{number}.png", str(number), "tile") for number in range(3)]
+    source = resolved(Source(kind="pictures", size=(9, 9)), files)
+    assert read(files, source, None).groups is None
+    files[0] = Entry(files[0].path, "0", None, group="session")
+    samples = read(files, source, None)
+    assert samples.groups.tolist() == ["session", "1", "2"]
+    assert samples.labels is None  # that of one file is not known
+    assert samples.inputs.shape == (3, 1, 9, 9)

@@ -1,0 +1,97 @@
+"""How rare scores are among normal ones, and several scores combined by it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from oddkind.model.combining import PARTS, combined, combined_among_others, surprise
+from oddkind.model.conformal import alarms, conformal_threshold, p_values
+
+
+def test_surprise_is_minus_log_of_the_part_at_or_above():
+    normal = np.arange(1.0, 20.0)  # 19: the lowest is reached by all
+    assert_allclose(surprise([0.0, 1.0, 2.0, 10.0], normal), -np.log([1, 1, 19 / 20, 11 / 20]))
+    assert_allclose(surprise([1.5], normal), -np.log(19 / 20) / 2)  # a straight line between
+
+
+def test_surprise_of_an_exponential_tail_continues_as_it_does(draw):
+    normal = draw.exponential(2.0, size=100_000)
+    assert_allclose(surprise(np.array([1.0, 5.0, 10.0, 40.0]), normal), np.array([0.5, 2.5, 5.0, 20.0]), rtol=0.03)
+
+
+@given(st.integers(0, 99), st.integers(1, 60), st.booleans())
+def test_surprise_never_falls_and_is_never_negative(seed, n, ties):
+    draw = np.random.default_rng(seed)
+    normal = draw.integers(4, size=n) if ties else draw.normal(size=n)
+    found = surprise(np.sort(np.append(draw.normal(size=50) * 5, normal)), normal)
+    assert (found >= 0).all()
+    assert (np.diff(found) >= 0).all()
+
+
+@given(st.integers(0, 99), st.floats(1e-3, 1e3), st.floats(-9, 9))
+def test_surprise_does_not_depend_on_the_unit_of_the_scores(seed, scale, shift):
+    draw = np.random.default_rng(seed)
+    normal, scores = draw.normal(size=60), draw.normal(size=30) * 3
+    assert_allclose(surprise(scale * scores + shift, scale * normal + shift), surprise(scores, normal), rtol=1e-6)
+
+
+def test_surprise_of_scores_that_never_vary():
+    assert_allclose(surprise([1.0, 2.0, 3.0], np.full(9, 2.0)), [0, 0, np.log(10)])
+
+
+def test_nothing_is_surprising_without_normal_scores():
+    assert surprise(np.array([1.0, 9.0]), np.empty(0)).tolist() == [0, 0]
+
+
+def test_combined_sums_the_weighted_surprises_and_leaves_a_single_score_as_it_is(draw):
+    normal, scores, weights = draw.normal(size=(50, 3)), draw.normal(size=(20, 3)), np.array([1, 0.5, 0])
+    expected = surprise(scores[:, 0], normal[:, 0]) + surprise(scores[:, 1], normal[:, 1]) / 2
+    assert_allclose(combined(scores, normal, weights), expected)
+    assert_array_equal(combined(scores[:, :1], normal[:, :1], weights[:1]), scores[:, 0])
+
+
+def test_normal_samples_are_combined_among_the_others(draw):
+    normal, weights = draw.normal(size=(50, 3)), np.array([1, 0.5, 0])
+    among = combined_among_others(normal, weights)
+    assert_allclose(among[7], combined(normal[7:8], np.delete(normal, 7, 0), weights)[0])
+    assert_array_equal(combined_among_others(normal[:, :1], weights[:1]), normal[:, 0])
+    many = draw.normal(size=(2 * PARTS + 1, 3))  # the first of 200 parts has three
+    assert_allclose(combined_among_others(many, weights)[:3], combined(many[:3], many[3:], weights))
+    assert combined_among_others(many[:0], weights).tolist() == []
+
+
+@pytest.mark.parametrize("n_groups", [2, 12, 2 * PARTS + 1])
+def test_samples_of_one_group_are_never_compared_with_each_other(draw, n_groups):
+    normal, weights = draw.normal(size=(3 * n_groups, 2)), np.array([1, 0.5])
+    groups = draw.permutation(np.repeat(np.arange(n_groups), 3)) * 7  # numbers need not be consecutive
+    among = combined_among_others(normal, weights, groups)
+    part = np.isin(groups, [0, 7, 14] if n_groups > PARTS else [0])
+    assert_allclose(among[part], combined(normal[part], normal[~part], weights))
+    # Whatever the other samples of the group are, the score of a sample is the same.
+    changed = np.where((groups == 0)[:, None], draw.normal(size=normal.shape), normal)
+    first = np.flatnonzero(groups == 0)[0]
+    changed[first] = normal[first]
+    assert combined_among_others(changed, weights, groups)[first] == among[first]
+
+
+@pytest.mark.parametrize("groups", [None, np.array([4, 4, 4])])
+def test_a_single_group_makes_no_other_sample_look_rare(groups, draw):
+    normal, weights = draw.normal(size=(1 if groups is None else 3, 2)), np.array([1, 1])
+    among = combined_among_others(normal, weights, groups)
+    assert_array_equal(among, np.full(len(normal), np.finfo(float).max))
+    new = combined(np.full((1, 2), 1e9), normal, weights)
+    assert p_values(new, among).tolist() == [1]
+
+
+@pytest.mark.parametrize("n", [40, 200])
+def test_false_alarms_of_combined_scores_stay_within_the_promise(draw, n):
+    found, weights = [], np.array([1, 0.5])
+    for _ in range(100):
+        normal, new = (draw.normal(size=(size, 2)) @ [[1, 0.8], [0, 0.6]] for size in (n, 200))
+        scores, usual = combined(new, normal, weights), combined_among_others(normal, weights)
+        threshold = conformal_threshold(usual, 0.1)
+        assert_array_equal(alarms(p_values(scores, usual), 0.1), scores > threshold)
+        found.append((scores > threshold).mean())
+    assert np.mean(found) <= 0.1 + 3 * np.std(found) / np.sqrt(len(found))
