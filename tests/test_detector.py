@@ -88,6 +88,7 @@ def test_without_labels_the_task_makes_its_own(normal, new, odd):
     assert auc(anomalous, detector.anomaly_score(np.concatenate([new, odd]))) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", SCORES)
 def test_every_score_finds_digits_it_was_not_shown(mnist, score):
     train, test = mnist
@@ -100,6 +101,7 @@ def test_every_score_finds_digits_it_was_not_shown(mnist, score):
     assert auc(test.anomalous, detector.anomaly_score(test.inputs)) > 0.6
 
 
+@pytest.mark.slow
 def test_without_any_option_digits_it_was_not_shown_are_found(mnist):
     train, test = mnist
     train, test = train[::24], test[::8]
@@ -110,6 +112,7 @@ def test_without_any_option_digits_it_was_not_shown_are_found(mnist):
         assert (detector.predict(test.inputs[~test.anomalous]) == -1).mean() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")  # too few epochs to learn anything
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize(
@@ -145,6 +148,7 @@ def test_many_samples_are_scored_some_at_a_time(monkeypatch):
     assert max(sizes) == 64
 
 
+@pytest.mark.slow
 def test_pastes_find_a_small_mark_that_neighbours_on_pixels_miss():
     draw = np.random.default_rng(0)
     # A brushed surface: each picture's stripes lie elsewhere and are lit otherwise.
@@ -276,6 +280,7 @@ def test_a_higher_false_alarm_rate_never_raises_fewer_alarms(score):
     assert alarms[0].sum() < alarms[-1].sum()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")  # too few epochs to learn anything
 @pytest.mark.parametrize(
     ("score", "known"),

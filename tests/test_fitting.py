@@ -11,7 +11,7 @@ from oddkind.metrics import auc
 from oddkind.study.evaluation import LECTURE
 
 # Two epochs teach little, and pictures of one slope or another are progress apart by a single pixel.
-pytestmark = pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")]
 
 SETTINGS = {
     "seeds": [{"random_state": seed} for seed in range(3)],

@@ -13,7 +13,7 @@ from oddkind.model.outputs import pooled
 from oddkind.model.scores import component_weights, learn_score, target_nll
 
 # Two epochs teach little, and pictures of one slope or another are told apart by a single pixel.
-pytestmark = pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")]
 
 SINGLE = [name for name, score in SCORES.items() if isinstance(score, Score)]
 

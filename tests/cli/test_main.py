@@ -11,6 +11,8 @@ import oddkind.lab.exercises
 import oddkind.lab.sweep
 from oddkind import __version__
 
+pytestmark = pytest.mark.slow
+
 STARTED = "from oddkind.cli.main import main; main()"
 
 

@@ -7,6 +7,8 @@ import oddkind.lab.exercises
 from oddkind import InputError
 from oddkind.lab.exercises import EXERCISES, run_lab
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     "name", "task", "label_smoothing", "temperature", "score", "lecture_auc", "auc", "auc_mean", "auc_ci95",
     "accuracy", "train_seconds",

@@ -12,6 +12,8 @@ from oddkind.study.evaluation import Configuration, Result, Row
 from oddkind.study.reliability import reliability
 from oddkind.train.transforms import Rotations
 
+pytestmark = pytest.mark.slow
+
 
 def digits_of(draw, normal=(2, 4), anomalous=(7,), each=12):
     labels = np.repeat([*normal, *anomalous], each)

@@ -11,6 +11,8 @@ from oddkind.model.outputs import Outputs
 from oddkind.samples import Samples
 from oddkind.study.evaluation import Configuration, Result, Row
 
+pytestmark = pytest.mark.slow
+
 PICTURES = {
     "histograms", "roc", "extremes", "tsne", "temperatures", "reliability", "smoothing-or-temperature",
     "rotation-confusions", "rotation-grid",

@@ -134,6 +134,7 @@ def with_arrays(content, changes):
 # --- the same model ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["auto", *SCORES])
 @pytest.mark.parametrize("n_members", [1, 3])
 @NOT_LEARNT
@@ -158,6 +159,7 @@ def test_of_many_samples_some_are_compared_with_and_kept(tmp_path, monkeypatch):
     assert_same(load(tmp_path / "a.oddkind"), model, inputs, labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "parameters"),
     [
@@ -189,6 +191,7 @@ def test_every_task_and_network_has_the_same_bits(tmp_path, data, parameters, la
     assert (tmp_path / "a.oddkind").read_bytes() == (tmp_path / "b.oddkind").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("grouped", [True, False])
@@ -615,6 +618,7 @@ def test_damaged_bytes_are_refused_or_do_not_matter(saved, data):
     assert refused_or_read(folder, bytes(content)) in (None, saved[2])
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(data=st.data(), name=st.sampled_from([MANIFEST, ARRAYS]), views=st.booleans())
 def test_a_member_that_was_changed_on_purpose_is_refused_or_read(saved, with_views, data, name, views):
@@ -629,6 +633,7 @@ def test_a_member_that_was_changed_on_purpose_is_refused_or_read(saved, with_vie
     refused_or_read(saved[1].parent, changed_whole)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(data=st.data())
 def test_values_of_the_manifest_that_were_changed_on_purpose_are_refused_or_read(saved, with_views, data):
@@ -676,6 +681,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "score"), HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_arrays_that_do_not_fit_together_are_refused_or_harmless(tmp_path, task, score):

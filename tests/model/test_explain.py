@@ -129,6 +129,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "parameters"), CASES.values(), ids=CASES)
 def test_an_explanation_is_the_same_in_any_batch_and_agrees_with_the_model(data, parameters, tmp_path):
     (inputs, labels), new = data, data[0][:5]

@@ -11,6 +11,8 @@ from scipy.stats import wilcoxon
 from oddkind import InputError, deletion_test
 from oddkind.study.deletion_test import Deletion
 
+pytestmark = pytest.mark.slow
+
 MARK = 5
 
 

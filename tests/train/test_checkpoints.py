@@ -23,6 +23,8 @@ from oddkind.train.loop import train
 from oddkind.train.networks import build
 from oddkind.train.transforms import Affine, Identity
 
+pytestmark = pytest.mark.slow
+
 N, EPOCHS, BATCH = 40, 3, 8
 STEPS = EPOCHS * N // BATCH
 

@@ -11,6 +11,8 @@ from oddkind import InputError, Model, Source, fit_files, source_of
 from oddkind.files.source import read
 from oddkind.train.export import as_module
 
+pytestmark = pytest.mark.slow
+
 RATE = 4000
 
 

@@ -140,6 +140,7 @@ DATA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("views", [False, True], ids=["one view", "views"])
 @pytest.mark.parametrize("network", [*NETWORKS, Own])

@@ -30,8 +30,7 @@ def unit_views(views: Array) -> Array:
 
 def neighbour_distances(vectors: Array, reference: Array, k: int) -> Array:
     """Euclidean distances of vectors [N, D] to the k nearest of [R, D], nearest first; [N, k]."""
-    none = np.empty((len(vectors), 1, 0), np.float32), np.empty((len(reference), 1, 0), np.float32)
-    (nearest,) = _nearest(vectors, none[0], reference, none[1], k)
+    (nearest,) = _nearest(vectors[:, :0], vectors[:, None], reference[:, :0], reference[:, None], k)
     apart = [np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) for one in nearest.T]
     return np.sort(np.stack(apart, 1), axis=1)
 
@@ -62,29 +61,31 @@ def _nearest(shared: Array, views: Array, reference_shared: Array, reference_vie
     middle, view_middle = reference_shared[:REFERENCE_ROWS].mean(0), reference_views[:REFERENCE_ROWS].mean(0)
 
     def centred(one: Array, each: Array) -> tuple[Array, Array]:
-        """Single precision, [n, D] and [V, n, E]."""
-        shifted = one - middle, (each - view_middle).swapaxes(0, 1)
-        return shifted[0].astype(np.float32, copy=False), shifted[1].astype(np.float32, copy=False)
+        """Single precision, [n, D] and [V, n, E + 1] with room for one more coordinate."""
+        views = np.empty((each.shape[1], each.shape[0], each.shape[2] + 1), np.float32)
+        np.subtract(each.swapaxes(0, 1), view_middle[:, None], out=views[..., :-1], casting="same_kind")
+        return (one - middle).astype(np.float32, copy=False), views
 
     n = len(shared)
     padding = max(0, FEWEST_ROWS - n)  # a product with one row is summed in a different order
     a, of = centred(
         np.pad(shared, ((0, padding), (0, 0)), "edge"), np.pad(views, ((0, padding), (0, 0), (0, 0)), "edge")
     )
-    of = np.concatenate([of, np.ones((*of.shape[:2], 1), np.float32)], -1)
+    of[..., -1] = 1
     shape = len(of), len(a), k
     nearest, most = np.zeros(shape, int), np.full(shape, -np.inf, np.float32)
     for start in range(0, len(reference_shared), REFERENCE_ROWS):
         block = slice(start, start + REFERENCE_ROWS)
         b, beside = centred(reference_shared[block], reference_views[block])
-        halves = -(np.square(b).sum(1) + np.square(beside).sum(2)) / 2
-        beside = np.concatenate([beside, halves[..., None]], -1)
+        own = beside[..., :-1]
+        beside[..., -1] = -(np.square(b).sum(1) + np.einsum("vre,vre->vr", own, own)) / 2
         for first in range(0, len(a), ROWS):
             rows = slice(first, first + ROWS)
-            products = a[rows] @ b.T
+            products = a[rows] @ b.T if b.shape[1] else None
             for view in range(len(of)):
                 here = of[view, rows] @ beside[view].T
-                here += products
+                if products is not None:
+                    here += products
                 _keep_best(here, start, most[view, rows], nearest[view, rows])
     return nearest[:, :n]
 
