@@ -70,7 +70,7 @@ def test_moments_and_standardised_are_numpys(monkeypatch, shape):
     mean, deviation = moments(inputs, rows)
     assert_allclose(mean, inputs[rows].mean(axes, float, keepdims=True)[0])
     assert_allclose(deviation, inputs[rows].std(axes, float, keepdims=True)[0])
-    expected = (inputs - mean) / deviation
+    expected = ((inputs - mean) / deviation).astype(np.float32)
     assert_array_equal(standardised(inputs, mean, deviation), expected)
     mapped = standardised(to_memmap([inputs]), mean, deviation)
     assert_array_equal(mapped, expected)

@@ -11,7 +11,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from sklearn.metrics import mutual_info_score
 from sklearn.neighbors import NearestCentroid
 
-from oddkind import Detector, Samples, check_data, fit_fleet, fit_together
+from oddkind import ConcernWarning, Detector, Samples, check_data, fit_fleet, fit_together
 from oddkind.checks import TOO_EASY, association, best_single_feature, check_learnt
 from oddkind.metrics import auc
 
@@ -63,6 +63,64 @@ def test_one_label_and_labels_of_few_samples():
     labels[:4] = 9
     assert "1 of 4 labels have fewer than 5 samples (9)" in message(Samples(inputs, labels))
     assert found(Samples(inputs[:296], np.append(labels[4:], 9)[:296])) == []
+
+
+@pytest.mark.parametrize(
+    ("usual", "rare", "n_rare"),
+    [
+        (0, 1, 40),
+        (1, 0, 40),
+        (1, -1, 75),  # a quarter
+        (0.0, 1.0, 1),
+        (False, True, 40),
+        ("no", "yes", 40),
+        ("0", "1", 40),
+        ("normal", "anomaly", 150),  # these names mean the truth however many there are
+        ("good", "defect", 40),
+        ("OK", "NG", 200),
+        ("healthy", "faulty", 40),
+    ],
+)
+def test_labels_that_look_like_the_truth_are_named(usual, rare, n_rare):
+    labels = np.where(np.arange(300) < n_rare, rare, usual)
+    text = message(Samples(kinds()[0], labels)) if n_rare >= 5 else check_data(Samples(kinds()[0], labels))[0].message
+    usual, rare = labels[-1].item(), labels[0].item()
+    assert f"the labels {usual!r} and {rare!r} ({n_rare} of 300) look like the truth" in text
+    assert "Pass only the normal samples" in text
+    assert found(Samples(kinds()[0], labels))[0] == "truth"
+
+
+@pytest.mark.parametrize(
+    ("usual", "rare", "n_rare"),
+    [
+        (0, 1, 150),
+        (0, 1, 76),
+        (-1, 1, 140),
+        (True, False, 100),
+        (1, 2, 40),
+        (0, 7, 40),
+        ("machine 0", "machine 1", 40),
+        ("normal speed", "low speed", 40),
+        ("good", "better", 40),
+        ("broken", "worn", 40),
+        ("normal", "good", 40),
+    ],
+)
+def test_two_kinds_of_normal_do_not_look_like_the_truth(usual, rare, n_rare):
+    assert found(Samples(kinds()[0], np.where(np.arange(300) < n_rare, rare, usual))) == []
+
+
+def test_three_labels_are_not_the_truth():
+    labels = np.array(["normal", "anomaly", "unknown"])[np.arange(300) % 3]
+    assert found(Samples(kinds()[0], labels)) == []
+
+
+@pytest.mark.parametrize("task", ["auto", "affine"])
+def test_fit_warns_of_the_truth_even_if_the_task_ignores_labels(task):
+    inputs = kinds()[0]
+    with pytest.warns(ConcernWarning, match="look like the truth, normal or anomalous") as said:
+        quick(task=task, epochs=1).fit(inputs, np.arange(300) < 20)
+    assert sum("truth" in str(one.message) for one in said) == 1
 
 
 def test_labels_of_anomalies_are_not_looked_at():
@@ -178,6 +236,14 @@ def test_copies_without_groups_and_over_groups_and_splits():
     )
     split = np.where(np.arange(300) < 30, "test", "train")
     assert "20 of 300 samples are exact copies of a sample in another split" in message(copied, split)
+
+
+def test_an_example_of_copies_does_not_name_one_file_twice():
+    inputs, _ = kinds()
+    inputs[1], inputs[60:80] = inputs[0], inputs[0]
+    files = np.array([f"{row // 30}.wav" for row in range(300)])
+    assert "such as 0.wav and 2.wav" in message(Samples(inputs, groups=files, files=files))
+    assert "are exact copies of others, such as two of 0.wav" in message(Samples(inputs, files=files))
 
 
 def test_a_few_copies_are_ignored():

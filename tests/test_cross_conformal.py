@@ -1,5 +1,7 @@
 """Cross-conformal detectors: every sample is learnt from and held out."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -7,7 +9,7 @@ from problems import kinds, pictures, quick
 from sklearn.base import clone
 
 import oddkind.train.stacks
-from oddkind import CrossConformal, CrossModel, Detector, InputError, PromiseWarning, load
+from oddkind import ConcernWarning, CrossConformal, CrossModel, Detector, InputError, PromiseWarning, load
 from oddkind.model.conformal import pool
 
 
@@ -74,6 +76,17 @@ def test_a_label_of_two_is_never_in_one_fold(seed):
     cross = CrossConformal(quick(task="labels", epochs=1, random_state=seed), folds=np.int64(5)).fit(inputs, labels)
     sizes = [len(model.report.calibration_rows) for model in cross.model_.models]
     assert sizes == [12] * 5
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_label_in_two_groups_of_several_labels_is_never_in_one_fold(seed):
+    inputs, labels = kinds(60)[0], np.tile([0, 0, 0, 1], 15)
+    groups = np.arange(60) // 4
+    labels[(labels == 1) & (groups > 1)] = 0  # label 1 is in the groups 0 and 1, with label 0
+    cross = CrossConformal(quick(task="labels", epochs=1, random_state=seed), folds=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConcernWarning)
+        assert len(cross.fit(inputs, labels, groups).model_.models) == 2
 
 
 def test_a_label_of_one_sample_cannot_be_learnt_and_held_out():
@@ -197,3 +210,33 @@ def test_without_a_detector_it_fits_the_default_one():
     cross.fit(inputs)
     assert cross.model.false_alarm_rate == Detector().false_alarm_rate
     assert cross.predict(inputs).shape == (20,)
+
+
+@pytest.mark.parametrize(
+    "repeat", [lambda x: np.repeat(x, 6, 0), lambda x: np.tile(x, (6, 1))], ids=["in turn", "later"]
+)
+@pytest.mark.parametrize("labelled", [False, True])
+def test_copies_are_held_out_together(draw, repeat, labelled):
+    inputs, labels = repeat(draw.normal(size=(50, 4))), repeat(np.arange(50)[:, None] % 2)[:, 0] if labelled else None
+    inputs = np.concatenate([inputs, draw.normal(size=(20, 4))])
+    labels = None if labels is None else np.concatenate([labels, np.arange(20) % 2])
+    copies = np.unique(inputs, axis=0, return_inverse=True)[1]
+    detector = Detector(random_state=0, epochs=2, calibration_fraction=0.4)
+    with pytest.warns(ConcernWarning, match="250 of 320 samples .* promised from the 70 that differ"):
+        detector.fit(inputs, labels)
+    with pytest.warns(ConcernWarning, match="promised from the 70 that differ"):
+        folds = CrossConformal(clone(detector), folds=3).fit(inputs, labels).model_.folds
+    for model in (detector.model_, *folds):
+        report = model.report
+        assert not set(copies[report.training_rows]) & set(copies[report.calibration_rows])
+        held_out = model.calibration.of(with_labels=labelled)
+        assert held_out.count == len(set(copies[report.calibration_rows]))
+    assert detector.model_.calibration.labelled.count == 28
+    assert (detector.predict(draw.normal(size=(200, 4))) < 0).mean() < 0.15
+
+
+def test_copies_in_groups_stay_in_their_groups_and_are_told(draw):
+    inputs = np.tile(draw.normal(size=(50, 4)), (4, 1))
+    with pytest.warns(ConcernWarning, match="copies of a sample in another group"):
+        detector = Detector(random_state=0, epochs=1).fit(inputs, groups=np.arange(200) // 4)
+    assert detector.model_.calibration.grouped

@@ -735,15 +735,15 @@ def test_a_rate_set_after_fit_that_cannot_be_promised_raises_no_alarm_and_warns(
 
 
 def test_a_label_of_which_no_sample_was_held_out_raises_no_alarm():
-    inputs, labels = kinds(60)[0], np.repeat([0, 1], [57, 3])
+    inputs, labels = kinds(60)[0], np.repeat([1, 2], [57, 3])
     detector = quick(task="labels", per_label=True)
-    with pytest.warns(ConcernWarning, match="fewer than 5"), pytest.warns(PromiseWarning, match="label 1; there are 0"):
+    with pytest.warns(ConcernWarning, match="fewer than 5"), pytest.warns(PromiseWarning, match="label 2; there are 0"):
         fit_together([detector], inputs, labels, calibration_rows=[np.arange(10)])
-    of_label_0, of_label_1 = np.zeros(60, int), np.ones(60, int)
-    assert_array_equal(detector.p_value(inputs + 99, of_label_1), 1)
-    assert (detector.predict(inputs + 99, of_label_1) == 1).all()
-    assert (detector.decision_function(inputs + 99, of_label_1) >= 0).all()
-    assert (detector.predict(inputs + 99, of_label_0) == -1).all()
+    of_label_1, of_label_2 = np.full(60, 1), np.full(60, 2)
+    assert_array_equal(detector.p_value(inputs + 99, of_label_2), 1)
+    assert (detector.predict(inputs + 99, of_label_2) == 1).all()
+    assert (detector.decision_function(inputs + 99, of_label_2) >= 0).all()
+    assert (detector.predict(inputs + 99, of_label_1) == -1).all()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """From files to a fitted model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -26,6 +28,18 @@ def test_only_normal_files_of_the_training_split_are_learnt_from(data, fitted):
     assert fitted.front_end is not None
     with pytest.raises(InputError, match="none of 12 files is normal and outside the test split"):
         learnable([entry for entry in listed(data) if entry.anomalous], source_of(data))
+
+
+def test_files_without_a_label_are_left_out_if_others_have_one(data):
+    files = [replace(entry, label=None) if entry.name.endswith("/7.wav") else entry for entry in listed(data, "train")]
+    refused = {}
+    model = fit_files(files, source_of(data), quick(epochs=1), on_refused=refused.__setitem__)
+    assert len(model.source["learnt"]) == 46
+    assert model.task.labels.tolist() == sorted(LABELS)
+    assert [*refused] == [f"{label}/train/normal/7.wav" for label in sorted(LABELS)]
+    assert "has no label, but 46 of 48 normal files have one" in refused[f"{LABELS[0]}/train/normal/7.wav"]
+    with pytest.raises(InputError, match=r"7\.wav: has no label"):
+        fit_files(files, source_of(data), quick(epochs=1))
 
 
 def test_the_detector_is_not_changed(data):

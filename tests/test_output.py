@@ -1,11 +1,17 @@
 """Files and folders of results: whole, or not at all."""
 
+import os
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from oddkind import InputError
-from oddkind.output import results_folder, written_whole
+from oddkind.files.cache import cached
+from oddkind.output import results_folder, sweep, written_whole
 
 
 def names(folder):
@@ -119,3 +125,91 @@ def test_threads_that_write_the_same_file_do_not_disturb_each_other(tmp_path):
         list(pool.map(write, range(8)))
     assert len(set(file.read_text())) == 1
     assert names(tmp_path) == ["model.oddkind"]
+
+
+# --- What a killed process leaves ---------------------------------------------------------------------------
+
+WRITERS = {
+    "a file": """
+with written_whole(folder / "o.csv") as unfinished:
+    unfinished.write_text("half")
+    END
+""",
+    "results": """
+with results_folder(folder) as (unfinished, checkpoints):
+    (unfinished / "results.json").write_text("half")
+    checkpoints.mkdir()
+    with written_whole(checkpoints / "state") as state:
+        state.write_text("half")
+        END
+""",
+    "a cache": """
+(folder / "content").write_text("of a file")
+(folder / "ab").mkdir()
+with written_whole(folder / "ab" / "cd.npy") as unfinished:
+    unfinished.write_text("half")
+    END
+""",
+}
+BEGIN = """
+import os, signal, time
+from pathlib import Path
+from oddkind.output import results_folder, written_whole
+folder = Path(FOLDER)
+"""
+
+
+def program(folder, what, end):
+    text = BEGIN.replace("FOLDER", repr(str(folder))) + WRITERS[what].replace("END", end)
+    return [sys.executable, "-c", text]
+
+
+def killed(folder, what):
+    command = program(folder, what, "os.kill(os.getpid(), signal.SIGKILL)")
+    subprocess.run(command, check=False)  # noqa: S603
+    return [name for name in names(folder) if "unfinished" in name]
+
+
+def start_anew(folder, what):
+    if what == "a file":
+        with written_whole(folder / "another.csv") as unfinished:
+            unfinished.write_text("whole")
+    elif what == "results":
+        with results_folder(folder) as (unfinished, checkpoints):
+            (unfinished / "results.json").write_text("whole")
+            checkpoints.mkdir(exist_ok=True)
+            with written_whole(checkpoints / "other") as state:
+                state.write_text("whole")
+    else:
+        cached(folder, folder / "content", "settings", lambda: np.zeros(2))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="whether a process lives is asked on POSIX alone")
+@pytest.mark.parametrize("what", WRITERS)
+def test_what_a_killed_process_left_is_swept_up_at_the_next_start(tmp_path, what):
+    assert killed(tmp_path, what)
+    start_anew(tmp_path, what)
+    assert [name for name in names(tmp_path) if "unfinished" in name or ".checkpoints" in name] == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="whether a process lives is asked on POSIX alone")
+@pytest.mark.parametrize("what", WRITERS)
+def test_what_a_living_process_writes_is_never_swept_up(tmp_path, what):
+    with subprocess.Popen(program(tmp_path, what, "time.sleep(60)")) as writer:  # noqa: S603
+        try:
+            while not any(path.is_file() and path.read_text() == "half" for path in tmp_path.rglob("*unfinished*")):
+                time.sleep(0.02)
+            before = names(tmp_path)
+            start_anew(tmp_path, what)
+            assert set(before) <= set(names(tmp_path))
+        finally:
+            writer.kill()
+
+
+def test_names_that_only_look_unfinished_are_kept(tmp_path):
+    kept = [".unfinished-abcdefgh", ".o.csv.unfinished-00000000-999999999-1", "unfinished-1-2-3", ".o.csv.12-34"]
+    for name in kept:
+        (tmp_path / name).write_text("someone's")
+    sweep(tmp_path)
+    sweep(tmp_path / "gone")
+    assert names(tmp_path) == sorted(kept)

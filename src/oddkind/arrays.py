@@ -76,7 +76,33 @@ def moments(inputs: Array, rows: Array) -> tuple[Array, Array]:
     return mean[0], np.sqrt(square)[0]
 
 
-def standardised(inputs: Array, mean: Array, scale: Array) -> Array:
-    """Return (x − mean) / scale of floats [N, ...], mapped from a file if the inputs are."""
-    parts = ((inputs[batch] - mean) / scale for batch in batches(len(inputs)))
+def standardised(inputs: Array, mean: Array, scale: Array, bound: Array | float = math.inf) -> Array:
+    """Return (x − mean) / scale of numbers [N, ...] as float32, mapped from a file if the inputs are.
+
+    Values beyond ±`bound` are compressed; see `compressed`.
+    """
+
+    def part(x: Array) -> Array:
+        with np.errstate(over="ignore"):  # infinity is compressed to 2 · bound
+            return compressed(((x - mean) / scale).astype(np.float32, copy=False), bound)
+
+    parts = (part(inputs[batch]) for batch in batches(len(inputs)))
     return to_memmap(parts) if is_mapped(inputs) else np.concatenate(list(parts))
+
+
+def compressed(z: Array, bound: Array | float) -> Array:
+    """Return z where |z| ≤ b, and ±b (2 − b / |z|) beyond: it goes on growing, smoothly, but stays below 2b."""
+    size = np.abs(z)
+    far = size > bound
+    if not far.any():
+        return z
+    return np.where(far, np.copysign(bound * (2 - bound / np.where(far, size, 1)), z), z).astype(z.dtype)
+
+
+def expanded(z: Array, bound: Array | float) -> Array:
+    """Undo `compressed`, as far as the precision of z allows."""
+    size = np.abs(z)
+    if not (size > bound).any():
+        return z
+    room = np.maximum(2 - size / bound, np.finfo(z.dtype).eps)
+    return np.where(size > bound, np.copysign(bound / room, z), z).astype(z.dtype)

@@ -8,8 +8,12 @@ import numpy as np
 from scipy.stats import binomtest
 
 from oddkind.arrays import Array
+from oddkind.naming import condition_of
 from oddkind.samples import Samples
 
+# Pairs of labels that are the truth if one is much rarer: at most this fraction of the samples.
+TRUTHS = [{"0", "1"}, {"-1", "1"}, {"false", "true"}, {"no", "yes"}, {"n", "y"}, {"negative", "positive"}]
+MAX_RARE = 0.25
 # A label with fewer samples shows too little of its kind of normal.
 MIN_SAMPLES_PER_LABEL = 5
 # A few rounded features give some copies by chance, such as one among iris's 150. From this fraction on they matter.
@@ -36,8 +40,9 @@ class Issue:
     Attributes
     ----------
     kind : str
-        "single label", "few samples", "confounded", "conflict", "copies", "constant", "clipped", "too easy",
-        "resampled", "not learnt".
+        "truth", "single label", "few samples", "confounded", "conflict", "copies", "constant", "clipped", "too easy",
+        "resampled", "not learnt"; of recordings "silent", "cancelling", "averaged" and "left out"; of pictures
+        "transparency", "pages", "depth" and "colours".
     message : str
         One sentence that says what was found and what it causes.
     """
@@ -49,10 +54,11 @@ class Issue:
 def check_data(samples: Samples, splits: Array | None = None) -> list[Issue]:
     """Find what is doubtful about samples before anything is learnt from them; an empty list for clean samples.
 
-    Labels: all are the same; a label has too few samples; each label has a group of its own (the network may learn the
-    session or the microphone); a single number of the input determines the label. Inputs: exact copies with other
-    labels, or in other groups or splits, or, without groups, so many copies that held-out samples were also learnt
-    from; channels that never vary or are clipped at an end of their range; blank samples.
+    Labels: they look like the truth (normal or anomalous) instead of kinds of normal; all are the same; a label has too
+    few samples; each label has a group of its own (the network may learn the session or the microphone); a single
+    number of the input determines the label. Inputs: exact copies with other labels, or in other groups or splits, or,
+    without groups, so many copies that held-out samples were also learnt from; channels that never vary or are clipped
+    at an end of their range; blank samples.
 
     Pixels at an end of their range are not reported, because background and ink are such pixels. A feature of a vector
     that never varies is reported only if most features never vary.
@@ -71,6 +77,7 @@ def check_data(samples: Samples, splits: Array | None = None) -> list[Issue]:
     return [
         Issue(kind, message)
         for kind, messages in (
+            ("truth", [] if normal.labels is None else labels_like_truth(normal.labels)),
             ("single label", _single(normal)),
             ("few samples", _few(normal)),
             ("confounded", _confounded(normal)),
@@ -92,6 +99,32 @@ def _some(inputs: Array) -> Array:
     """Return the rows to examine, evenly spread."""
     most = min(MAX_EXAMINED_SAMPLES, MAX_EXAMINED_NUMBERS // inputs[0].size)
     return np.unique(np.linspace(0, len(inputs) - 1, max(1, most)).astype(int))
+
+
+def labels_like_truth(labels: Array) -> list[str]:
+    """Find labels [N] that look like the truth, normal or anomalous, instead of kinds of normal; at most one sentence.
+
+    Two names such as "normal" and "anomaly" always do. Two values that also number or describe kinds of normal, such as
+    0 and 1, do if one is much rarer than the other.
+    """
+    values, counts = np.unique(labels, return_counts=True)
+    if len(values) != 2:
+        return []
+    names = [str(value).strip().lower().removesuffix(".0") for value in values.tolist()]
+    meant = [condition_of(name)[0] if not condition_of(name)[1] else None for name in names]
+    rare = int(counts.argmin())
+    if {*meant} == {True, False}:
+        odd = meant.index(True)
+    elif {*names} in TRUTHS and counts[rare] <= MAX_RARE * counts.sum():
+        odd = rare
+    else:
+        return []
+    usual, unusual = (repr(values.tolist()[number]) for number in (1 - odd, odd))
+    return [
+        f"the labels {usual} and {unusual} ({counts[odd]} of {counts.sum()}) look like the truth, normal or anomalous, "
+        "but labels must be kinds of normal: every sample is learnt as normal. Pass only the normal samples, without "
+        "these labels; if both are kinds of normal, give them other names, such as 'machine 0' and 'machine 1'"
+    ]
 
 
 def _single(samples: Samples) -> list[str]:
@@ -151,42 +184,61 @@ def association(labels: Array, groups: Array) -> float:
     return max(0.0, (of_label + of_group - of_both) / of_group) if of_group else 1.0
 
 
+def copy_index(inputs: Array) -> Array:
+    """Number of the distinct sample [N] that each sample [N, …] is an exact copy of, counted as they first appear."""
+    hashes = np.array([hash(np.ascontiguousarray(sample).tobytes()) for sample in inputs])
+    _, first, original = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.empty(len(first), int)
+    order[np.argsort(first)] = np.arange(len(first))  # hashes differ from process to process
+    return order[original]
+
+
+def is_whole_numbers(inputs: Array) -> bool:
+    """Return whether samples are vectors of whole numbers, which may be equal by chance."""
+    return inputs.ndim == 2 and bool((inputs == np.round(inputs)).all())
+
+
 def _copies(samples: Samples, splits: Array | None) -> list[tuple[str, list[str]]]:
     """Find inputs with identical bits, by their hashes."""
-    hashes = np.array([hash(np.ascontiguousarray(sample).tobytes()) for sample in samples.inputs])
-    _, first, original = np.unique(hashes, return_index=True, return_inverse=True)
+    original = copy_index(samples.inputs)
+    first = np.unique(original, return_index=True)[1]
     copies = np.bincount(original)[original] > 1
 
     def differing(values: Array | None) -> Array:
         """Return whether each sample has a copy with another value, [N]."""
         if values is None:
-            return np.zeros(len(hashes), bool)
+            return np.zeros(len(original), bool)
         other = values != values[first[original]]  # than the first of the copies
         return np.bincount(original, other)[original] > 0
 
-    def example(rows: Array) -> str:
+    def example(rows: Array, values: Array | None) -> str:
+        assert values is not None  # noqa: S101 - `differing` finds no row without values
         row = np.flatnonzero(rows)[0]
-        same = np.flatnonzero(original == original[row])[:2]
-        names = same if samples.files is None else samples.files[same]
-        return f"such as {names[0]} and {names[1]}"
+        same = np.flatnonzero(original == original[row])
+        pair = np.array([row, same[values[same] != values[row]][0]])
+        names = pair if samples.files is None else samples.files[pair]
+        return f"such as {names[0]} and {names[1]}" if names[0] != names[1] else f"such as two of {names[0]}"
 
-    n, conflict, copied = len(hashes), [], []
+    n, conflict, copied = len(original), [], []
     for values, what in ((samples.labels, "another label"), (samples.anomalous, "another condition")):
         rows = differing(values)
         if rows.mean() >= MIN_COPIED_FRACTION:
-            conflict.append(f"{rows.sum()} of {n} samples are exact copies of a sample with {what}, {example(rows)}")
+            conflict.append(
+                f"{rows.sum()} of {n} samples are exact copies of a sample with {what}, {example(rows, values)}"
+            )
     for values, what in ((splits, "split"), (samples.groups, "group")):
         rows = differing(values)
         if rows.mean() >= MIN_COPIED_FRACTION:
             copied.append(
-                f"{rows.sum()} of {n} samples are exact copies of a sample in another {what}, {example(rows)}: "
+                f"{rows.sum()} of {n} samples are exact copies of a sample in another {what}, {example(rows, values)}: "
                 "held-out samples were also learnt from"
             )
     again = n - len(first)
     if samples.groups is None and not copied and again >= MIN_COPIED_FRACTION * n:
         copied.append(
-            f"{again} of {n} samples are exact copies of others, {example(copies)}: some are both held out and learnt "
-            "from, so accuracy and threshold are too optimistic; remove copies, or pass groups that keep them together"
+            f"{again} of {n} samples are exact copies of others, {example(copies, np.arange(n))}: copies are learnt "
+            f"from or held out together, so a false-alarm rate is promised from the {len(first)} that differ"
+            + (", unless these are too few" if is_whole_numbers(samples.inputs) else "")
         )
     return [("conflict", conflict), ("copies", copied)]
 

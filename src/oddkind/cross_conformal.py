@@ -17,11 +17,16 @@ from oddkind.detector import Detector
 from oddkind.errors import InputError
 from oddkind.fitting import fit_together
 from oddkind.model.bundle import save_model
+from oddkind.model.conformal import min_calibration_size
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import CrossModel
 from oddkind.train.estimator import Estimator, validated
+from oddkind.train.holdout import copy_groups
 from oddkind.train.parameters import Parameters
 from oddkind.train.problem import checked
+
+# More do not help: nearly all draws put a label of several units into several folds.
+MOST_SHUFFLES = 100
 
 
 class CrossConformal(Estimator):
@@ -36,7 +41,7 @@ class CrossConformal(Estimator):
         What to fit. Its `false_alarm_rate` is the one promised; its `calibration_fraction` is not used. None: the
         default.
     folds : int ≥ 2
-        K; with groups, folds are whole groups.
+        K; with groups, folds are whole groups. Exact copies of a sample are in one fold.
 
     Attributes
     ----------
@@ -144,8 +149,13 @@ def fit_cross(
     if detector.per_label:
         raise InputError("folds compare with all labels together; leave out either the folds or per_label")
     inputs, labels, groups, _ = checked(X, y, groups)
-    units = np.arange(len(inputs)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    n, what = len(np.unique(units)), "samples" if groups is None else "groups"
+    together = groups
+    if groups is None:
+        together = copy_groups(inputs, max(folds, min_calibration_size(detector.false_alarm_rate)))
+    units = np.arange(len(inputs)) if together is None else np.unique(together, return_inverse=True)[1]
+    n, what = len(np.unique(units)), "groups"
+    if groups is None:
+        what = "samples" if together is None else "different samples"
     if n < folds:
         raise InputError(f"{folds} folds take {folds} normal {what}; there are {n}")
     rows = _fold_rows(units, labels, folds, check_random_state(detector.random_state))
@@ -156,10 +166,19 @@ def fit_cross(
 
 
 def _fold_rows(units: Array, y: Array | None, folds: int, random_state: np.random.RandomState) -> list[Array]:
-    """Deal shuffled units out in turn, label by label, so that no label of two units or more is in one fold."""
+    """Deal shuffled units out in turn, label by label, so that no label of two units or more is in one fold.
+
+    If units have several labels, that can fail; then they are shuffled again.
+    """
     _, first = np.unique(units, return_index=True)
-    labels = np.zeros(len(first)) if y is None else np.unique(y, return_inverse=True)[1][first]
-    shuffled = random_state.permutation(len(first))
+    of_rows = np.zeros(len(units), int) if y is None else np.unique(y, return_inverse=True)[1]
+    labels = of_rows[first]
     fold = np.empty(len(first), int)
-    fold[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(first)) % folds
+    for _ in range(MOST_SHUFFLES):
+        shuffled = random_state.permutation(len(first))
+        fold[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(first)) % folds
+        folds_of = np.bincount(np.unique(np.stack([of_rows, fold[units]]), axis=1)[0])
+        units_of = np.bincount(np.unique(np.stack([of_rows, units]), axis=1)[0])
+        if (folds_of[units_of > 1] > 1).all():
+            break
     return [np.flatnonzero(fold[units] == number) for number in range(folds)]

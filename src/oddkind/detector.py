@@ -27,8 +27,8 @@ from oddkind.train.progress import shown_progress
 class Detector(Estimator):
     """Finds anomalies by classification: what it cannot place among the kinds of normal is an anomaly.
 
-    Inputs are normal samples: vectors [N, D], signals [N, C, T] or pictures [N, C, H, W]. uint8 stands for 0 … 1;
-    floats are standardised, each feature of a vector and each channel of a signal or picture separately.
+    Inputs are normal samples: vectors [N, D], signals [N, C, T] or pictures [N, C, H, W]. uint8
+    pictures stand for 0 … 1; all else is standardised, each feature of a vector and each channel of others separately.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from oddkind.arrays import Array
 from oddkind.cross_conformal import fit_cross
 from oddkind.detector import Detector
 from oddkind.errors import InputError, PromiseWarning
-from oddkind.files.listing import Entry
+from oddkind.files.listing import Entry, labelled
 from oddkind.files.score import fingerprint, promise_problem
 from oddkind.files.source import Source, read, resolved
 from oddkind.fitting import fit_together
@@ -115,7 +115,7 @@ def learnable(
 ) -> tuple[Samples, Source]:
     """Read the files that may be learnt from, and return the settings they were read with.
 
-    Those known to be anomalous or of the test split are left out.
+    Those known to be anomalous or of the test split are left out, and those without a label if others have one.
 
     Raises
     ------
@@ -125,6 +125,7 @@ def learnable(
     normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
     if not normal:
         raise InputError(f"none of {len(files)} files is normal and outside the test split; there is nothing to learn")
+    normal = labelled(normal, on_refused)
     source = resolved(source, normal)
     front_end = make_front_end(source)
     return read(normal, source, front_end, cache=cache, on_refused=on_refused, on_progress=on_progress), source

@@ -1,7 +1,9 @@
 """Commands for files, as from a shell."""
 
 import json
+import os
 import re
+import shutil
 import warnings
 
 import numpy as np
@@ -19,7 +21,7 @@ from oddkind.files.evaluate import Promise
 def test_check_prints_what_the_data_set_contains(command, data):
     code, out, err = command("check", data)
     assert (code, err) == (0, "")
-    for word in (*LABELS, "train", "test", "anomalous", "48", f"sample rate: {RATE}", "0 of 72 files cannot be read"):
+    for word in (*LABELS, "train", "test", "anomalous", "48", f"sample rate: {RATE}", "0 of 72 files are left out"):
         assert word in out
     facts = json.loads(command("check", data, "--json")[1])
     assert sum(part["files"] for part in facts["parts"]) == 72
@@ -77,7 +79,7 @@ def test_a_model_is_fitted_saved_used_and_evaluated(command, data, tmp_path):
     code, out, _ = command("evaluate", model, data, "--false-alarm-rate", "0.5")
     assert code == 0
     assert "harmonic mean" in out
-    assert "of 12 normal files or groups raise a false alarm; the promised rate is 0.5." in out
+    assert "of 12 normal files raise a false alarm; the promised rate is 0.5." in out
     assert "48 files are not counted, because they were learnt from, are not in the test split, or" in out
     loose, strict = (
         command("score", model, data, "--out", scores, *words)[1]
@@ -101,6 +103,10 @@ def test_explain_prints_lines_or_json_and_draws(command, data, fitted, tmp_path)
     assert (code, len(facts["files"]), facts["promised"]) == (0, 2, True)
     keys = {"path", "p_value", "looks_like", "probabilities", "views", "nearest", "evidence"}
     assert keys <= facts["files"][0].keys()
+    assert not any(file["learnt"] for file in facts["files"])
+    note = "the model was fitted to this file, so its p-value and the decision mean nothing"
+    assert note not in command("explain", model, data / LABELS[1], "--most", "2")[1]
+    assert command("explain", model, data / LABELS[1], "--most", "99")[1].count(note) == 24
     (tmp_path / "file").write_text("")
     code, printed, err = command("explain", model, data / LABELS[1], "--most", "1", "--out", tmp_path / "file" / "why")
     assert (code, printed) == (2, "")
@@ -219,7 +225,7 @@ def test_a_picture_with_too_many_pixels_is_left_out_with_one_line(command, shown
     Image.new("1", (10_000, 9_500)).save(tmp_path / "large.png")  # so many that Pillow warns of it, too
     code, out, err = command("check", tmp_path)
     assert code == 0
-    assert "1 of 4 files cannot be read." in out
+    assert "1 of 4 files are left out." in out
     assert err.splitlines() == ["left out: large.png: has 10000 × 9500 pixels; at most 89,000,000 are read"]
 
 
@@ -236,10 +242,29 @@ def test_a_file_that_cannot_be_written_is_refused_before_any_work_is_done(comman
 
 
 def test_the_promise_does_not_hold_for_files_that_have_drifted():
-    text = promise_line(Promise(30, 60, 0.05, 1e-12))
-    assert "30 of 60 normal files or groups raise a false alarm; the promised rate is 0.05. If" in text
+    text = promise_line(Promise(30, 60, "files", 0.05, 1e-12))
+    assert text.startswith("30 of 60 normal files raise a false alarm; the promised rate is 0.05. If")
     assert "the promise does not hold for these files" in text
-    assert "does not hold" not in promise_line(Promise(3, 60, 0.05, 0.4))
+    assert "does not hold" not in promise_line(Promise(3, 60, "files", 0.05, 0.4))
+    grouped = promise_line(Promise(3, 12, "groups", 0.05, 0.4))
+    assert "The table counts files; the promise is for groups of files, each of which counts as one: " in grouped
+    assert "3 of 12 groups of normal files raise a false alarm" in grouped
+
+
+def test_score_says_when_files_alarm_far_more_often_than_promised_without_calling_them_normal(
+    command, fitted, tmp_path
+):
+    model = tmp_path / "fan.oddkind"
+    save(fitted, model)
+    for number in range(30):
+        record(tmp_path, f"drifted/{number}.wav", 3000, number)
+    code, out, err = command("score", model, tmp_path / "drifted")
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "30 of 30 files raise an alarm; the promised rate of false alarms is" in err
+    assert "If all of them were normal and like those held out, the chance" in err
+    assert "either some of them are anomalous, or something has drifted" in err
+    assert "30 of 30" not in out
 
 
 def test_settings_are_chosen_by_hiding_one_machine_after_another(command, tmp_path):
@@ -250,8 +275,12 @@ def test_settings_are_chosen_by_hiding_one_machine_after_another(command, tmp_pa
     code, out, err = command(*words)
     assert (code, err) == (0, "")
     assert "These labels were hidden one after another: m0, m1, m2." in out
-    assert "label smoothing 0.1 changes the AUC of msp" in out
+    assert "abel smoothing" in out
     facts = json.loads(command(*words, "--json")[1])
+    assert len(facts["label_smoothing"]) == 2
+    assert facts["verdict"].keys() == {"use", "better_than_chance", "better_than_default", "reason"}
+    assert facts["verdict"]["reason"] in out
+    assert [row["default"] for row in facts["rows"]].count(True) == 1
     assert facts["labels"] == ["m0", "m1", "m2"]
     assert len(facts["rows"]) == 4
     found = {(row["score"], row["label_smoothing"]): row["auc_mean"] for row in facts["rows"]}
@@ -268,7 +297,7 @@ def test_files_that_cannot_be_read_are_named_or_end_the_command(command, data, t
     (tmp_path / "normal" / "망가진 것.wav").write_text("no sound")
     code, out, err = command("check", tmp_path)
     assert code == 0
-    assert "1 of 5 files cannot be read" in out
+    assert "1 of 5 files are left out" in out
     assert "망가진 것.wav" in err
     code, out, err = command("check", tmp_path, "--strict")
     assert (code, out) == (2, "")
@@ -313,3 +342,129 @@ def test_a_warning_is_one_line(command, shown, tmp_path):
     assert code == 0
     (line,) = [line for line in err.splitlines() if "rotations" in line]
     assert line.startswith("oddkind: rotations do not change 100% of the samples")
+
+
+@pytest.fixture
+def valve_logs(tmp_path):
+    """A folder of logs as a valve's data logger writes them, the last four with marked rows."""
+    draw, folder = np.random.default_rng(0), tmp_path / "valve"
+    folder.mkdir()
+    names = "datetime;Current;Pressure;Temperature;anomaly;changepoint"
+    for number in range(44):
+        values = draw.normal(size=(120, 3))
+        values[:, 1] += 3 * values[:, 0]
+        marks = np.zeros(120)
+        if number >= 40:
+            marks[60:], values[60:, 1] = 1, 10  # the pressure is stuck
+        start = np.datetime64("2020-03-09T10:00:00") + np.timedelta64(number, "h")
+        lines = [
+            f"{start + np.timedelta64(row, 's')}".replace("T", " ")
+            + ";{:.4f};{:.4f};{:.4f}".format(*values[row])
+            + f";{mark};0.0"
+            for row, mark in enumerate(marks)
+        ]
+        (folder / f"{number:02}.csv").write_text("\n".join([names, *lines, ""]))
+    return folder
+
+
+def test_a_valve_log_needs_three_commands_and_no_edited_file(command, valve_logs, tmp_path):
+    code, out, err = command("check", valve_logs, "--window", 30)
+    assert (code, err) == (0, "")
+    for line in (
+        "columns: Current, Pressure, Temperature",
+        "delimiter: ;",
+        "rows are 1 s apart; windows are counted in rows",
+        "column left out: datetime: is time",
+        "column left out: anomaly: looks like a label",
+        "column left out: changepoint: looks like a label",
+        "column anomaly  a marked row: an anomalous file  4",
+    ):
+        assert line in out
+    model = tmp_path / "valve.oddkind"
+    code, out, _ = command("fit", valve_logs, "--window", 30, "--out", model)
+    assert (code, "40 files" in out, "column left out: anomaly: looks like a label" in out) == (0, True, True)
+    code, out, _ = command("evaluate", model, valve_logs, "--json")
+    rows = json.loads(out)["rows"]
+    assert (code, rows[0]["n_anomalous"]) == (0, 4)
+    assert rows[0]["found"] > 0.5
+
+
+def test_options_say_how_csv_files_are_written_where_the_guess_is_wrong(command, tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.csv").write_text("1,5\n2,5\n3,5\n")
+    out = json.loads(command("check", tmp_path, "--decimal", ",", "--no-header", "--json")[1])
+    assert (out["settings"]["columns"], out["parts"][0]["samples"]) == (["column 1"], 3)
+    code, _, err = command("check", tmp_path, "--columns", "pressure")
+    assert (code, "no table has the column 'pressure' of --columns; the columns are column 1, column 2" in err) == (
+        2,
+        True,
+    )
+
+
+def test_what_is_no_file_is_named_and_left_out_by_every_command(command, data, tmp_path):
+    folder = tmp_path / "sounds"
+    shutil.copytree(data, folder)
+    odd = folder / LABELS[1] / "test" / "abnormal"
+    os.mkfifo(odd / "pipe.wav")
+    os.symlink("/dev/zero", odd / "zero.wav")
+    os.symlink("gone.wav", odd / "dangling.wav")
+    os.symlink("circle.wav", odd / "circle.wav")
+    os.symlink(data / LABELS[0] / "test" / "normal" / "0.wav", odd / "far.wav")
+    (odd / "0.wav").rename(os.fsdecode(os.fsencode(odd) + b"/\xff.wav"))
+    model = tmp_path / "fan.oddkind"
+    for words in (
+        ("check", folder),
+        ("fit", folder, "--out", model),
+        ("score", model, folder),
+        ("score", model, folder, "--json"),
+        ("score", model, folder, "--out", tmp_path / "scores.csv"),
+        ("score", model, folder, "--out", tmp_path / "scores.parquet"),
+        ("evaluate", model, folder),
+        ("explain", model, folder, "--most", "1"),
+    ):
+        code, out, err = command(*words)
+        assert code == 0, err
+        left_out = [line for line in err.splitlines() if line.startswith("left out: ")]
+        assert [line.split("/")[-1].split(":")[0] for line in left_out] == [
+            *("circle.wav", "dangling.wav", "far.wav", "pipe.wav", "zero.wav")
+        ]
+        assert any("--follow" in line for line in left_out)
+        if words[0] == "score" and len(words) < 5:
+            assert r"\udcff.wav" in out
+        assert "far.wav" not in command(*words, "--follow")[2]
+    code, out, err = command("check", folder, "--strict")
+    assert (code, out) == (2, "")
+    assert "circle.wav" in err
+    os.mkfifo(tmp_path / "pipe.oddkind")
+    code, out, err = command("score", tmp_path / "pipe.oddkind", folder)
+    assert (code, out) == (2, "")
+    assert "is not a file; name a file that oddkind saved" in err
+
+
+def test_many_files_with_one_reason_are_one_line_and_masks_do_not_stop_a_strict_command(command, tmp_path):
+    draw = np.random.default_rng(0)
+    for name in [f"{part}/{n}.png" for part in ("test/good", "test/crack", "ground_truth/crack") for n in range(12)]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(256, size=(9, 9), dtype=np.uint8)).save(tmp_path / name)
+    code, out, err = command("check", tmp_path, "--strict")
+    assert code == 0
+    assert out.split()[:5] == ["found", "taken", "for", "files", "─" * len(out.split()[4])]
+    assert "folder crack" in out
+    assert "anomalous files, because it is beside a folder of normal files" in out
+    assert "12 of 36 files are left out." in out
+    assert err.splitlines() == [
+        "left out: 12 files, such as ground_truth/crack/0.png: is a mask that marks defects, not a picture to judge, "
+        "because its folder is called ground_truth; with --pattern it would be read"
+    ]
+    code, _, err = command("check", tmp_path / "test" / "good" / "0.png", "--window", "3")
+    assert code == 2
+
+
+def test_names_are_printed_as_they_are(command, tmp_path):
+    draw = np.random.default_rng(0)
+    for name in ("[red]x[", ":smile:"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(draw.integers(256, size=(9, 9), dtype=np.uint8)).save(tmp_path / name / "0.png")
+    out = command("check", tmp_path)[1]
+    assert "label [red]x[" in out
+    assert "label :smile:" in out

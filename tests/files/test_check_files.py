@@ -1,5 +1,7 @@
 """What a data set contains, and what is doubtful about it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -20,6 +22,34 @@ def test_files_are_counted_by_split_label_and_condition(data):
     assert [*found["parts"][0]] == ["split", "label", "condition", "files", "groups", "samples"]
     assert found["settings"]["sample_rate"] == RATE
     assert progress[-1] == 1
+
+
+def test_what_was_taken_for_what_comes_first(data):
+    found = check_files(listed(data), source_of(data), make_front_end)
+    assert next(iter(found)) == "taken"
+    assert sorted(found["taken"], key=lambda row: row["files"]) == [
+        {"found": "folder abnormal", "taken_for": "anomalous files", "files": 12},
+        {"found": "folder test", "taken_for": "the split test", "files": 24},
+        *({"found": f"folder {label}", "taken_for": f"label {label}", "files": 36} for label in sorted(LABELS)),
+        {"found": "folder train", "taken_for": "the split train", "files": 48},
+        {"found": "folder normal", "taken_for": "normal files", "files": 60},
+    ]
+
+
+def test_a_file_without_a_label_among_others_is_left_out_and_one_of_the_test_split_is_not(data):
+    files = [
+        replace(entry, label=None) if entry.name in ("fan 2/train/normal/3.wav", "fan 2/test/normal/3.wav") else entry
+        for entry in listed(data)
+    ]
+    refused = {}
+    found = check_files(files, source_of(data), make_front_end, on_refused=refused.__setitem__)
+    assert [*refused] == ["fan 2/train/normal/3.wav"]
+    counts = {(part["split"], part["label"], part["condition"]): part["files"] for part in found["parts"]}
+    assert counts["train", "fan 2", "normal"] == 23
+    assert counts["test", None, "normal"] == 1
+    assert "few samples" not in [issue["kind"] for issue in found["issues"]]
+    with pytest.raises(InputError, match=r"3\.wav: has no label"):
+        check_files(files, source_of(data), make_front_end)
 
 
 def test_a_group_of_files_counts_once_and_what_is_not_known_is_none(tmp_path, draw):
@@ -52,3 +82,21 @@ def test_a_file_that_cannot_be_read_is_reported_or_raises(tmp_path):
     assert [*refused] == ["b.wav"]
     with pytest.raises(InputError, match=r"^b\.wav: is not a recording"):
         check_files(files, source_of(tmp_path), make_front_end)
+
+
+def test_missing_values_and_gaps_in_time_of_tables_are_issues(tmp_path, draw):
+    for number in range(3):
+        lines = [f"2020-01-01 0{number}:00:{row:02};{draw.normal()}" for row in range(20)]
+        if number == 1:
+            lines[4:6] = ["2020-01-01 01:00:04;-", "2020-01-01 01:00:05;NULL"]
+            del lines[8:17]
+        (tmp_path / f"{number}.csv").write_text("\n".join(["at;a", *lines]))
+    for missing, what in (("interpolate", "are interpolated"), ("drop-window", "are missing, and their windows")):
+        source = source_of(tmp_path, window=4, missing=missing)
+        found = check_files(source.entries(tmp_path)[0], source, make_front_end)
+        messages = {issue["kind"]: issue["message"] for issue in found["issues"]}
+        assert messages["missing"].startswith(f"2 values in 1 of 3 files {what}")
+        assert "time has gaps of more than 5 usual steps" in messages["time"]
+        assert messages["time"].endswith("in 1 of 3 files, such as 1.csv, row 9")
+        assert (found["row_interval"], found["settings"]["time"]) == (1, "at")
+        assert [row["column"] for row in found["left_out"]] == ["at"]

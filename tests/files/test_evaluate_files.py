@@ -7,9 +7,9 @@ import pytest
 from problems import listed
 from sklearn.metrics import roc_auc_score
 
-from oddkind import Entry, InputError, Verdict, evaluate_files, false_alarm_test
-from oddkind.files.evaluate import promise, to_evaluate
-from oddkind.files.score import n_calibration_files
+from oddkind import Entry, InputError, Verdict, evaluate_files, false_alarm_test, score_files
+from oddkind.files.evaluate import alarm_excess, promise, to_evaluate
+from oddkind.files.score import fingerprint, n_calibration_files
 
 
 def test_files_that_were_learnt_from_are_not_evaluated(data, fitted):
@@ -54,9 +54,31 @@ def test_the_promise_is_kept_by_files_like_those_held_out_and_broken_by_others(f
     assert (kept.n_alarms, kept.n_normal, kept.rate) == (1, 4, 0.2)
     assert kept.chance == false_alarm_test(1, 4, n_calibration_files(fitted), 0.2)
     assert promise_of(fitted, [0.05] * 20).chance < 1e-4
+    assert (kept.unit, promise_of(fitted, [0.05] * 20, ["session"] * 20).unit) == ("files", "groups")
     assert promise_of(fitted, [0.05] * 20, ["session"] * 20).chance > 0.1  # one alarm in one session is no surprise
+
+
+def test_alarms_are_compared_as_if_every_file_not_known_to_be_anomalous_were_normal(fitted):
+    names = [str(number) for number in range(20)]
+    files = [Entry(None, name, anomalous=True if name == "0" else None) for name in names]
+    verdicts = [Verdict(name, None, 0.0, 0.01, True) for name in names]
+    excess = alarm_excess(files, verdicts, fitted)
+    assert (excess.n_alarms, excess.n_normal, excess.unit) == (19, 19, "files")
+    assert excess.chance < 1e-4
+    assert promise(files, verdicts, fitted) is None
+    assert alarm_excess(files[:1], verdicts[:1], fitted) is None
 
 
 def test_nothing_is_said_about_a_promise_without_normal_files_or_without_a_promise(fitted):
     assert promise_of(fitted, []) is None
     assert promise_of(replace(fitted, false_alarm_rate=0.001), [0.5, 0.9]) is None
+
+
+def test_a_file_that_cannot_be_opened_is_left_to_reading_which_names_the_reason(fitted, tmp_path):
+    gone = Entry(tmp_path / "gone.wav", "gone.wav", anomalous=True)
+    assert to_evaluate([gone], fitted) == [gone]
+    refused = {}
+    assert score_files([gone], fitted, on_refused=refused.__setitem__) == []
+    assert refused == {"gone.wav": "cannot be read (No such file or directory)"}
+    with pytest.raises(InputError, match=r"gone\.wav: cannot be read \(No such file or directory\)"):
+        fingerprint(gone.path)

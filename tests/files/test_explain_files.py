@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from problems import LABELS, listed, quick
 
-from oddkind import InputError, PromiseWarning, explain_files, save, score_files, source_of
+from oddkind import Detector, InputError, PromiseWarning, explain_files, save, score_files, source_of
 from oddkind.file_fitting import fit_files
 from oddkind.files.explain import as_json, as_text
 from oddkind.files.score import settings_of
@@ -144,3 +144,17 @@ def test_numbers_without_names_and_rows_without_a_rate_are_named(command, tmp_pa
             start, end = map(float, re.fullmatch(r"load, ([\d.]+)–([\d.]+) rows", first).groups())
             assert start <= 3 < end
     assert len(list((tmp_path / "why").iterdir())) == 2
+
+
+def test_a_window_is_found_where_it_is_although_windows_before_it_lack_values(tmp_path):
+    draw = np.random.default_rng(0)
+    for number in range(30):
+        values = [f"{one:.3f},{two:.3f}" for one, two in draw.normal(size=(12, 2))]
+        values[1] = "-,0"
+        values[8:] = ["90,-90"] * 4 if number == 29 else values[8:]
+        (tmp_path / f"{number:02}.csv").write_text("\n".join(["a,b", *values]))
+    source = source_of(tmp_path, window=4, missing="drop-window")
+    files, _ = source.entries(tmp_path)
+    model = fit_files(files[:-1], source, Detector(epochs=2, false_alarm_rate=0.2, random_state=0))
+    (found,) = explain_files(files[-1:], model)
+    assert (found.window, found.windows, found.start, found.end) == (1, 2, 8, 12)

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.io import savemat
 
-from oddkind import InputError
-from oddkind.files.npy import read_array
+from oddkind import Entry, InputError, check_files, source_of
+from oddkind.files import npy
+from oddkind.files.npy import read_array, read_recording
+from oddkind.files.source import read, resolved
+from oddkind.train.frontends import make_front_end
 
 
 def test_arrays_are_read_without_pickle(tmp_path, draw):
@@ -32,3 +36,122 @@ def test_a_file_that_is_not_an_array_of_numbers_is_refused(tmp_path, array, reas
     (tmp_path / "b.npy").write_text("text")
     with pytest.raises(InputError, match="without pickle"):
         read_array(tmp_path / "b.npy")
+
+
+def test_one_array_of_a_compressed_or_a_matlab_file_is_a_sample(tmp_path, draw):
+    array = draw.normal(size=(2, 50)).astype(np.float32)
+    np.savez_compressed(tmp_path / "a.npz", signal=array)
+    savemat(tmp_path / "a.mat", {"signal": array})
+    for name in ("a.npz", "a.mat"):
+        assert_array_equal(read_array(tmp_path / name), array)
+    savemat(tmp_path / "two.mat", {"a": array, "b": array[:1]})
+    with pytest.raises(InputError, match=r"holds a \(2, 50\), b \(1, 50\); .* --sample-rate"):
+        read_array(tmp_path / "two.mat")
+
+
+def test_files_that_are_damaged_or_too_large_are_refused(tmp_path, draw, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", a=draw.normal(size=500), b=np.zeros(500))
+    savemat(tmp_path / "a.mat", {"a": draw.normal(size=500)}, do_compression=True)
+    for name in ("a.npz", "a.mat"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / "b").write_bytes(content[: len(content) // 2])
+        with pytest.raises(InputError, match=r"is not an array that|is damaged"):
+            read_recording(tmp_path / "b")
+    (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file" + bytes(600))
+    with pytest.raises(InputError, match=r"version 7\.3; save it with: save -v7"):
+        read_recording(tmp_path / "new.mat")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_recording(tmp_path / "gone.mat")
+    savemat(tmp_path / "c.mat", {"rpm": 1797, "name": "bearing"})
+    with pytest.raises(InputError, match=r"holds no signal, .* but rpm \(1, 1\)"):
+        read_recording(tmp_path / "c.mat")
+    np.savez(tmp_path / "pickled.npz", a=np.array([{}]))
+    with pytest.raises(InputError, match="without pickle"):
+        read_recording(tmp_path / "pickled.npz")
+    monkeypatch.setattr(npy, "MAX_UNPACKED", 5000)
+    with pytest.raises(InputError, match="unpacks to more than 5,000 bytes"):
+        read_recording(tmp_path / "a.npz")
+
+
+def test_the_longest_signals_of_a_file_are_its_channels(tmp_path, draw):
+    ends = draw.normal(size=(2, 300, 1))
+    savemat(tmp_path / "a.mat", {"X097_DE_time": ends[0], "X097_FE_time": ends[1], "X097RPM": 1797, "t": ends[0, :9]})
+    recording, left_out = read_recording(tmp_path / "a.mat")
+    assert_array_equal(recording, ends[..., 0].T.astype(np.float32))
+    assert left_out == ["X097RPM", "t"]
+    for array, n_channels in ((ends[0, :, 0], 1), (ends[..., 0], 2), (ends[..., 0].T, 2)):
+        np.save(tmp_path / "a.npy", array)
+        assert_array_equal(read_recording(tmp_path / "a.npy")[0], recording[:, :n_channels])
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "mat"])
+def test_arrays_at_a_sample_rate_are_recordings(tmp_path, draw, suffix):
+    signal = 30 * draw.normal(size=(2, 9000)).astype(np.float32)  # in m/s², beyond the full scale of a sound
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "npy":
+        np.save(file, signal)
+    elif suffix == "npz":
+        np.savez(file, drive=signal[0], fan=signal[1], speed=1797.0)
+    else:
+        savemat(file, {"drive": signal[0], "fan": signal[1], "speed": 1797.0})
+    settings = source_of(tmp_path, sample_rate=4000, front_end=("spectrum",), channels=(2,))
+    assert settings.kind == "sounds"
+    files, refused = settings.entries(tmp_path)
+    assert ([entry.name for entry in files], refused) == ([file.name], {})
+    settings = resolved(settings, files)
+    front_end = make_front_end(settings)
+    inputs = read(files, settings, front_end).inputs
+    assert_allclose(inputs, front_end(signal[1, :8000].reshape(2, 4000)), rtol=1e-6)
+    found = check_files(files, source_of(tmp_path, sample_rate=4000), make_front_end)
+    kinds = {issue["kind"]: issue["message"] for issue in found["issues"]}
+    assert "clipped" not in kinds
+    assert "resampled" not in kinds
+    assert "--channels chooses" in kinds["averaged"]
+    assert ("left out" in kinds) == (suffix != "npy")
+    assert "speed" in kinds.get("left out", "speed")
+    with pytest.raises(InputError, match=r"holds no sample rate; name it with --sample-rate"):
+        resolved(source_of(tmp_path, kind="sounds"), files)
+    with pytest.raises(InputError, match=r"--window does not apply to arrays\. Signals .* --sample-rate"):
+        source_of(tmp_path, window=1.0)
+
+
+def test_arrays_next_to_sounds_are_not_recordings_and_nan_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([0.0, np.nan] * 200))
+    settings = source_of(tmp_path, sample_rate=100)
+    files = settings.entries(tmp_path)[0]
+    settings = resolved(settings, files)
+    with pytest.raises(InputError, match=r"NaN or infinite at 0\.010 s"):
+        read(files, settings, lambda cut: cut)
+    np.save(tmp_path / "wide.npy", np.zeros((2000, 1500)))
+    with pytest.raises(InputError, match="has 1500 channels of 2000 values"):
+        read([Entry(tmp_path / "wide.npy", "wide")], settings, lambda cut: cut)
+    (tmp_path / "b.wav").write_bytes(b"")
+    assert [entry.name for entry in source_of(tmp_path, kind="sounds").entries(tmp_path)[0]] == ["b.wav"]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+def test_matlab_arrays_are_what_scipy_wrote(tmp_path, draw, dtype, compressed):
+    array = draw.integers(100, size=(3, 7)).astype(dtype)
+    others = {"name": "bearing", "c": 1j * array, "s": {"x": array}, "cell": np.array([{}, 1], object), "v": array[0]}
+    savemat(tmp_path / "a.mat", {"a": array, **others}, do_compression=compressed)
+    recording, left_out = read_recording(tmp_path / "a.mat")
+    assert_array_equal(recording, np.column_stack([array.T, array[0]]))
+    assert left_out == ["c", "cell", "name", "s"]
+
+
+def test_a_damaged_matlab_file_is_read_or_refused_but_breaks_nothing(tmp_path, draw):
+    for compressed in (False, True):
+        savemat(tmp_path / "a.mat", {"a": draw.normal(size=50), "s": {"x": 1}}, do_compression=compressed)
+        content = (tmp_path / "a.mat").read_bytes()
+        refused = 0
+        for _ in range(500):
+            damaged = bytearray(content)
+            for place in draw.integers(124, len(content), size=draw.integers(1, 4)):
+                damaged[place] = draw.integers(256)
+            (tmp_path / "b.mat").write_bytes(damaged)
+            try:
+                read_recording(tmp_path / "b.mat")
+            except InputError:
+                refused += 1
+        assert refused > 20

@@ -5,9 +5,12 @@ import pytest
 import soundfile
 from numpy.testing import assert_allclose
 
-from oddkind import InputError
+from oddkind import Entry, InputError, Source, check_files, source_of
 from oddkind.errors import ConcernWarning
-from oddkind.files.sounds import sample_rate_of, windows
+from oddkind.files.listing import SUFFIXES
+from oddkind.files.sounds import look_at, sample_rate_of, windows
+from oddkind.files.source import resolved
+from oddkind.train.frontends import make_front_end
 
 RATE = 8000
 
@@ -116,3 +119,152 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
         read(tmp_path / "loop.wav")
     with pytest.raises(InputError, match="cannot be read"):
         read(tmp_path / "gone.wav")
+
+
+def number(value, order="little"):
+    return int(value).to_bytes(4, order)
+
+
+@pytest.mark.parametrize("data_size", [0, 2**32 - 1, 2**32 - 1 - 36, 0x7FFFF000, 0x7FFFFFFF, 0x80000000])
+@pytest.mark.parametrize("riff_size", [0, 36, 2**32 - 1])
+def test_a_wav_that_was_written_to_a_pipe_is_whole(tmp_path, noise, riff_size, data_size):
+    soundfile.write(tmp_path / "a.wav", noise, RATE)
+    content = (tmp_path / "a.wav").read_bytes()
+    streamed = content[:4] + number(riff_size) + content[8:40] + number(data_size) + content[44:]
+    found = read(written(tmp_path / "b.wav", streamed))
+    assert_allclose(found, read(tmp_path / "a.wav"), atol=0)
+    assert (tmp_path / "b.wav").read_bytes() == streamed
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda content: content[:4] + number(len(content) + 4) + content[8:],  # sizes that count padding
+        lambda content: content[:40] + number(len(content) - 44 + 1) + content[44:],
+        lambda content: content[:4] + number(len(content) - 10) + content[8:],
+        lambda content: content + b"LIST" + number(500) + b"INFO",  # only what follows the samples is cut off
+        lambda content: content + bytes(3000),
+    ],
+)
+def test_a_wav_whose_samples_are_whole_is_read_whatever_its_header_says(tmp_path, noise, changed):
+    soundfile.write(tmp_path / "a.wav", noise, RATE)
+    whole = read(tmp_path / "a.wav")
+    assert_allclose(read(written(tmp_path / "b.wav", changed((tmp_path / "a.wav").read_bytes()))), whole, atol=0)
+
+
+@pytest.mark.parametrize("riff_size", [0, 36, 2**32 - 1, 9000 - 8])
+def test_a_wav_whose_samples_are_cut_off_is_refused_whatever_its_header_says(tmp_path, noise, riff_size):
+    soundfile.write(tmp_path / "a.wav", noise, RATE)
+    content = (tmp_path / "a.wav").read_bytes()
+    with pytest.raises(InputError, match=f"is incomplete: its header announces {len(content)} bytes, .* 9000"):
+        read(written(tmp_path / "b.wav", content[:4] + number(riff_size) + content[8:9000]))
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "AIFF", "RF64", "MP3", "CAF", "OGG"])
+def test_other_recordings_that_are_cut_short_are_refused(tmp_path, noise, kind):
+    soundfile.write(tmp_path / "a", noise, RATE, format=kind)
+    content = (tmp_path / "a").read_bytes()
+    assert len(read(tmp_path / "a")) == 5
+    with pytest.raises(InputError, match=r"incomplete|cannot be read|can read|no samples"):
+        read(written(tmp_path / "b", content[: len(content) // 2]))
+
+
+def test_a_wav_without_samples_is_refused_although_something_follows(tmp_path):
+    content = b"RIFF" + number(48) + b"WAVEfmt " + number(16) + b"\1\0\1\0" + number(RATE) + number(2 * RATE)
+    content += b"\2\0\x10\0data" + number(0) + b"LIST" + number(4) + b"INFO"
+    with pytest.raises(InputError, match="has no samples"):
+        read(written(tmp_path / "a.wav", content))
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [
+        *((kind, None) for kind in ("FLAC", "MP3", "AIFF", "AU", "CAF", "W64", "XI")),
+        *(("OGG", subtype) for subtype in ("VORBIS", "OPUS")),
+        *(("WAV", subtype) for subtype in ("GSM610", "G721_32", "IMA_ADPCM")),
+        ("AU", "G723_24"),
+    ],
+)
+def test_what_counts_is_the_content_and_not_the_suffix(tmp_path, kind, subtype):
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(20500) / RATE)
+    soundfile.write(tmp_path / "a", tone, RATE, subtype=subtype, format=kind)
+    content = (tmp_path / "a").read_bytes()
+    for name in ("a.WAV", "a.flac", "a.mp3", "a.aiff", "a.au"):
+        file = written(tmp_path / name, content)
+        rate = sample_rate_of(file)
+        found = read(file, sample_rate=rate, window=0.25, hop=0.25)
+        assert 0.1 < np.square(found).mean() < 0.15
+        assert not look_at(file).silent
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [(b"\0\0\0\x1cftypM4A ", "MP4"), (b"\x1aE\xdf\xa3", "Matroska"), (b"0&\xb2u", "Windows Media")],
+)
+def test_what_libsndfile_cannot_read_is_named_with_a_way_out(tmp_path, head, name):
+    file = written(tmp_path / "pump.wav", head + bytes(range(256)) * 20)
+    with pytest.raises(InputError, match=rf"it is {name}.*ffmpeg -i pump.wav"):
+        read(file)
+    assert {".m4a", ".mp3", ".opus", ".aiff"} <= {*SUFFIXES["sounds"]}
+
+
+def test_channels_that_cancel_each_other_are_named(tmp_path, noise):
+    other = noise[::-1]
+    cases = {
+        "opposed": (np.stack([noise, -noise], 1), True),
+        "with an offset": (np.stack([0.3 * noise + 0.5, 0.5 - 0.3 * noise], 1), True),
+        "nearly": (np.stack([noise, -0.9 * noise + 0.01 * other], 1), True),
+        "four": (np.stack([noise, other, -noise, -other], 1), True),
+        "independent": (np.stack([noise, other], 1), False),
+        "one is silent": (np.stack([noise, 0 * noise], 1), False),
+        "equal": (np.stack([noise, noise], 1), False),
+        "one": (noise[:, None], False),
+    }
+    for name, (channels, cancelling) in cases.items():
+        soundfile.write(tmp_path / f"{name}.wav", channels, RATE, "FLOAT")
+        assert look_at(tmp_path / f"{name}.wav").cancelling == cancelling, name
+        if cancelling:
+            with pytest.warns(ConcernWarning, match=r"channels that cancel each other.*--channels 1"):
+                read(tmp_path / f"{name}.wav")
+        else:
+            read(tmp_path / f"{name}.wav")
+        read(tmp_path / f"{name}.wav", channels=(1,))
+
+
+def test_silent_recordings_are_recognised(tmp_path, noise):
+    quiet = (np.abs(noise) > 0.5) * 2.0**-15
+    cases = {
+        "zero": (0 * noise, "PCM_16", True),
+        "constant": (0 * noise + 0.25, "PCM_16", True),
+        "one step": (quiet, "PCM_16", True),
+        "two steps": (2 * quiet, "PCM_16", False),
+        "quiet": (1e-9 * noise, "FLOAT", False),
+        "float": (0 * noise, "FLOAT", True),
+    }
+    for name, (signal, subtype, silent) in cases.items():
+        soundfile.write(tmp_path / "a.wav", signal, RATE, subtype)
+        assert look_at(tmp_path / "a.wav").silent == silent, name
+    soundfile.write(tmp_path / "a.wav", np.stack([noise, 0 * noise], 1), RATE)
+    assert [look_at(tmp_path / "a.wav", channels).silent for channels in (None, (1,), (2,))] == [False, False, True]
+
+
+def test_check_names_recordings_that_are_silent_or_cancel(tmp_path, noise):
+    for name, other in (("a", noise[::-1]), ("b", -noise), ("c", noise)):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([noise, other], 1) * 0.5 * (name != "c"), RATE)
+    files = [Entry(tmp_path / f"{name}.wav", f"{name}.wav") for name in "abc"]
+    issues = check_files(files, source_of(tmp_path), make_front_end)["issues"]
+    messages = {issue["kind"]: issue["message"] for issue in issues}
+    assert messages["silent"] == "1 of 3 recordings are silent: c.wav"
+    assert messages["cancelling"].startswith("1 of 3 recordings have channels that cancel each other")
+    assert messages["cancelling"].endswith("--channels 1: b.wav")
+    issues = check_files(files, source_of(tmp_path, channels=(1,)), make_front_end)["issues"]
+    assert "cancelling" not in {issue["kind"] for issue in issues}
+
+
+def test_the_rate_is_that_of_most_recordings(tmp_path, noise):
+    for name, rate in (("a", 2 * RATE), ("b", RATE), ("c", RATE)):
+        soundfile.write(tmp_path / f"{name}.wav", noise, rate)
+    (tmp_path / "d.wav").write_text("no sound")
+    files = [Entry(tmp_path / f"{name}.wav", name) for name in "abcd"]
+    assert resolved(Source(kind="sounds"), files).sample_rate == RATE
+    assert resolved(Source(kind="sounds"), files[:2]).sample_rate == 2 * RATE

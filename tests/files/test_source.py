@@ -9,7 +9,8 @@ from PIL import Image
 from problems import RATE, listed, record
 
 from oddkind import Entry, InputError, Source, source_of
-from oddkind.files.source import each, read, resolved
+from oddkind.errors import ConcernWarning
+from oddkind.files.source import each, kept_windows, read, resolved
 from oddkind.train.frontends import FRONT_ENDS, make_front_end
 
 
@@ -56,11 +57,13 @@ def test_colours_and_columns_are_those_of_the_first_file(tmp_path, draw):
     Image.fromarray(draw.integers(256, size=(9, 9, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     Image.fromarray(draw.integers(256, size=(9, 9), dtype=np.uint8)).save(tmp_path / "b.png")
     files = [Entry(tmp_path / name, name) for name in ("a.png", "b.png")]
-    assert [resolved(Source(kind="pictures"), one).grey for one in (files, files[::-1])] == [False, True]
-    assert resolved(Source(kind="pictures"), files).size == (64, 64)
+    for one in (files, files[::-1]):
+        with pytest.warns(ConcernWarning, match="1 of 2 pictures have no colours"):
+            found = resolved(Source(kind="pictures"), one)
+        assert (found.grey, found.size) == (False, (64, 64))
     (tmp_path / "a.csv").write_text("time,note,load\n1,a,2\n")
     found = resolved(Source(kind="tables", window=3), [Entry(tmp_path / "a.csv", "a.csv")])
-    assert (found.columns, found.hop) == (("time", "load"), 3)
+    assert (found.columns, found.hop) == (("load",), 3)
 
 
 def test_files_come_back_in_order_however_many_threads_read_them(tmp_path):
@@ -91,7 +94,7 @@ def test_a_table_is_cut_into_windows(tmp_path):
     with pytest.raises(InputError, match=r"a\.csv: has 10 rows, fewer than the 11 rows of a window"):
         inputs(window=11)
     (tmp_path / "a.csv").write_text("a,b\n1,2\n3,inf\n")
-    with pytest.raises(InputError, match=r"a\.csv: column 'b', row 2: the value is NaN or infinite"):
+    with pytest.raises(InputError, match=r"a\.csv: column 'b', row 2: the value is infinite"):
         inputs()
 
 
@@ -123,6 +126,25 @@ def test_arrays_of_another_type_are_refused(tmp_path):
         read([Entry(tmp_path / "gone.npy", "gone.npy")], source, None, on_refused=refused.__setitem__)
 
 
+def test_files_that_cannot_be_read_are_counted_by_reason_with_an_example(tmp_path):
+    for number in range(9):
+        (tmp_path / f"{number}.wav").write_bytes(b"?")
+        (tmp_path / f"{number}.csv").write_bytes(b"\xff\xfe\x00")
+        record(tmp_path, f"short/{number}.wav", 300, number, seconds=1)
+    for kind, files in (("sounds", tmp_path), ("tables", tmp_path)):
+        source = source_of(files, kind=kind)
+        listed = [entry for entry in source.entries(files)[0] if "short" not in entry.name]
+        with pytest.raises(InputError, match=rf"none of 9 {kind} can be read; 9 files, such as 0\.\w+: ") as refusal:
+            resolved(source, listed)
+        assert "1.wav" not in str(refusal.value)
+        assert "1.csv" not in str(refusal.value)
+    source = source_of(tmp_path / "short", window=3)
+    files = source.entries(tmp_path / "short")[0]
+    source = resolved(source, files)
+    with pytest.raises(InputError, match=r"none of 9 sounds can be read; 9 files, such as 0\.wav: is 1\.000 s long"):
+        read(files, source, make_front_end(source), on_refused=lambda *_: None)
+
+
 def test_pictures_without_groups_are_independent_and_files_of_one_group_are_not(tmp_path):
     for number in range(3):
         Image.fromarray(np.full((9, 9), number, np.uint8)).save(tmp_path / f"{number}.png")
@@ -132,5 +154,91 @@ def test_pictures_without_groups_are_independent_and_files_of_one_group_are_not(
     files[0] = Entry(files[0].path, "0", None, group="session")
     samples = read(files, source, None)
     assert samples.groups.tolist() == ["session", "1", "2"]
-    assert samples.labels is None  # that of one file is not known
+    assert samples.labels.tolist() == ["", "tile", "tile"]  # that of one file is not known
+    assert samples.anomalous is None
     assert samples.inputs.shape == (3, 1, 9, 9)
+
+
+GAP = "a,b\n0,1\n-,2\n4,3\n3,4\n2,5\n1,NULL\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "window", "wanted"),
+    [
+        ("interpolate", None, [[[0, 2, 4, 3, 2, 1], [1, 2, 3, 4, 5, 5]]]),
+        ("drop-window", 2, [[[4, 3], [3, 4]]]),
+        (None, 2, r"a\.csv: column 'a', row 2: the value is missing \(of 12 values 2 are\); --missing drop-window"),
+        ("drop-window", None, "a value is missing in each of its 1 windows"),
+    ],
+)
+def test_missing_values_are_refused_left_out_or_interpolated(tmp_path, missing, window, wanted):
+    (tmp_path / "a.csv").write_text(GAP)
+    files = [Entry(tmp_path / "a.csv", "a.csv")]
+    source = resolved(source_of(tmp_path, missing=missing, window=window), files)
+    assert source.columns == ("a", "b")
+    if isinstance(wanted, str):
+        with pytest.raises(InputError, match=wanted):
+            read(files, source, None)
+    else:
+        assert_allclose(read(files, source, None).inputs, wanted)
+    assert (
+        kept_windows(tmp_path / "a.csv", source_of(tmp_path, columns=("a", "b"), missing="drop-window", window=2)) == 1
+    )
+
+
+def test_a_sensor_without_values_is_not_interpolated(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,-\n2,-\n")
+    source = source_of(tmp_path, missing="interpolate", columns=("a", "b"))
+    with pytest.raises(InputError, match="column 'b' has no values to interpolate between"):
+        read([Entry(tmp_path / "a.csv", "a.csv")], source, None)
+
+
+def test_a_table_with_a_marked_row_is_anomalous_unless_something_else_is_known(tmp_path):
+    for name, marks in (("a", "00"), ("b", "01")):
+        (tmp_path / f"{name}.csv").write_text(f"x,anomaly\n1,{marks[0]}\n2,{marks[1]}\n")
+    (tmp_path / "c.csv").write_text("x\n1\n2\n")
+
+    def conditions(**settings):
+        return [entry.anomalous for entry in source_of(tmp_path, **settings).entries(tmp_path)[0]]
+
+    assert conditions() == [False, True, None]
+    assert conditions(truth="none") == [None, None, None]
+    assert conditions(pattern="{name}.csv", normal="name=b") == [True, False, True]
+    assert conditions(truth="x") == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"encoding": "klingon"}, "--encoding 'klingon': .*this encoding is not known"),
+        ({"encoding": "base64"}, "--encoding 'base64': .*this encoding is not known"),
+        ({"delimiter": ";;"}, "--delimiter ';;': "),
+        ({"decimal": ";"}, "--decimal ';': "),
+        ({"missing": "zero"}, "--missing 'zero': "),
+        ({"skip_rows": -1}, "--skip-rows -1: "),
+    ],
+)
+def test_options_for_csv_are_checked(tmp_path, settings, reason):
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with pytest.raises(InputError, match=reason):
+        source_of(tmp_path, **settings)
+    assert source_of(tmp_path, delimiter="tab").delimiter == "\t"
+
+
+def test_settings_of_older_models_mean_what_they_meant(tmp_path):
+    (tmp_path / "a.csv").write_text("time,a\n0,1.5\n1,2.5\n")
+    source = Source.model_validate({"kind": "tables", "columns": ["time", "a"]})
+    assert_allclose(read([Entry(tmp_path / "a.csv", "a")], source, None).inputs, [[[0, 1], [1.5, 2.5]]])
+
+
+def test_a_label_may_be_a_column_with_one_value_in_each_file(tmp_path):
+    for name, machine in (("a", 7), ("b", 8)):
+        (tmp_path / f"{name}.csv").write_text(f"x,machine,on\n1,{machine},0\n2,{machine},1\n")
+    source = source_of(tmp_path, label="machine")
+    files, _ = source.entries(tmp_path)
+    assert [entry.label for entry in files] == ["7", "8"]
+    assert resolved(source, files).columns == ("x", "on")
+    with pytest.raises(InputError, match=r"^a\.csv: column 'on' has 2 values \(0, 1\); --label takes .* --truth"):
+        source_of(tmp_path, label="on").entries(tmp_path)
+    with pytest.raises(InputError, match="--label names the field 'y', which does not exist"):
+        source_of(tmp_path, label="y").entries(tmp_path)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 from pyarrow import parquet
@@ -45,3 +46,20 @@ def test_no_verdicts_are_a_table_without_rows(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == (tmp_path / "a.csv").read_text().splitlines() == [header]
     write_verdicts([], None, as_json=True)
     assert capsys.readouterr().out == ""
+
+
+def test_names_that_are_not_utf_8_are_written_in_every_format(tmp_path, capsys):
+    name = os.fsdecode(b"\xff \xec\x86\x8c.wav")
+    verdicts = [Verdict(name, name, 1.0, 0.5, False)]
+    shown = r"\udcff 소.wav"
+    for file in (tmp_path / "scores.csv", tmp_path / "scores.parquet"):
+        write_verdicts(verdicts, file)
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()))
+    rows += parquet.read_table(tmp_path / "scores.parquet").to_pylist()
+    write_verdicts(verdicts, None, as_json=True)
+    rows.append(json.loads(capsys.readouterr().out))
+    write_verdicts(verdicts, None)
+    rows += csv.DictReader(capsys.readouterr().out.splitlines())
+    assert len(rows) == 4
+    assert all((row["path"], row["label"]) == (shown, shown) for row in rows)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["scores.csv", "scores.parquet"]

@@ -10,8 +10,8 @@ from oddkind.lab.exercises import EXERCISES, run_lab
 pytestmark = pytest.mark.slow
 
 KEYS = {
-    "name", "task", "label_smoothing", "temperature", "score", "lecture_auc", "auc", "auc_mean", "auc_ci95",
-    "accuracy", "train_seconds",
+    "name", "task", "label_smoothing", "temperature", "score", "lecture_auc", "network", "max_shift", "auc",
+    "auc_mean", "auc_ci95", "accuracy", "train_seconds",
 }  # fmt: skip
 LECTURE = {"initial": 0.868, "label-smoothing-0.1": 0.927, "label-smoothing-0.2": 0.918, "rotnet": 0.856}
 
@@ -50,9 +50,10 @@ def numbers(file):
 def test_the_rows_are_the_exercises(lab):
     _, result, facts, _ = lab
     names = [row["name"] for row in facts["rows"]]
-    assert names[:10] == [
+    assert names[:12] == [
         "initial", "label-smoothing-0.1", "label-smoothing-0.2", "label-smoothing-0.3", "temperature-3",
         "temperature-fitted", "rotnet", "rotnet-expected-distance", "rotnet-likelihood", "rotnet-neighbours",
+        "rotnet-shifted", "rotnet-shifted-larger",
     ]  # fmt: skip
     assert len(set(names)) == len(names) == len(EXERCISES)
     assert [row.setting.name for row in result.rows] == names
@@ -80,7 +81,9 @@ def test_the_settings_of_the_exercises():
     assert found["label-smoothing-0.3"] == ("labels", 0.3, 1)
     assert found["temperature-3"] == ("labels", 0.1, 3)
     assert found["temperature-fitted"] == ("labels", 0, "fit")
-    assert found["rotnet"] == ("rotations", 0, 1)
+    assert found["rotnet"] == found["rotnet-shifted"] == found["rotnet-shifted-larger"] == ("rotations", 0, 1)
+    shifted = {setting.name: (setting.network, setting.max_shift) for setting in EXERCISES if setting.max_shift}
+    assert shifted == {"rotnet-shifted": (None, 2), "rotnet-shifted-larger": ("picture", 4)}
 
 
 def test_the_folder_holds_the_page_its_pictures_and_no_leftovers(lab):

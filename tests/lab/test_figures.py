@@ -224,3 +224,17 @@ def test_one_seed_and_one_setting_have_pictures_too(draw):
     for result in (sweep_of(draw, 1), sweep_of(draw, 2, (0.1,), ("fit",), ("msp",))):
         figures.auc_heat_map(result).draw_without_rendering()
         figures.auc_lines(result).draw_without_rendering()
+
+
+def test_the_shortcut_shows_both_kinds_and_how_often_each_network_errs(draw):
+    samples = digits_of(draw)
+    networks = {name: outputs_of(draw, len(samples), 4, 4) for name in ("plain", "moved")}
+    figure = figures.rotation_shortcut(samples, networks)
+    places, bars = figure.axes
+    assert sum(len(dots.get_offsets()) for dots in places.collections) == len(samples)
+    expected = [
+        figures.rotations_mistaken(outputs[samples.anomalous == odd]) for odd in (0, 1) for outputs in networks.values()
+    ]
+    assert [bar.get_height() for bar in bars.patches] == pytest.approx(expected)
+    assert [text.get_text() for text in bars.get_xticklabels()] == ["plain", "moved"]
+    figure.draw_without_rendering()

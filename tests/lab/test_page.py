@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from oddkind.lab.figures import ink_centre
 from oddkind.lab.page import ShownNetwork, centre_rule, paired, write_report
 from oddkind.metrics import mean_interval
 from oddkind.model.outputs import Outputs
@@ -15,15 +16,15 @@ pytestmark = pytest.mark.slow
 
 PICTURES = {
     "histograms", "roc", "extremes", "tsne", "temperatures", "reliability", "smoothing-or-temperature",
-    "rotation-confusions", "rotation-grid",
+    "rotation-confusions", "rotation-grid", "rotation-shortcut",
 }  # fmt: skip
 NAMES = ("initial", "label-smoothing-0.1", "label-smoothing-0.2", "label-smoothing-0.3")
 
 
 def result_of(draw, seeds):
-    def line(name, task="labels", score="msp", lecture=None):
+    def line(name, task="labels", score="msp", lecture=None, max_shift=None):
         return Row(
-            Configuration(name, task, 0.0, 1.0, score, lecture),
+            Configuration(name, task, 0.0, 1.0, score, lecture, max_shift=max_shift),
             tuple(draw.uniform(0.6, 0.9, seeds)),
             *[(0.9,) * seeds] * 4,
             None,
@@ -32,6 +33,8 @@ def result_of(draw, seeds):
     rows = [line(name, lecture=0.75) for name in NAMES] + [line("temperature-3"), line("temperature-fitted")]
     rows += [line("rotnet", "rotations", "rotation-distance", 0.856)]
     rows += [line("rotnet-neighbours", "rotations", "cosine-neighbours")]
+    rows += [line("rotnet-shifted", "rotations", "rotation-distance", max_shift=2)]
+    rows += [line("rotnet-shifted-larger", "rotations", "rotation-distance", max_shift=4)]
     rows += [line("initial-max-logit", score="max-logit"), line("<script>alert(1)</script>")]
     return Result(tuple(rows))
 
@@ -41,7 +44,7 @@ def shown_of(draw, n, normal):
         targets = draw.integers(0, classes, (count, views))
         return Outputs(draw.normal(size=(count, views, classes)) * 3, draw.normal(size=(count, views, 6)), targets)
 
-    classes = {**dict.fromkeys(NAMES, (1, normal)), "rotnet": (4, 4)}
+    classes = {**dict.fromkeys(NAMES, (1, normal)), "rotnet": (4, 4), "rotnet-shifted": (4, 4)}
     return {name: ShownNetwork(outputs(n, *shape), outputs(20, *shape), 0.8) for name, shape in classes.items()}
 
 
@@ -121,6 +124,21 @@ def test_hostile_names_are_text(written):
     assert "<img src=x> & co" in page.text
 
 
+def test_the_story_of_the_shortcut_has_the_numbers_of_the_rows(written):
+    _, result, page, _ = written
+    text = " ".join(page.text.split())
+    for name in ("rotnet", "rotnet-shifted", "rotnet-shifted-larger"):
+        assert f"{result[name].auc_mean:.3f} with" in text
+    assert "moved by up to 2 pixels" in text
+    assert "moves of up to 4 pixels" in text
+    low, high = min(result["rotnet-shifted"].auc), max(result["rotnet-shifted"].auc)
+    where = "within" if low <= 0.856 <= high else "above" if high < 0.856 else "below"
+    assert f"The lecture’s 0.856 lies {where} our single runs of rotnet-shifted ({low:.3f} to {high:.3f})" in text
+    assert "The mean AUCs are: rotnet " in text
+    scores_of_one_network = text.split("The mean AUCs are:")[1].split(". ")[0]
+    assert "shifted" not in scores_of_one_network
+
+
 def test_progress_ends_at_one(written):
     steps = written[3]
     assert steps == sorted(steps)
@@ -152,3 +170,5 @@ def test_centre_rule_sees_where_the_ink_lies():
     inputs = np.zeros((3, 1, 4, 4), np.uint8)
     inputs[0, 0, 2, 2] = inputs[1, 0, 1, 2] = inputs[2, 0, 1:3, 1:3] = 9
     assert centre_rule(inputs).tolist() == [True, False, False]
+    assert ink_centre(inputs).tolist() == [[0.5, 0.5], [-0.5, 0.5], [0, 0]]
+    assert ink_centre(np.zeros((1, 1, 4, 4))).tolist() == [[0, 0]]

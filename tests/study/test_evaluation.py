@@ -7,7 +7,7 @@ from problems import kinds, weights
 from scipy import stats
 from scipy.special import log_softmax
 
-from oddkind import SCORES, InputError
+from oddkind import SCORES, Detector, InputError
 from oddkind.metrics import auc
 from oddkind.model.combining import combined
 from oddkind.model.scores import component_weights, learn_score
@@ -116,13 +116,14 @@ def evaluated():
 
 def test_settings_that_differ_in_score_or_temperature_share_their_networks(evaluated):
     _, _, trained, result, _ = evaluated
-    assert set(trained) == {("labels", 0.0), ("labels", 0.2), ("affine", 0.0)}
+    assert set(trained) == {setting.training for setting in SETTINGS}
+    assert set(trained) == {("labels", 0.0, None, None), ("labels", 0.2, None, None), ("affine", 0.0, None, None)}
     assert [[detector.random_state for detector in group] for group in trained.values()] == [[4, 7]] * 3
     assert [found.setting for found in result.rows] == list(SETTINGS)
     assert (
         result["plain"].accuracy
         == result["fitted"].accuracy
-        == tuple(d.model_.report.accuracy for d in trained["labels", 0.0])
+        == tuple(d.model_.report.accuracy for d in trained["labels", 0.0, None, None])
     )
 
 
@@ -130,7 +131,7 @@ def test_every_number_by_hand(evaluated):
     train, test, trained, result, _ = evaluated
     normal, flagged = train[~train.anomalous], train[train.anomalous]
     for setting in SETTINGS:
-        for i, detector in enumerate(trained[setting.task, setting.label_smoothing]):
+        for i, detector in enumerate(trained[setting.training]):
             model, formula = detector.model_, SCORES[setting.score]
             temperature = model.temperature if setting.temperature == "fit" else setting.temperature
             learnt, held_out = normal[model.report.training_rows], normal[model.report.calibration_rows]
@@ -178,6 +179,25 @@ def test_a_setting_named_twice_has_one_value_a_seed():
     twice = (Configuration("a"), Configuration("a"))
     result = evaluate_settings(twice, train_settings(twice, train, seeds=[0], epochs=1, network="mlp"), train, test)
     assert [len(found.auc) for found in result.rows] == [1] * len(result.rows)
+
+
+def test_network_and_shift_belong_to_a_setting_or_are_those_of_the_detector():
+    inputs = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8)).astype(np.uint8)
+    settings = (
+        Configuration("plain", "rotations"),
+        Configuration("moved", "rotations", max_shift=1),
+        Configuration("larger", "rotations", network="picture", max_shift=2),
+    )
+    trained = train_settings(settings, Samples(inputs), seeds=[0], epochs=1)
+    found = [(one.network, one.max_shift) for (one,) in trained.values()]
+    assert found == [("lecture", 0), ("lecture", 1), ("picture", 2)]
+    plain, moved, _ = (weights(group[0].model_.members[0].network) for group in trained.values())
+    assert not np.array_equal(plain, moved)
+    like = Detector(network="picture", max_shift=3, epochs=1)
+    ((one,),) = train_settings(settings[:1], Samples(inputs), seeds=[0], like=like).values()
+    assert (one.network, one.max_shift) == ("picture", 3)
+    with pytest.raises(InputError, match="max_shift=-1"):
+        train_settings([Configuration("off", "rotations", max_shift=-1)], Samples(inputs), seeds=[0], epochs=1)
 
 
 def test_no_seeds_are_refused():

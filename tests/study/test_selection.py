@@ -56,6 +56,27 @@ def test_what_smoothing_does_is_said_of_each_pair_that_differs_in_nothing_else()
     assert "with one label, a difference cannot" in left_out([[[0.8]], [[0.9]]], PLAIN, SMOOTH).of_smoothing()[0]
 
 
+CHANCE, GOOD, BETTER = [[0.4], [0.5], [0.63]], [[0.8], [0.82], [0.84]], [[0.9], [0.93], [0.95]]
+
+
+@pytest.mark.parametrize(
+    ("values", "use", "better", "words"),
+    [
+        ([CHANCE, CHANCE], PLAIN, (False, False), "No setting is better than chance"),
+        ([GOOD, BETTER], SMOOTH, (True, True), "better than chance, and better than the default by +0.107 (95 % 0.0"),
+        ([GOOD, GOOD], PLAIN, (True, False), "Keep the default, with a mean AUC of 0.820"),
+        ([BETTER, GOOD], PLAIN, (True, False), "it is better than chance."),
+        ([GOOD, [[0.9], [0.81], [0.84]]], PLAIN, (True, False), "leads by +0.030"),
+        ([[[0.99], [0.4], [0.75]], GOOD], SMOOTH, (True, False), "which is not certain of the default"),
+    ],
+)
+def test_the_verdict_follows_the_intervals(values, use, better, words):
+    verdict = left_out(values, PLAIN, SMOOTH).verdict(PLAIN)
+    assert verdict.setting is use
+    assert (verdict.better_than_chance, verdict.better_than_default) == better
+    assert words in verdict.reason
+
+
 # --- Finding it -------------------------------------------------------------------------------------------
 
 

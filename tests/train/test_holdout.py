@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from sklearn.model_selection import GroupShuffleSplit
 
 from oddkind import InputError
 from oddkind.model.conformal import conformal_threshold, min_calibration_size
-from oddkind.train.holdout import calibration_fraction, holdout
+from oddkind.train.holdout import calibration_fraction, copy_groups, holdout
 
 
 def state(seed=0):
@@ -123,6 +124,51 @@ def test_holdout_with_each_label_keeps_every_labels_share_of_the_groups(n_groups
         assert abs(held - fraction * n) <= 1 + 1e-9
 
 
+some_groups = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=2, max_size=60)
+
+
+@given(some_groups, fractions, seeds)
+def test_holding_out_groups_leaves_every_label_to_learn_from_if_that_is_possible(pairs, fraction, seed):
+    groups, labels = np.array(pairs).T
+    # It is possible if some group can be held out alone: each of its labels is in another group too.
+    possible = any(set(labels) == set(labels[groups != group]) for group in groups)
+    if not possible:
+        reason = "of one group" if len(set(groups)) == 1 else "is the only one of some label"
+        with pytest.raises(InputError, match=reason):
+            holdout(len(groups), fraction, state(seed), labels=labels, groups=groups)
+        return
+    learn, held_out = holdout(len(groups), fraction, state(seed), labels=labels, groups=groups)
+    assert_array_equal(np.sort(np.concatenate([learn, held_out])), np.arange(len(groups)))
+    assert set(labels[learn]) == set(labels)
+    assert not set(groups[learn]) & set(groups[held_out])
+    assert 1 <= len(set(groups[held_out])) <= max(1, round(fraction * len(set(groups))))
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5).filter(lambda n: max(n) > 1), fractions, seeds)
+def test_as_many_groups_of_one_label_each_are_held_out_as_the_labels_allow(n_groups, fraction, seed):
+    labels = np.repeat(np.repeat(np.arange(len(n_groups)), n_groups), 2)
+    groups = np.arange(len(labels)) // 2
+    _, held_out = holdout(len(labels), fraction, state(seed), labels=labels, groups=groups)
+    most = sum(n_groups) - len(n_groups)
+    assert len(set(groups[held_out])) == min(most, max(1, round(fraction * sum(n_groups))))
+
+
+@given(st.integers(2, 9), fractions, seeds)
+def test_groups_are_drawn_as_scikit_learn_draws_them_if_every_label_is_in_every_group(n_groups, fraction, seed):
+    groups, labels = np.divmod(np.arange(3 * n_groups), 3)
+    wanted = min(n_groups - 1, max(1, round(fraction * n_groups)))
+    splitter = GroupShuffleSplit(1, test_size=wanted, random_state=state(seed))
+    _, expected = next(splitter.split(groups, groups=groups))
+    assert_array_equal(holdout(len(groups), fraction, state(seed), labels=labels, groups=groups)[1], np.sort(expected))
+
+
+def test_one_group_of_a_label_is_never_held_out_whatever_the_seed():
+    groups = np.arange(12)
+    labels = np.where(groups == 5, "load3", "load1")
+    for seed in range(50):
+        assert 5 not in holdout(12, 0.5, state(seed), labels=labels, groups=groups)[1]
+
+
 # --- How many ---------------------------------------------------------------------------------------------
 
 
@@ -183,3 +229,20 @@ def test_one_sample_less_would_give_a_threshold_with_fewer_scores_above_it(n, ra
 @given(st.floats(0.001, 0.5), st.integers(2, 2000))
 def test_more_samples_never_hold_out_fewer(rate, n):
     assert round(calibration_fraction(n + 1, rate) * (n + 1)) >= round(calibration_fraction(n, rate) * n)
+
+
+def test_exact_copies_are_one_group_and_numbered_as_they_appear(draw):
+    inputs = draw.normal(size=(6, 3)).astype(np.float32)[[4, 2, 4, 0, 2, 1]]
+    assert copy_groups(inputs, 1).tolist() == [0, 1, 0, 2, 1, 3]
+    labels = np.array(["a", "a", "b", "a", "a", "a"])  # a copy with another label
+    assert len(np.unique(copy_groups(inputs, 1, labels))) == 5
+    assert copy_groups(draw.normal(size=(6, 3)), 1) is None
+    assert copy_groups(np.ones((6, 3)), 1) is None
+
+
+def test_whole_numbers_may_be_equal_by_chance_if_few_differ(draw):
+    inputs = draw.integers(3, size=(200, 2))
+    assert copy_groups(inputs, 10) is None
+    assert len(np.unique(copy_groups(inputs, 9))) == 9
+    for other in (inputs + 0.5, inputs[:, :, None]):
+        assert len(np.unique(copy_groups(other, 10))) == 9

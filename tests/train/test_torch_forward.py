@@ -44,6 +44,44 @@ def test_bytes_are_read_as_0_to_1_and_floats_as_they_are():
     assert torch.equal(as_float(x), x)
 
 
+def long_forward(size=600):
+    maps = TRANSFORMS["affine"]((size,), np.random.RandomState(0))
+    return TorchForward(build("mlp", (size,), 3 * maps.count, seed=0).eval(), maps, "mlp", "affine")
+
+
+def test_long_vectors_give_the_same_bits_in_every_batch():
+    forward, inputs = long_forward(), samples_of((600,), n=200)
+    logits, _ = forward(inputs)
+    for rows in (slice(1), slice(3, 5), slice(40, 100), slice(0, 17)):
+        assert_array_equal(forward(inputs[rows])[0], logits[rows])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("order", lambda order: order[:, :-1], r"orders of affine maps are int32 \(8, 599\); .* int32 \[V, D\]"),
+        ("order", lambda order: order.astype(np.int64), "orders of affine maps are int64"),
+        ("order", lambda order: order * 0, "are no permutations"),
+        ("order", lambda order: order + 1, "are no permutations"),
+        ("order", lambda order: -order, "are no permutations"),
+        ("signs", lambda signs: signs * 0, "signs of affine maps must be 1 and −1"),
+        ("signs", lambda signs: signs[:3], "signs of affine maps must be"),
+        ("signs", lambda signs: signs.astype(np.float32), "signs of affine maps must be"),
+    ],
+)
+def test_structured_maps_are_built_again_and_checked(name, change, message):
+    forward, inputs = long_forward(), samples_of((600,))
+    spec, weights = InputSpec((600,), np.zeros(600, np.float32), np.ones(600, np.float32)), dict(forward.weights())
+    given = {"network": None, "device": CPU}
+    again = restore_forward(forward.describe(), weights, spec, task_of(forward), **given)
+    assert_array_equal(again(inputs)[0], forward(inputs)[0])
+    with pytest.raises(InputError, match=message):
+        restore_forward(forward.describe(), weights | {name: change(weights[name])}, spec, task_of(forward), **given)
+    del weights["signs"]
+    with pytest.raises(InputError, match="signs of affine maps must be"):
+        restore_forward(forward.describe(), weights, spec, task_of(forward), **given)
+
+
 def test_it_is_the_network_on_every_view():
     forward, inputs = forward_of("lecture", "rotations"), samples_of((1, 16, 16))
     found_logits, found_features = forward(inputs)

@@ -12,6 +12,7 @@ from oddkind.train.transforms import (
     TRANSFORMS,
     Affine,
     Bands,
+    HadamardMaps,
     Identity,
     Pastes,
     Permutations,
@@ -121,6 +122,28 @@ def test_affine_views_are_matrix_products(draw):
     views = Affine(matrices)(torch.from_numpy(x))
     for v in range(3):
         assert_allclose(views[:, v], x @ matrices[v], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [257, 512, 700])
+def test_long_vectors_get_structured_maps_that_mix_and_keep_distances(draw, size):
+    maps = transform_of("affine", (size,))
+    assert isinstance(maps, HadamardMaps)
+    assert maps.count == 8
+    assert maps.order.nbytes + maps.signs.nbytes == 8 * 5 * size
+    matrices = maps(torch.eye(size)).numpy()  # [D, V, D]
+    for v in range(8):
+        assert_allclose(matrices[:, v].T @ matrices[:, v], np.eye(size), atol=1e-5)
+        assert ((matrices[:, v] != 0).sum(0) >= 128).all()  # each number is a mixture of many
+    assert not np.array_equal(matrices[:, 0], matrices[:, 1])
+    x = draw.normal(size=(3, size)).astype(np.float32)
+    found = maps(torch.from_numpy(x)).numpy()
+    assert_allclose(found, np.einsum("nd,dve->nve", x, matrices), rtol=1e-3, atol=1e-4)
+    assert_allclose(np.square(found).sum(-1), np.square(x).sum(1)[:, None].repeat(8, 1), rtol=1e-4)
+
+
+def test_vectors_of_256_numbers_get_the_maps_they_always_had():
+    matrices = np.random.RandomState(0).standard_normal((8, 256, 256)) / 16
+    assert_array_equal(transform_of("affine", (256,)).matrices, matrices.astype(np.float32))
 
 
 def pictures(kind, n=6, channels=2, height=20, width=14):

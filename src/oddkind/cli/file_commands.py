@@ -22,13 +22,23 @@ if TYPE_CHECKING:
     from oddkind.files.source import Source
     from oddkind.model.model import CrossModel
     from oddkind.model.model import Model as FittedModel
+    from oddkind.study.evaluation import Configuration
+    from oddkind.study.selection import LeaveOneOutResult
 
 app = typer.Typer()
+
+# At most this many rows of what was taken for what, and files that were left out for one reason, are printed.
+MOST_TAKEN, MOST_NAMED = 30, 10
+MOST_RANKED = 10  # settings that choose prints
+SMALL_CHANCE = 0.01  # below it, a number of alarms is no accident
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
 Data = Annotated[Path, typer.Argument(help="A folder, a manifest (a table with a column 'path') or a single file.")]
 SavedModel = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that 'oddkind fit' wrote.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first file that cannot be read.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Read files outside the folder too, by links or the paths of a manifest.")
+]
 Rate = Annotated[
     float | None, typer.Option("--false-alarm-rate", help="Override the false-alarm rate set by 'oddkind fit'.")
 ]
@@ -51,7 +61,10 @@ READING = {
     "label": Label,
     "group": _option(str | None, "Field whose values name files that belong together, such as session or tile."),
     "normal": Normal,
-    "sample_rate": _option(int | None, "In Hz; sounds at another rate are resampled. For tables: rows per second."),
+    "sample_rate": _option(
+        int | None,
+        "In Hz; sounds at another rate are resampled. Arrays become recordings. For tables: rows per second.",
+    ),
     "window": _option(
         float | None, "Length of a window in seconds, or in rows for tables without a rate; for sounds 1 by default."
     ),
@@ -62,8 +75,24 @@ READING = {
     ),
     "match_loudness": _option(bool | None, "Make each window of sound equally loud.", "--match-loudness"),
     "size": _option(str | None, "Size of pictures in pixels, height,width; 64,64 by default."),
-    "grey": _option(bool | None, "Drop colours; by default only if the first picture has none."),
-    "columns": _option(str | None, "Columns of tables, such as PS1,PS2; by default all that hold numbers."),
+    "grey": _option(bool | None, "Drop colours; by default only if no picture has any."),
+    "pages": _option(str | None, "Of pictures with several pages: first (the default), or all, each as a sample."),
+    "columns": _option(str | None, "Columns of tables, such as PS1,PS2; by default those that look like sensors."),
+    "time": _option(str | None, "Column of tables that is time, or 'none'; found by default."),
+    "truth": _option(
+        str | None, "Column of tables that marks anomalous rows, or 'none'; found by its name by default."
+    ),
+    "missing": _option(
+        str | None, "What to do with a table that lacks values: refuse (the default), drop-window or interpolate."
+    ),
+    "encoding": _option(str | None, "Of CSV files, such as utf-8, cp949 or latin-1; found by default."),
+    "delimiter": _option(str | None, "Of CSV files, such as ';' or tab; found by default."),
+    "decimal": _option(str | None, "Decimal mark of CSV files, '.' or ','; found by default."),
+    "header": _option(
+        bool | None, "Whether a row of CSV files names the columns; found by default.", "--header/--no-header"
+    ),
+    "skip_rows": _option(int | None, "Number of lines before the header of CSV files; found by default."),
+    "units_rows": _option(int | None, "Number of lines of units below the header of CSV files; found by default."),
 }
 
 
@@ -96,6 +125,7 @@ def check(
     settings: dict[str, Any],
     cache: Cache = None,
     strict: Strict = False,
+    follow: Follow = False,
     json: Json = False,
 ) -> None:
     """Read a data set and print what it contains and what is doubtful, before anything is learnt."""
@@ -103,8 +133,8 @@ def check(
         from oddkind.files.check import check_files
         from oddkind.train.frontends import make_front_end
 
-        source = source_from(data, settings)
-        files, refused = source.entries(data)
+        source = source_from(data, settings, follow=follow)
+        files, refused = source.entries(data, follow=follow)
         total = len(files) + len(refused)  # reading may add to the refused ones
         refuse = complain(refused, strict)
         found = check_files(
@@ -118,6 +148,12 @@ def check(
     if json:
         print_json(found | {"refused": refused})
         return
+    taken = table_of("found", "taken for", "files")
+    taken.columns[1].no_wrap = False
+    for row in found["taken"][:MOST_TAKEN]:
+        taken.add_row(row["found"], row["taken_for"], str(row["files"]))
+    more = len(found["taken"]) - MOST_TAKEN
+    show(taken, *([f"{more} more are listed with --json."] if more > 0 else []))
     table = table_of("split", "label", "condition", "files", "groups", "samples")
     for row in found["parts"]:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
@@ -125,8 +161,13 @@ def check(
     if source.kind != "sounds":
         del read_as["front_end"]
     lines = [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in read_as.items()]
+    if found["settings"].get("header") is False:
+        lines.append("header: none; --header reads names from the first row")
+    if (interval := found["row_interval"]) is not None:
+        lines.append(f"rows are {interval:g} s apart" + ("" if source.sample_rate else "; windows are counted in rows"))
+    lines += columns_left_out({column["column"]: column["reason"] for column in found["left_out"]})
     issues = [f"Look at this: {issue['message']}." for issue in found["issues"]]
-    show(table, *lines, f"{len(refused)} of {total} files cannot be read.", *issues)
+    show(table, *lines, f"{len(refused)} of {total} files are left out.", *issues)
     listing(refused)
 
 
@@ -155,10 +196,14 @@ def fit(
         str, typer.Option(help="auto, labels, rotations, pastes (small defects of surfaces), labels+rotations, …")
     ] = "auto",
     score: Annotated[str, typer.Option(help="auto, or the name of a score.")] = "auto",
+    label_smoothing: Annotated[
+        float, typer.Option(help="Fraction of each target that is spread over all classes in training.")
+    ] = 0.1,
     members: Annotated[int, typer.Option(help="Number of networks that score together.")] = 1,
     random_state: Annotated[int, typer.Option(help="Seed for all randomness.")] = 0,
     cache: Cache = None,
     strict: Strict = False,
+    follow: Follow = False,
     json: Json = False,
 ) -> None:
     """Learn from the normal files of a data set. Anomalous files and those of the test split are left out."""
@@ -170,12 +215,13 @@ def fit(
         from oddkind.files.score import n_calibration_files, promise_problem
         from oddkind.loading import save
 
-        source = source_from(data, settings)
-        files, refused = source.entries(data)
+        source = source_from(data, settings, follow=follow)
+        files, refused = source.entries(data, follow=follow)
         refuse = complain(refused, strict)
         detector = Detector(
             task=task,
             score_function=score,
+            label_smoothing=label_smoothing,
             n_members=members,
             false_alarm_rate=false_alarm_rate,
             per_label=per_label,
@@ -192,6 +238,7 @@ def fit(
         "promised": promise_problem(model) is None,
         "labels": [] if model.task.labels is None else [str(label) for label in model.task.labels],
         "accuracy": sum(fold.report.accuracy for fold in model.folds) / len(model.folds),
+        "left_out": (model.source or {})["settings"].get("left_out") or {},
         "refused": refused,
     }
     if json:
@@ -206,6 +253,7 @@ def fit(
         held_out = f"{facts['held_out']} files or groups were held out"
         print(f"{out} was fitted to {facts['learnt']} files, of which {held_out}.")
     print(f"Labels: {', '.join(facts['labels']) or 'none'}. Accuracy on held-out views: {facts['accuracy']:.3f}.")
+    print(*columns_left_out(facts["left_out"]), sep="\n", end="\n" if facts["left_out"] else "")
     listing(refused)
 
 
@@ -225,17 +273,19 @@ def score(
     label: Label = None,
     cache: Cache = None,
     strict: Strict = False,
+    follow: Follow = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """Score files. The result has the path, the label, the anomaly score, the p-value and the decision for each."""
     if out is not None:
         check_writable(out)
     with progress_bars("scoring") as update:
+        from oddkind.files.evaluate import alarm_excess
         from oddkind.files.score import promise_problem, read_as_learnt, score_files
         from oddkind.files.write import write_verdicts
 
         fitted = loaded(model, false_alarm_rate)
-        files, refused = read_as_learnt(fitted, data, pattern=pattern, label=label, normal=None)
+        files, refused = read_as_learnt(fitted, data, follow=follow, pattern=pattern, label=label, normal=None)
         refuse = complain(refused, strict)
         verdicts = score_files(
             files,
@@ -253,6 +303,8 @@ def score(
         if false_discovery_rate is not None:
             rate = f"a false discovery rate of {false_discovery_rate:g}"
         print(f"{out} contains {len(verdicts)} files, of which {odd} are anomalous at {rate}.")
+    if (excess := alarm_excess(files, verdicts, fitted)) is not None and excess.chance < SMALL_CHANCE:
+        print(excess_line(excess), file=sys.stderr)
     listing(refused)
 
 
@@ -266,6 +318,7 @@ def evaluate(
     false_alarm_rate: Rate = None,
     cache: Cache = None,
     strict: Strict = False,
+    follow: Follow = False,
     json: Json = False,
 ) -> None:
     """Compare the scores with what is known about files: AUC, partial AUC and false alarms, for each label.
@@ -277,7 +330,7 @@ def evaluate(
         from oddkind.files.score import promise_problem, read_as_learnt, score_files
 
         fitted = loaded(model, false_alarm_rate)
-        files, refused = read_as_learnt(fitted, data, pattern=pattern, label=label, normal=normal)
+        files, refused = read_as_learnt(fitted, data, follow=follow, pattern=pattern, label=label, normal=normal)
         refuse = complain(refused, strict)
         wanted = to_evaluate(files, fitted)
         verdicts = score_files(
@@ -314,6 +367,7 @@ def explain(
     false_alarm_rate: Rate = None,
     cache: Cache = None,
     strict: Strict = False,
+    follow: Follow = False,
     json: Json = False,
 ) -> None:
     """Explain the most anomalous files: what they look like, what is nearest, where the evidence is."""
@@ -323,7 +377,7 @@ def explain(
         from oddkind.files.score import promise_problem, read_as_learnt
 
         fitted = loaded(model, false_alarm_rate)
-        files, refused = read_as_learnt(fitted, data, pattern=pattern, label=label, normal=None)
+        files, refused = read_as_learnt(fitted, data, follow=follow, pattern=pattern, label=label, normal=None)
         refuse = complain(refused, strict)
         found = explain_files(files, fitted, most=most, cache=cache, on_refused=refuse, on_progress=update)
         if out is not None:
@@ -354,6 +408,7 @@ def choose(
     seeds: Annotated[int, typer.Option(help="Runs of every combination.")] = 3,
     cache: Cache = None,
     strict: Strict = False,
+    follow: Follow = False,
     json: Json = False,
 ) -> None:
     """Choose settings without anomalies: hide one label after another, and rank the settings by how well they find it.
@@ -364,44 +419,65 @@ def choose(
     with progress_bars("reading", "training") as update:
         from oddkind.detector import Detector
         from oddkind.file_fitting import learnable
+        from oddkind.model.scores import resolve_score
         from oddkind.study.evaluation import Configuration
         from oddkind.study.selection import leave_one_label_out
 
-        source = source_from(data, settings)
-        files, refused = source.entries(data)
+        source = source_from(data, settings, follow=follow)
+        files, refused = source.entries(data, follow=follow)
         refuse = complain(refused, strict)
         tasks, levels, scores = (
             listed(task, str, "labels,auto"),
             listed(label_smoothing, float, "0,0.1"),
             listed(score, str, "msp,energy"),
         )
-        choices = [
-            Configuration(f"{task} {level:g} {score}", task, level, score=score)
-            for task, level, score in product(tasks, levels, scores)
-        ]
         samples, _ = learnable(
             files, source, cache=cache, on_refused=refuse, on_progress=lambda done: update("reading", done)
         )
+        usual = Detector()
+        usual_score, _ = resolve_score(usual.score_function, samples.inputs.shape[1:])
+        default = Configuration("", usual.task, usual.label_smoothing, score=str(usual_score))
+        choices = [Configuration("", task, level, score=score) for task, level, score in product(tasks, levels, scores)]
+        choices = list(dict.fromkeys([*choices, default]))
         # No rate is promised here. A fifth is held out, to compare the hidden label with.
         like = Detector(calibration_fraction=0.2, false_alarm_rate=0.5)
         found = leave_one_label_out(
             samples, choices, seeds=range(seeds), like=like, on_progress=lambda done: update("training", done)
         )
-    ranked = found.ranked
+    print_choice(found, default, json=json)
+    listing(refused)
+
+
+def print_choice(found: LeaveOneOutResult, default: Configuration, *, json: bool) -> None:
+    """Print the ranking of settings, and last which of them to use and why."""
+    ranked, verdict = found.ranked, found.verdict(default)
+    use = {name: getattr(verdict.setting, name) for name in ("task", "label_smoothing", "score")}
     if json:
-        names = "task", "label_smoothing", "score"
         rows = [
-            {name: getattr(setting, name) for name in names} | {"auc_mean": value, "auc_ci95": interval}
+            {name: getattr(setting, name) for name in use}
+            | {"auc_mean": value, "auc_ci95": interval, "default": setting == default}
             for setting, value, interval in ranked
         ]
-        print_json({"labels": found.labels.tolist(), "rows": rows, "label_smoothing": found.of_smoothing()})
+        facts = {name: getattr(verdict, name) for name in ("better_than_chance", "better_than_default", "reason")}
+        content = {"labels": found.labels.tolist(), "rows": rows, "label_smoothing": found.of_smoothing()}
+        print_json(content | {"verdict": {"use": use} | facts})
         return
-    table = table_of("task", "label\nsmoothing", "score", "AUC of hidden labels (95 %)")
-    for setting, value, interval in ranked:
-        table.add_row(setting.task, f"{setting.label_smoothing:g}", setting.score, plus_minus(value, interval))
-    sentences = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in found.of_smoothing()]
-    show(table, f"These labels were hidden one after another: {', '.join(map(str, found.labels))}.", *sentences)
-    listing(refused)
+    table = table_of("task", "label\nsmoothing", "score", "AUC of hidden labels (95 %)", "")
+    for place, (setting, value, interval) in enumerate(ranked):
+        if place < MOST_RANKED or setting in (default, verdict.setting):
+            mark = "default" if setting == default else ""
+            table.add_row(
+                setting.task, f"{setting.label_smoothing:g}", setting.score, plus_minus(value, interval), mark
+            )
+    more = f"The best {MOST_RANKED} of {len(ranked)} settings are listed, and all with --json."
+    smoothing = found.of_smoothing()
+    sure = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in smoothing if "more than noise" in sentence]
+    if smoothing and not sure:
+        sure = ["No effect of label smoothing is more than noise."]
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in use.items())
+    command = [] if verdict.setting == default else [f"oddkind fit {options} trains with these settings."]
+    labels = f"These labels were hidden one after another: {', '.join(map(str, found.labels))}."
+    show(table, *([more] if len(ranked) > MOST_RANKED else []), labels, *sure, verdict.reason, *command)
 
 
 def loaded(file: Path, false_alarm_rate: float | None) -> FittedModel | CrossModel:
@@ -437,11 +513,17 @@ def folds_from(cross: str) -> int | Literal["auto"] | None:
 
 def promise_line(kept: Promise) -> str:
     """Explain whether the promised false-alarm rate was kept, and what it means if it was not."""
+    counted = f"{kept.n_alarms} of {kept.n_normal} normal files raise a false alarm"
+    if kept.unit == "groups":
+        counted = (
+            "The table counts files; the promise is for groups of files, each of which counts as one: "
+            f"{kept.n_alarms} of {kept.n_normal} groups of normal files raise a false alarm"
+        )
     found = (
-        f"{kept.n_alarms} of {kept.n_normal} normal files or groups raise a false alarm; the promised rate is "
-        f"{kept.rate:g}. If these files are like those held out, the chance of this many or more is {kept.chance:.2g}"
+        f"{counted}; the promised rate is {kept.rate:g}. If these files are like those held out, the chance of this "
+        f"many or more is {kept.chance:.2g}"
     )
-    if kept.chance >= 0.01:
+    if kept.chance >= SMALL_CHANCE:
         return f"{found}."
     return (
         f"{found}: something has drifted or is new, and the promise does not hold for these files. "
@@ -449,7 +531,18 @@ def promise_line(kept: Promise) -> str:
     )
 
 
-def source_from(data: Path, settings: dict[str, Any]) -> Source:
+def excess_line(excess: Promise) -> str:
+    """Explain that files raise far more alarms than normal ones would, without calling them normal."""
+    return (
+        f"{excess.n_alarms} of {excess.n_normal} {excess.unit} raise an alarm; the promised rate of false alarms is "
+        f"{excess.rate:g}. If all of them were normal and like those held out, the chance of this many or more would "
+        f"be {excess.chance:.2g}. So either some of them are anomalous, or something has drifted or is new, and the "
+        "rate does not hold for these files. If you know which ones are normal, 'oddkind evaluate' decides between "
+        "the two: name them with --normal."
+    )
+
+
+def source_from(data: Path, settings: dict[str, Any], *, follow: bool) -> Source:
     """Return the settings that the options for reading a data set describe."""
     from oddkind.files.source import source_of
 
@@ -463,27 +556,45 @@ def source_from(data: Path, settings: dict[str, Any]) -> Source:
         name: tuple(listed(value, *lists[name])) if name in lists and value is not None else value
         for name, value in settings.items()
     }
-    return source_of(data, **given)
+    return source_of(data, follow=follow, **given)
 
 
 def complain(refused: dict[str, str], strict: bool) -> Callable[[str, str], None] | None:
     """Return what collects files that cannot be read, or, if strict, refuse the first one."""
     if strict:
+        from oddkind.files.folders import MASK
+
         for name, reason in refused.items():
-            raise InputError(f"{name}: {reason}")
+            if not reason.startswith(MASK):  # a mask can be read, but is not meant to be
+                raise InputError(f"{name}: {reason}")
         return None
     return refused.__setitem__
 
 
 def _in_words(value: Any) -> str:
     """Format a setting; a list without brackets."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    return f"{value:.12g}" if isinstance(value, float) else {"\t": "tab"}.get(value, str(value))
+
+
+def columns_left_out(columns: dict[str, str]) -> list[str]:
+    """Name the columns of tables that are not read, and why."""
+    lines = [f"column left out: {name}: {reason}" for name, reason in columns.items()]
+    return [*lines, "--columns names the columns to read instead."] if lines else []
 
 
 def listing(refused: dict[str, str]) -> None:
-    """Name on standard error the files that were left out."""
+    """Name on standard error the files that were left out; of many with the same reason only one."""
+    from oddkind.files.listing import grouped
+
+    kinds: dict[str, dict[str, str]] = {}
     for name, reason in refused.items():
-        print(f"left out: {name}: {reason}", file=sys.stderr)
+        kinds.setdefault(reason, {})[name] = reason
+    for reason, alike in kinds.items():
+        lines = [f"{name}: {reason}" for name in alike] if len(alike) <= MOST_NAMED else [grouped(alike)]
+        for line in lines:
+            print(f"left out: {line}", file=sys.stderr)
 
 
 def harmonic(values: list[float | None]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import warnings
@@ -33,6 +34,8 @@ def main() -> None:
     """
     # A command that is terminated cleans up, as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are not UTF-8
     try:
         with warnings.catch_warnings():
             warnings.showwarning = print_warning
@@ -79,7 +82,7 @@ def lab(
     if json:
         print((out / "results.json").read_text(encoding="utf-8"), end="")
         return
-    table = table_of("exercise", "lecture\nAUC", "our AUC (95 %)", "single runs", "lecture\nin range")
+    table = table_of("exercise", "lecture\nAUC", "our AUC (95 %)", "single runs", "lecture\ninside")
     for row in result.rows:
         lecture, inside = row.setting.lecture_auc, row.lecture_inside
         table.add_row(

@@ -75,7 +75,7 @@ def show(table: Table, *lines: str) -> None:
     """Print a table, and lines below it."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names of files and labels are printed as they are
     console.print(table)
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

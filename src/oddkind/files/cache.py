@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,7 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.output import written_whole
+from oddkind.output import sweep, written_whole
 
 
 def cached(folder: Path, content: Path, settings: str, make: Callable[[], Array]) -> Array:
@@ -29,8 +30,16 @@ def cached(folder: Path, content: Path, settings: str, make: Callable[[], Array]
     with suppress(OSError, ValueError, EOFError):
         return np.asarray(np.load(name))
     array = make()
+    _sweep_cache(folder)
     with suppress(OSError, InputError):
         name.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(name) as unfinished, unfinished.open("wb") as file:
             np.save(file, array)
     return array
+
+
+@functools.cache
+def _sweep_cache(folder: Path) -> None:
+    """Remove what killed processes left unfinished in a cache, before the first array is written into it."""
+    for part in folder.glob("??"):
+        sweep(part)

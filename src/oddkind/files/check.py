@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import numpy as np
 
 from oddkind.checks import Issue, check_data
 from oddkind.errors import ConcernWarning
-from oddkind.files.listing import Entry
-from oddkind.files.sounds import rate_and_clipping, resampling
-from oddkind.files.source import Source, read, resolved
+from oddkind.files.columns import LARGEST_STEP, read_clock
+from oddkind.files.listing import Entry, labelled
+from oddkind.files.pictures import form_of, losses
+from oddkind.files.sounds import CANCELLING, is_array, look_at, resampling
+from oddkind.files.source import Source, looks, read, resolved
+from oddkind.files.tables import read_signal
 from oddkind.model.forward import FrontEnd
 
 # A recording clips if at least this fraction of it is at full scale.
@@ -35,13 +39,19 @@ def check_files(
     Returns
     -------
     dict
-        "settings": those of `Source` with which the files were read; "parts": a list of dicts split, label, condition,
-        files, groups, samples; "issues": a list of dicts kind, message: what `oddkind.check_data` finds doubtful, and
-        recordings that clip or are resampled.
+        "taken": a list of dicts found, taken_for, files: what was found in names, folders or a manifest, and what it
+        was taken for; "settings": those of `Source` with which the files were read; "row_interval": the usual time
+        between two rows of tables in seconds, or None; "left_out": a list of dicts column, reason: columns of tables
+        that are not read; "parts": a list of dicts split, label, condition, files, groups, samples; "issues": a list of
+        dicts kind, message: what `oddkind.check_data` finds doubtful, what recordings and pictures lose, and where
+        the time of tables goes back or has gaps.
     """
-    source = resolved(source, files)
+    chosen, files = source, labelled(files, on_refused)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConcernWarning)  # reported below
+        # As `fit` does, from the files that may be learnt from, so that both read alike.
+        normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
+        source = resolved(source, normal or files)
         samples = read(
             files, source, make_front_end(source), cache=cache, on_refused=on_refused, on_progress=on_progress
         )
@@ -61,26 +71,98 @@ def check_files(
     names = "split", "label", "condition", "files", "groups", "samples"
     keys = sorted(counts, key=lambda key: [part or "" for part in key])
     rows = [(*key, counts[key], len(groups[key]), n_samples[key]) for key in keys]
-    issues = check_data(samples, np.array([by_name[str(name)].split or "" for name in samples.files]))
+    splits = np.array([by_name[str(name)].split or "" for name in samples.files])
+    # A normal file of the test split may have no label.
+    nameless = np.zeros(len(samples), bool) if samples.labels is None else samples.labels == ""
+    if samples.anomalous is not None:
+        nameless &= ~samples.anomalous
+    issues = check_data(*((samples[~nameless], splits[~nameless]) if nameless.any() else (samples, splits)))
     if source.kind == "sounds":
         issues += _of_recordings([by_name[str(name)] for name in n_of], source)
+    if source.kind == "pictures":
+        issues += _of_pictures([by_name[str(name)] for name in n_of], source, grey_was_chosen=chosen.grey is not None)
+    clock, late = _of_time([by_name[str(name)] for name in n_of], source)
+    issues += late + _of_gaps([by_name[str(name)] for name in n_of], source)
+    taken = Counter(pair for entry in files for pair in entry.taken)
     return {
-        "settings": source.model_dump(mode="json"),
+        "taken": [{"found": found, "taken_for": meant, "files": n} for (found, meant), n in sorted(taken.items())],
+        "settings": source.model_dump(mode="json", exclude={"left_out"}),
+        "row_interval": clock,
+        "left_out": [{"column": column, "reason": reason} for column, reason in (source.left_out or {}).items()],
         "parts": [dict(zip(names, row, strict=True)) for row in rows],
         "issues": [vars(issue) for issue in issues],
     }
 
 
+def _of_time(files: Sequence[Entry], source: Source) -> tuple[float | None, list[Issue]]:
+    """Return the usual time between two rows of tables, in seconds, and where the time goes back or has gaps."""
+    if source.kind != "tables" or source.time in (None, "none"):
+        return None, []
+    clock = read_clock([(entry.name, entry.path) for entry in files], source.dialect, str(source.time))
+    if clock is None:
+        return None, []
+    joined = "so windows join moments that were apart"
+    found = (
+        (clock.goes_back, f"in column {source.time!r} time goes back"),
+        (clock.gaps, f"in column {source.time!r} time has gaps of more than {LARGEST_STEP} usual steps, {joined},"),
+    )
+    return clock.step, [
+        Issue("time", f"{what} in {len(names)} of {len(files)} files, such as {names[0]}")
+        for names, what in found
+        if names
+    ]
+
+
+def _of_gaps(files: Sequence[Entry], source: Source) -> list[Issue]:
+    """Count the missing values of tables, if they are not refused for them."""
+    if source.kind != "tables" or source.missing in (None, "refuse") or source.columns is None:
+        return []
+    missing = {entry.name: np.isnan(read_signal(entry.path, source.columns, source.dialect)).sum() for entry in files}
+    lacking = [name for name, count in missing.items() if count]
+    if not lacking:
+        return []
+    done = "are interpolated" if source.missing == "interpolate" else "are missing, and their windows are left out"
+    message = f"{sum(missing.values())} values in {len(lacking)} of {len(files)} files {done}, such as in {lacking[0]}"
+    return [Issue("missing", message)]
+
+
+def _of_pictures(files: Sequence[Entry], source: Source, *, grey_was_chosen: bool) -> list[Issue]:
+    """Look for what pictures lose when they are read."""
+    assert source.grey is not None  # noqa: S101 - resolved
+    forms, _ = looks(files, form_of)
+    found = losses(forms, grey=source.grey, value_range=source.value_range, all_pages=source.pages == "all")
+    return [Issue(kind, message) for kind, message in found if kind != "colours" or not grey_was_chosen]
+
+
 def _of_recordings(files: Sequence[Entry], source: Source) -> list[Issue]:
-    """Look for recordings that clip, or have another rate and are resampled."""
+    """Look for recordings that clip, are silent, lose their channels, or have another rate and are resampled."""
     assert source.sample_rate is not None  # noqa: S101 - resolved
-    found = {entry.name: rate_and_clipping(entry.path) for entry in files}
-    clipped = [name for name, (_, part) in found.items() if part >= CLIPPED]
-    rates = Counter(rate for rate, _ in found.values() if rate != source.sample_rate)
+    averaged = [entry.name for entry in files if is_array(entry.path) and source.channels is None]
+    found, _ = looks(files, partial(look_at, channels=source.channels, sample_rate=source.sample_rate))
     issues = []
-    if clipped:
-        message = f"{len(clipped)} of {len(files)} recordings clip at full scale: {', '.join(clipped[:5])}"
-        issues.append(Issue("clipped", message + (", …" if len(clipped) > 5 else "")))
+    for kind, what, names in (
+        ("clipped", "clip at full scale", [name for name, look in found.items() if look.clipping >= CLIPPED]),
+        ("silent", "are silent", [name for name, look in found.items() if look.silent]),
+        (
+            "cancelling",
+            f"have {CANCELLING}",
+            [name for name, look in found.items() if look.cancelling and source.channels is None],
+        ),
+        (
+            "averaged",
+            "hold several signals, whose mean is read; --channels chooses, in the order of their names",
+            [name for name in averaged if name in found and found[name].n_channels > 1],
+        ),
+        (
+            "left out",
+            "hold arrays other than the longest signals, which are left out",
+            [f"{name} ({', '.join(look.left_out)})" for name, look in found.items() if look.left_out],
+        ),
+    ):
+        if names:
+            listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            issues.append(Issue(kind, f"{len(names)} of {len(files)} recordings {what}: {listed}"))
+    rates = Counter(look.sample_rate for look in found.values() if look.sample_rate != source.sample_rate)
     for rate, count in sorted(rates.items()):
         message = f"{count} of {len(files)} recordings {resampling(rate, source.sample_rate)}"
         issues.append(Issue("resampled", message))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -56,7 +57,14 @@ def to_evaluate(files: Sequence[Entry], model: Scorer) -> list[Entry]:
             f"none of {len(files)} files is known to be normal or anomalous; name the normal ones with --normal"
         )
     learnt = set(file_source(model)["learnt"])
-    fresh = [entry for entry in wanted if fingerprint(entry.path) not in learnt]
+
+    def is_fresh(file: Path) -> bool:
+        try:
+            return fingerprint(file) not in learnt
+        except InputError:  # reading it names the reason
+            return True
+
+    fresh = [entry for entry in wanted if is_fresh(entry.path)]
     if not fresh:
         raise InputError(f"the model learnt from all {len(wanted)} files; evaluate it on others")
     return fresh
@@ -96,6 +104,8 @@ class Promise:
     ----------
     n_alarms, n_normal : int
         False alarms among the normal files; a group of files counts as one.
+    unit : str
+        What both count: "files", or "groups" if there are groups of several files.
     rate : float
         The promised false-alarm rate.
     chance : float
@@ -104,6 +114,7 @@ class Promise:
 
     n_alarms: int
     n_normal: int
+    unit: str
     rate: float
     chance: float
 
@@ -113,11 +124,27 @@ def promise(files: Sequence[Entry], verdicts: Sequence[Verdict], model: Scorer) 
 
     None if there are no such files, or the rate cannot be promised.
     """
+    return _compared(files, verdicts, model, lambda entry: entry.anomalous is False)
+
+
+def alarm_excess(files: Sequence[Entry], verdicts: Sequence[Verdict], model: Scorer) -> Promise | None:
+    """Compare the alarms among all files that are not known to be anomalous with the promised rate.
+
+    Some of these alarms may be true, so `Promise.chance` is the chance of this many if *all* the files were normal: a
+    small one means that some are anomalous or that the promise does not hold for them. None as in `promise`.
+    """
+    return _compared(files, verdicts, model, lambda entry: entry.anomalous is not True)
+
+
+def _compared(
+    files: Sequence[Entry], verdicts: Sequence[Verdict], model: Scorer, wanted: Callable[[Entry], bool]
+) -> Promise | None:
     entries = {entry.name: entry for entry in files}
-    normal = [(entries[verdict.path], verdict) for verdict in verdicts if entries[verdict.path].anomalous is False]
-    if not normal or promise_problem(model) is not None:
+    counted = [(entries[verdict.path], verdict) for verdict in verdicts if wanted(entries[verdict.path])]
+    if not counted or promise_problem(model) is not None:
         return None
-    groups = np.array([entry.group or entry.name for entry, _ in normal])
+    groups = np.array([entry.group or entry.name for entry, _ in counted])
     n_new, rate = len(np.unique(groups)), model.false_alarm_rate
-    n_alarms = int(group_weights(groups) @ alarms(np.array([verdict.p_value for _, verdict in normal]), rate) + 1e-9)
-    return Promise(n_alarms, n_new, rate, false_alarm_test(n_alarms, n_new, n_calibration_files(model), rate))
+    n_alarms = int(group_weights(groups) @ alarms(np.array([verdict.p_value for _, verdict in counted]), rate) + 1e-9)
+    chance = false_alarm_test(n_alarms, n_new, n_calibration_files(model), rate)
+    return Promise(n_alarms, n_new, "files" if n_new == len(counted) else "groups", rate, chance)

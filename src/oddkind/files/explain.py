@@ -14,8 +14,8 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.listing import Entry
-from oddkind.files.score import Verdict, file_source, score_files, settings_of
-from oddkind.files.source import Source, each
+from oddkind.files.score import Verdict, file_source, fingerprint, score_files, settings_of
+from oddkind.files.source import Source, each, kept_windows
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.forward import Band
 from oddkind.model.model import Scorer
@@ -60,6 +60,8 @@ class FileExplanation:
         Where the evidence is, the most important place first.
     nearest : tuple of str
         The names of its nearest normal samples.
+    learnt : bool
+        Whether the model learnt from this file or held it out, so that its p-value says nothing.
     """
 
     verdict: Verdict
@@ -72,6 +74,7 @@ class FileExplanation:
     explanation: Explanation
     places: tuple[Place, ...]
     nearest: tuple[str, ...]
+    learnt: bool
 
 
 def explain_files(
@@ -102,26 +105,29 @@ def explain_files(
     source = settings_of(model)
     entries = [by_name[verdict.path] for verdict in wanted]
     found = []
-    for verdict, (_, inputs) in zip(wanted, each(entries, source, model.front_end, cache=cache), strict=True):
+    for verdict, (entry, inputs) in zip(wanted, each(entries, source, model.front_end, cache=cache), strict=True):
         assert not isinstance(inputs, str)  # noqa: S101 - it has been read once
-        found.append(_explanation(model, source, verdict, inputs))
+        found.append(_explanation(model, source, verdict, entry.path, inputs))
         on_progress("explaining", len(found) / len(wanted))
     return found
 
 
-def _explanation(model: Scorer, source: Source, verdict: Verdict, inputs: Array) -> FileExplanation:
+def _explanation(model: Scorer, source: Source, verdict: Verdict, file: Path, inputs: Array) -> FileExplanation:
     classes = [] if model.task.labels is None else model.task.labels.tolist()
     labels = np.array([verdict.label] * len(inputs)) if verdict.label in classes else None
     window = int(model.anomaly_score(inputs, labels).argmax())
     one = slice(window, window + 1)
     (explanation,) = explain(model, inputs[one], None if labels is None else labels[one])
-    start, end = _span(source, window, inputs.shape[-1])
+    place = int(kept_windows(file, source)[window]) if source.missing == "drop-window" else window
+    start, end = _span(source, place, inputs.shape[-1])
     files = file_source(model)["files"]
     nearest = tuple(_name(files, source, neighbour.row) for neighbour in explanation.neighbours or ())
     bands = [] if model.front_end is None else model.front_end.bands()
     places = _places(source, bands, explanation.evidence, start or 0.0)
     unit = unit_of(source)
-    return FileExplanation(verdict, window, len(inputs), start, end, unit, inputs[window], explanation, places, nearest)
+    learnt = fingerprint(file) in file_source(model)["learnt"]
+    sample = inputs[window]
+    return FileExplanation(verdict, window, len(inputs), start, end, unit, sample, explanation, places, nearest, learnt)
 
 
 def _span(source: Source, window: int, length: int) -> tuple[float | None, float | None]:
@@ -211,6 +217,8 @@ def as_text(of: FileExplanation) -> str:
     """Describe an explanation in a few lines."""
     verdict, explanation = of.verdict, of.explanation
     lines = [f"{verdict.path}: {'anomalous' if verdict.anomalous else 'normal'}, p-value {verdict.p_value:.3g}"]
+    if of.learnt:
+        lines.append("the model was fitted to this file, so its p-value and the decision mean nothing")
     if of.windows > 1 and of.start is not None:
         when = f"{of.start:g} to {of.end:g} {of.unit}"
         lines.append(f"most anomalous of {of.windows} windows: {when}, p-value {explanation.p_value:.3g}")
@@ -243,6 +251,7 @@ def as_json(of: FileExplanation) -> dict[str, Any]:
     near = zip(of.nearest, explanation.neighbours or (), strict=True)
     return {
         **vars(of.verdict),
+        "learnt": of.learnt,
         "window": of.window,
         "windows": of.windows,
         "start": of.start,

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from oddkind.errors import InputError
+from oddkind.files.folders import masks_among, meanings, of_dcase
+from oddkind.naming import printable
 
 SUFFIXES = {
-    "sounds": (".wav", ".flac", ".ogg"),
-    "pictures": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"),
-    "tables": (".csv", ".parquet"),
-    "arrays": (".npy",),
+    "sounds": (
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".caf",
+        ".w64",
+        ".rf64",
+        ".m4a",
+        ".aac",
+        ".wma",
+    ),
+    "pictures": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"),
+    "tables": (".csv", ".tsv", ".parquet"),
+    "arrays": (".npy", ".npz", ".mat"),
 }
-NORMAL = {"normal", "good", "ok", "healthy"}
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
+OUTSIDE = "is outside the folder of the data set; --follow allows that"
 
-# DCASE task 2 of 2020, and from 2021 on: https://dcase.community
-DCASE = re.compile(
-    r"(?P<condition>normal|anomaly)_(?P<label>id_\d+)_\d+\.wav"
-    r"|(?P<section>section_\d+)_(?P<domain>source|target)_(?P<split>train|test)_(?P<state>normal|anomaly)_.*\.wav"
-)
+Fields = dict[str, str]
+Taken = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,8 @@ class Entry:
     group : str or None
         Files of one group are never separated by a split. None: the file is a group of its own.
     split : "train", "test" or None
+    taken : tuple of pairs
+        What was found in its name, its folders or its manifest, and what each of them was taken for.
     """
 
     path: Path
@@ -49,9 +69,10 @@ class Entry:
     anomalous: bool | None = None
     group: str | None = None
     split: str | None = None
+    taken: Taken = field(default=(), compare=False, repr=False)
 
 
-def kind_of(data: Path) -> str:
+def kind_of(data: Path, *, follow: bool = False) -> str:
     """Return the kind of files that a data set has, a key of `SUFFIXES`. Tables count only if there is nothing else.
 
     Raises
@@ -59,15 +80,20 @@ def kind_of(data: Path) -> str:
     InputError
         If there is nothing to read, or there are files of several kinds, such as sounds and pictures.
     """
-    if not data.exists():
+    if not os.path.exists(data):
         raise InputError(f"{data}: does not exist; pass a folder, a manifest or a file")
-    paths = [path for path, _ in _manifest(data)] if is_manifest(data) else [*_files(data)]
-    found = {kind for kind, suffixes in SUFFIXES.items() if any(path.suffix.lower() in suffixes for path in paths)}
+    problems: Fields = {}
+    if is_manifest(data):
+        suffixes = {PurePosixPath(name).suffix.lower() for name in _columns_of_manifest(data)["path"]}
+    else:
+        files, problems = _files(data, follow=follow)
+        suffixes = {path.suffix.lower() for path, _ in files}
+    found = {kind for kind, own in SUFFIXES.items() if suffixes & {*own}}
     if len(found) > 1:
         found.discard("tables")
     if len(found) != 1:
         known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-        what = f"contains no file with a suffix of {known}"
+        what = f"contains no file with a suffix of {known}" + (f"; {grouped(problems)}" if problems else "")
         if found:
             what = f"contains {' and '.join(sorted(found))}; choose one kind with --kind"
         raise InputError(f"{data}: {what}")
@@ -82,13 +108,14 @@ def entries(
     label: str | None = None,
     group: str | None = None,
     normal: str | None = None,
+    follow: bool = False,
 ) -> tuple[list[Entry], dict[str, str]]:
-    """List the files of a kind, and those whose names do not match the pattern, each with the reason.
+    """List the files of a kind, and those that cannot be used, each with the reason.
 
     What is known about a file are its fields: the columns of a manifest (a table with a column "path"), the named
     parts of a pattern such as "{condition}_{label}_{rpm}.wav", or, without either, what the names of its folders mean:
-    "train" and "test" are splits, "good", "normal" and the like contain normal files, any other folder is the label.
-    File names of DCASE task 2 are understood as they are.
+    "train" and "test" are splits; "good", "Fan_normal", "defect" and the like are conditions, as is any folder beside
+    one of normal files; any other folder is the label. File names of DCASE task 2 are understood as they are.
 
     Parameters
     ----------
@@ -98,87 +125,158 @@ def entries(
     pattern : str or None
         The pattern of file names; with a "/", of paths inside `data`.
     label, group : str or None
-        The fields that hold the label and the group; by default "label" and "group".
+        The fields that hold the label and the group; by default "label" and "group". Several fields, "field,field",
+        are combined. Groups that have numbers for names are counted within each label.
     normal : str or None
         "field=value" or "field=value,value": files with one of these values are normal, others are anomalous. By
         default the field "anomalous" decides, if there is one.
+    follow : bool
+        Whether links and the paths of a manifest may point outside the folder.
 
     Raises
     ------
     InputError
         If no file is left, the manifest or the pattern cannot be used, or a field does not exist.
     """
-    fields = _fields(data, kind, pattern)
-    refused = {name: of for name, (_, of) in fields.items() if isinstance(of, str)}
-    known = {name: (path, of) for name, (path, of) in fields.items() if not isinstance(of, str)}
-    if not known:
-        first = next(iter(refused.items()), None)
-        raise InputError(
-            f"{data}: contains no {kind}" + (f" that can be used; {first[0]}: {first[1]}" if first else "")
-        )
-    there = {field for _, of in known.values() for field in of}
-    field, _, values = (normal or "").partition("=")
+    found, refused = _fields(data, kind, pattern, follow)
+    if not found:
+        raise InputError(f"{data}: contains no {kind}" + (f" that can be used; {grouped(refused)}" if refused else ""))
+    there = {name for _, of, _ in found.values() for name in of}
+    condition, _, values = (normal or "").partition("=")
     wanted = {value.strip() for value in values.split(",")}
     if normal is not None and not values:
         raise InputError(f"--normal {normal!r}; it must be FIELD=VALUE, such as condition=Healthy")
-    for option, name in (("label", label), ("group", group), ("normal", field)):
-        if name and name not in there:
-            raise InputError(
-                f"{data}: --{option} names the field {name!r}, which does not exist; "
-                f"known fields: {', '.join(sorted(there)) or 'none'}"
-            )
+    roles = {role: (given or role).split(",") for role, given in (("label", label), ("group", group))}
+    for option, names in (("label", label), ("group", group), ("normal", condition)):
+        for name in (names or "").split(","):
+            if name and name not in there:
+                raise InputError(
+                    f"{data}: --{option} names the field {name!r}, which does not exist; "
+                    f"known fields: {', '.join(sorted(there)) or 'none'}"
+                )
+    groups = {name: _combined(of, roles["group"]) for name, (_, of, _) in found.items()}
+    numbered = len(roles["group"]) == 1 and all(value is None or value.isdecimal() for value in groups.values())
     result = []
-    for name, (path, of) in known.items():
-        anomalous = of.get(field) not in wanted if field else _truth(name, of.get("anomalous"))
+    for name, (path, of, taken) in found.items():
+        anomalous = of.get(condition) not in wanted if condition else _truth(name, of.get("anomalous"))
         split = of.get("split") or None
         if split not in (None, "train", "test"):
             raise InputError(f"{name}: the split is {split!r}; it must be train or test")
-        result.append(
-            Entry(path, name, of.get(label or "label") or None, anomalous, of.get(group or "group") or None, split)
-        )
+        of_label, of_group = _combined(of, roles["label"]), groups[name]
+        if numbered and of_label is not None and of_group is not None:
+            of_group = f"{of_label} / {of_group}"
+        if not taken or label or group or normal:
+            taken = _taken_fields(of, roles, condition or "anomalous", anomalous, numbered)
+        result.append(Entry(path, name, of_label, anomalous, of_group, split, taken))
     return result, refused
 
 
-def _fields(data: Path, kind: str, pattern: str | None) -> dict[str, tuple[Path, Mapping[str, str] | str]]:
-    """Return by name the file and its fields, or the reason why it has none."""
+def labelled(files: Sequence[Entry], on_refused: Callable[[str, str], None] | None = None) -> list[Entry]:
+    """Leave out files that would be learnt from and have no label, if others have one.
+
+    Raises
+    ------
+    InputError
+        If there is one and `on_refused`, which is called with its name and the reason, is None.
+    """
+    learnt = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
+    n = sum(entry.label is not None for entry in learnt)
+    refused = {entry.name for entry in learnt if entry.label is None} if n else set()
+    why = f"has no label, but {n} of {len(learnt)} normal files have one; give it a label, or give none to any file"
+    for name in sorted(refused):
+        if on_refused is None:
+            raise InputError(f"{name}: {why}")
+        on_refused(name, why)
+    return [entry for entry in files if entry.name not in refused]
+
+
+def grouped(reasons: Mapping[str, str], most: int = 3) -> str:
+    """Summarise why files cannot be used: each reason with the number of its files and an example."""
+    kinds: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        kinds.setdefault(re.sub(r"\d+(\.\d+)?", "#", reason), []).append(name)
+    lines = [
+        f"{names[0]}: {reasons[names[0]]}"
+        if len(names) == 1
+        else f"{len(names)} files, such as {names[0]}: {reasons[names[0]]}"
+        for names in sorted(kinds.values(), key=len, reverse=True)
+    ]
+    return "; ".join(lines[:most]) + ("; …" if len(lines) > most else "")
+
+
+# --- fields ---
+
+
+def _fields(
+    data: Path, kind: str, pattern: str | None, follow: bool
+) -> tuple[dict[str, tuple[Path, Fields, Taken]], dict[str, str]]:
+    """Return by name each file with its fields and what its folders were taken for; and files that cannot be used."""
+    known: dict[str, tuple[Path, Fields, Taken]] = {}
     if is_manifest(data):
-        listed: dict[str, tuple[Path, Mapping[str, str] | str]] = {}
-        for path, of in _manifest(data):
-            name = of["path"]
-            if name in listed:
-                raise InputError(f"{data}: {name} is listed twice")
-            listed[name] = path, of | (_matched(name, pattern) or {} if pattern else {})
-        return listed
+        rows, refused = _manifest(data, follow)
+        for name, (path, of) in rows.items():
+            known[name] = path, of | (_matched(name, pattern) or {} if pattern else {}), ()
+        return known, refused
     root = data if data.is_dir() else data.parent
-    found = [path for path in _files(data) if path.suffix.lower() in SUFFIXES[kind]]
-    names = [path.relative_to(root).as_posix() for path in found]
+    files, refused = _files(data, follow=follow)
+    usable: dict[str, Path] = {}
+    suffixes = SUFFIXES[kind]
+    if kind == "sounds" and not any(path.suffix.lower() in suffixes for path, _ in files):
+        suffixes = SUFFIXES["arrays"]  # recordings at a sample rate that is given
+    for path, problem in files:
+        if path.suffix.lower() in suffixes:
+            name = printable(path.relative_to(root).as_posix())
+            if problem is None and name in usable:
+                problem = "looks the same as another name"
+            if problem is None:
+                usable[name] = path
+            else:
+                refused[name] = problem
     if pattern:
-        matched = [_matched(name, pattern) for name in names]
-        why = f"the name does not match the pattern {pattern}"
-        return {name: (path, of or why) for name, path, of in zip(names, found, matched, strict=True)}
-    folders = [[part.lower() for part in PurePosixPath(name).parent.parts] for name in names]
-    known = any(part in NORMAL for parts in folders for part in parts)
-    of_folders = [_of_folders(PurePosixPath(name), known) for name in names]
-    return {name: (path, of) for name, path, of in zip(names, found, of_folders, strict=True)}
+        for name, path in usable.items():
+            matched = _matched(name, pattern)
+            if matched is None:
+                refused[name] = f"the name does not match the pattern {pattern}"
+            else:
+                known[name] = path, matched, ()
+        return known, refused
+    if kind == "pictures":
+        masks = masks_among(usable)
+        refused |= masks
+        usable = {name: path for name, path in usable.items() if name not in masks}
+    meant = meanings({PurePosixPath(name).parent.parts for name in usable})
+    for name, path in usable.items():
+        of, taken = meant[PurePosixPath(name).parent.parts]
+        of_name = of_dcase(PurePosixPath(name))
+        known[name] = path, of | of_name, (*taken, ("file name of DCASE task 2", "all fields")) if of_name else taken
+    return known, refused
 
 
-def _of_folders(name: PurePosixPath, known: bool) -> dict[str, str]:
-    """Return the fields that the folders of a file give; `known`: some folder is called normal."""
-    of = {}
-    for part in name.parent.parts:
-        if part.lower() in ("train", "test"):
-            of["split"] = part.lower()
-        elif known and (part.lower() in NORMAL or part == name.parent.name):
-            of["condition"], of["anomalous"] = part, str(part.lower() not in NORMAL)
-        else:
-            of["label"] = part
-    dcase = DCASE.fullmatch(name.name)
-    if dcase:
-        machine = [part for part in name.parent.parts if part.lower() not in ("train", "test")][-1:]
-        of["label"] = "/".join([*machine, dcase["label"] or dcase["section"]])
-        of["anomalous"] = str((dcase["condition"] or dcase["state"]) == "anomaly")
-        of |= {"split": dcase["split"], "domain": dcase["domain"]} if dcase["split"] else {}
-    return of
+def _combined(of: Mapping[str, str], names: Sequence[str]) -> str | None:
+    """Return the values of some fields, or None if one is missing."""
+    values = [of.get(name) or "" for name in names]
+    return " / ".join(values) if all(values) else None
+
+
+def _taken_fields(
+    of: Mapping[str, str], roles: Mapping[str, Sequence[str]], condition: str, anomalous: bool | None, numbered: bool
+) -> Taken:
+    """Return what each field was taken for."""
+    taken = []
+    for name, value in of.items():
+        if name == "path":
+            continue
+        meant = [role if value else f"no {role}" for role, names in roles.items() if name in names]
+        if "group" in meant and numbered:
+            numbers = f"{name},{name}"
+            meant[meant.index("group")] = f"group, numbered within each label (--group {numbers}: over all labels)"
+        found = f"field {name}"
+        if name in (condition, "split"):
+            found = f"field {name} = {value}"
+            names_of = {True: "anomalous files", False: "normal files", None: "files of unknown condition"}
+            meant.append(names_of[anomalous] if name == condition else f"the split {value}" if value else "no split")
+        taken.append((found, " and ".join(meant) or "nothing; --label, --group and --normal can name it"))
+    return tuple(taken)
 
 
 def _matched(name: str, pattern: str) -> dict[str, str] | None:
@@ -205,20 +303,70 @@ def _truth(name: str, value: str | None) -> bool | None:
     return value.lower() in TRUE
 
 
-def _files(data: Path) -> Iterator[Path]:
-    """Yield every file, in order. Links are followed, except for those to a folder that contains them."""
-    if not data.is_dir():
-        yield data
-        return
-    for folder, inside, names in os.walk(data, followlinks=True):
+# --- files ---
+
+
+def _files(data: Path, *, follow: bool) -> tuple[list[tuple[Path, str | None]], dict[str, str]]:
+    """List every file in order, with the reason why it cannot be used, or None; and folders that cannot be.
+
+    Links are followed inside the folder, except for those to a folder that contains them; with `follow` also out of it.
+    """
+    if not os.path.isdir(data):
+        return [(data, problem_of(data))], {}
+    errors: list[OSError] = []
+    files: list[tuple[Path, str | None]] = []
+    folders: dict[str, str] = {}
+    root = None if follow else os.path.realpath(data)
+    for folder, inside, names in os.walk(data, followlinks=True, onerror=errors.append):
         above = {folder_id(parent) for parent in (Path(folder), *Path(folder).parents)}
-        inside[:] = sorted(name for name in inside if folder_id(Path(folder, name)) not in above and name[0] != ".")
-        yield from (Path(folder, name) for name in sorted(names) if name[0] != ".")
+        kept = []
+        for name in sorted(inside):
+            path = Path(folder, name)
+            if name[0] == "." or folder_id(path) in above:
+                continue
+            if root is not None and path.is_symlink() and not _inside(path, root):
+                folders[printable(path.relative_to(data).as_posix())] = OUTSIDE
+            else:
+                kept.append(name)
+        inside[:] = kept
+        files += [(path, problem_of(path, root)) for path in (Path(folder, n) for n in sorted(names) if n[0] != ".")]
+    for error in errors:
+        name = printable(os.path.relpath(error.filename, data))
+        folders[name] = f"the folder cannot be read ({error.strerror})"
+    return files, folders
+
+
+def problem_of(file: Path, root: str | None = None) -> str | None:
+    """Explain why a file cannot be opened, or return None. With `root` it must not be a link out of that folder."""
+    try:
+        status = file.stat()
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.ELOOP:
+            return "is a link that leads in a circle"
+        if file.is_symlink():
+            return "is a link to a file that does not exist"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return "does not exist"
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    if stat.S_ISDIR(status.st_mode):
+        return "is a folder"
+    if not stat.S_ISREG(status.st_mode):
+        return "is a named pipe, a socket or a device, not a file"
+    if not os.access(file, os.R_OK):
+        return "cannot be read (no permission)"
+    return OUTSIDE if root is not None and file.is_symlink() and not _inside(file, root) else None
+
+
+def _inside(path: Path, root: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(root)
 
 
 def folder_id(folder: Path) -> tuple[int, int]:
     """Return what identifies a folder, by whatever name it is reached."""
-    status = folder.stat()
+    try:
+        status = folder.stat()
+    except OSError:  # it was deleted, or may not be entered
+        return -1, -1
     return status.st_dev, status.st_ino
 
 
@@ -226,24 +374,49 @@ def is_manifest(data: Path) -> bool:
     """Return whether `data` is a table with a column "path"."""
     from oddkind.files.tables import columns_of
 
-    return data.is_file() and data.suffix.lower() in SUFFIXES["tables"] and "path" in columns_of(data)
+    usable = data.suffix.lower() in SUFFIXES["tables"] and problem_of(data) is None
+    return usable and "path" in columns_of(data)
 
 
-def _manifest(data: Path) -> list[tuple[Path, dict[str, str]]]:
-    """Return the file and the fields of each row; paths are relative to the manifest's folder and stay inside it."""
+def _columns_of_manifest(data: Path) -> dict[str, list[str]]:
     from oddkind.files.tables import read_columns
 
-    columns = read_columns(data)
-    root = data.parent.resolve()
-    rows = []
-    for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
-        of = {name: "" if value is None else str(value) for name, value in zip(columns, values, strict=True)}
-        path = (root / of["path"]).resolve()
-        if not of["path"] or not path.is_relative_to(root):
-            raise InputError(f"{data}, row {number}: {of['path'] or 'an empty path'!r} is not inside {data.parent}")
-        if not path.is_file():
-            raise InputError(f"{data}, row {number}: {of['path']} does not exist")
-        rows.append((path, of))
-    if not rows:
+    columns = {
+        name: ["" if value is None else str(value) for value in values] for name, values in read_columns(data).items()
+    }
+    if not columns["path"]:
         raise InputError(f"{data}: the manifest has no rows")
-    return rows
+    return columns
+
+
+def _manifest(data: Path, follow: bool) -> tuple[dict[str, tuple[Path, Fields]], dict[str, str]]:
+    """Return by name the file and the fields of each row, and rows that cannot be used, each with the reason.
+
+    Paths are relative to the manifest's folder and stay inside it, unless `follow`.
+    """
+    columns = _columns_of_manifest(data)
+    folder = data.parent.resolve()
+    root = None if follow else str(folder)
+    inside: dict[str, bool] = {}  # the folders of the files: a manifest may have millions of rows
+    known: dict[str, tuple[Path, Fields]] = {}
+    refused: dict[str, str] = {}
+    for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
+        of = dict(zip(columns, values, strict=True))
+        name = of["path"]
+        if name in known:
+            raise InputError(f"{data}: {name} is listed twice")
+        path = folder / name
+        if root is not None:
+            parent = os.path.dirname(path)
+            if parent not in inside:
+                inside[parent] = _inside(Path(parent), root)
+            problem = problem_of(path, root) if inside[parent] else OUTSIDE
+        else:
+            problem = problem_of(path)
+        if not name:
+            refused[f"row {number}"] = "the path is empty"
+        elif problem is None:
+            known[name] = path, of
+        else:
+            refused[name] = f"row {number} of {data.name}: {problem}"
+    return known, refused

@@ -178,7 +178,9 @@ def _parts(
         yield part
 
 
-def read_as_learnt(model: Scorer, data: Path, **changes: str | None) -> tuple[list[Entry], dict[str, str]]:
+def read_as_learnt(
+    model: Scorer, data: Path, *, follow: bool = False, **changes: str | None
+) -> tuple[list[Entry], dict[str, str]]:
     """List the files of a data set as the files learnt from were listed, except for the settings that are changed.
 
     A data set without the field that groups were taken from is listed without groups.
@@ -186,17 +188,26 @@ def read_as_learnt(model: Scorer, data: Path, **changes: str | None) -> tuple[li
     given = {name: value for name, value in changes.items() if value is not None}
     settings = settings_of(model).model_copy(update=given)
     try:
-        return settings.entries(data)
+        return settings.entries(data, follow=follow)
     except InputError:
         if settings.group is None:
             raise
-    return settings.model_copy(update={"group": None}).entries(data)
+    return settings.model_copy(update={"group": None}).entries(data, follow=follow)
 
 
 def fingerprint(file: Path) -> str:
-    """Return a digest that identifies a file by its content, wherever it lies."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+    """Return a digest that identifies a file by its content, wherever it lies.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def settings_of(model: Scorer) -> Source:

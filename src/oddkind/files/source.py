@@ -4,37 +4,63 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from oddkind.arrays import Array, to_memmap
-from oddkind.errors import InputError
+from oddkind.errors import ConcernWarning, InputError
 from oddkind.files.cache import cached
-from oddkind.files.listing import Entry, entries, kind_of
-from oddkind.files.npy import read_array
-from oddkind.files.pictures import is_grey, read_picture
+from oddkind.files.columns import find_columns, marked, only_value
+from oddkind.files.dialects import Dialect, sniff
+from oddkind.files.listing import Entry, entries, grouped, kind_of
+from oddkind.files.npy import AS_RECORDING, read_array
+from oddkind.files.pictures import Form, common_form, form_of, losses, read_picture
 from oddkind.files.sounds import sample_rate_of, windows
-from oddkind.files.tables import numbers_of, read_signal
+from oddkind.files.tables import columns_of, read_signal
 from oddkind.model.forward import FrontEnd
 from oddkind.samples import Samples
 
+T = TypeVar("T")
+
 # Increase it when files are read differently, so that what a cache holds is read again.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
+
+# As many pictures or sounds, evenly spread over a data set, determine how all are read.
+MAX_EXAMINED_FILES = 1000
 
 # Which settings suit which kind of files.
 SUITS = {
     "sounds": {"sample_rate", "window", "hop", "channels", "front_end", "match_loudness"},
-    "pictures": {"size", "grey"},
-    "tables": {"columns", "window", "hop", "sample_rate"},
+    "pictures": {"size", "grey", "pages"},
+    "tables": {
+        *("columns", "time", "truth", "missing", "window", "hop", "sample_rate"),
+        *("encoding", "delimiter", "decimal", "header", "skip_rows", "units_rows"),
+    },
     "arrays": set(),
 }
+
+
+def _delimiter(name: Any) -> Any:
+    """Return the delimiter for a name of one that is hard to type."""
+    return "\t" if name in ("tab", "\\t") else name
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        b"a".decode(name)
+    except (LookupError, ValueError):
+        raise ValueError("this encoding is not known; utf-8, cp949 and latin-1 are") from None
+    return name
 
 
 class Source(BaseModel):
@@ -46,8 +72,8 @@ class Source(BaseModel):
     pattern, label, group, normal : str or None
         See `oddkind.files.listing.entries`.
     sample_rate : int or None
-        In Hz. Sounds at another rate are resampled; None: the rate of the first file. Tables: rows per second; None:
-        windows are counted in rows.
+        In Hz. Sounds at another rate are resampled; None: the rate of most files. Arrays with a sample rate are read as
+        sounds. Tables: rows per second; None: windows are counted in rows.
     window, hop : float or None
         Length of a window and step between two windows, in seconds. None: 1 second for sounds, the whole file for
         tables, and a step as long as the window.
@@ -60,9 +86,23 @@ class Source(BaseModel):
     size : (height, width) or None
         Size to which pictures are resized, in pixels; None: 64 × 64.
     grey : bool or None
-        Drop colours; None: only if the first picture has none.
+        Drop colours; None: only if no picture has any.
+    value_range : (low, high) or None
+        The range of the values of pictures with more than 8 bits, which are read as floats, and this range as 0 … 1.
+        None: most pictures have 8 bits.
+    pages : "first", "all" or None
+        What is read of pictures with several pages; "all": each is a sample. None: the first.
     columns : tuple of str or None
-        Columns of tables; None: all columns of the first table that hold numbers.
+        Columns of tables; None: those that `oddkind.files.columns.find_columns` takes for sensors.
+    time, truth : str or None
+        The columns of tables that hold the time and mark anomalous rows. None: found by name and values; "none": there
+        is none. A file with a marked row is anomalous, if nothing else is known about it.
+    missing : "refuse", "drop-window", "interpolate" or None
+        What is done with a table that lacks values. None: refuse.
+    encoding, delimiter, decimal, header, skip_rows, units_rows
+        How CSV files are written: `oddkind.files.dialects.Dialect`. None: found out; once resolved, its defaults.
+    left_out : dict or None
+        Found by `resolved`: each column of tables that is not read, and why.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,7 +120,19 @@ class Source(BaseModel):
     match_loudness: bool = False
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] | None = None
     grey: bool | None = None
+    value_range: tuple[FiniteFloat, FiniteFloat] | None = None
+    pages: Literal["first", "all"] | None = None
     columns: tuple[str, ...] | None = Field(None, min_length=1)
+    time: str | None = None
+    truth: str | None = None
+    missing: Literal["refuse", "drop-window", "interpolate"] | None = None
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    delimiter: Annotated[str, BeforeValidator(_delimiter), Field(pattern=r"^[^\r\n\"]$")] | None = None
+    decimal: Literal[".", ","] | None = None
+    header: bool | None = None
+    skip_rows: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    units_rows: Annotated[int, Field(ge=0, le=100)] | None = None
+    left_out: dict[str, str] | None = None
 
     @property
     def window_samples(self) -> int:
@@ -88,14 +140,30 @@ class Source(BaseModel):
         assert self.sample_rate is not None and self.window is not None  # noqa: S101, PT018 - resolved
         return max(1, round(self.window * self.sample_rate))
 
-    def entries(self, data: Path) -> tuple[list[Entry], dict[str, str]]:
+    def entries(self, data: Path, *, follow: bool = False) -> tuple[list[Entry], dict[str, str]]:
         """List the files of a data set: `oddkind.files.listing.entries`."""
         named = self.pattern, self.label, self.group, self.normal
-        return entries(data, self.kind, **dict(zip(("pattern", "label", "group", "normal"), named, strict=True)))
+        fields = dict(zip(("pattern", "label", "group", "normal"), named, strict=True))
+        if self.kind != "tables":
+            return entries(data, self.kind, **fields, follow=follow)
+        files, refused = entries(data, self.kind, **fields | {"label": None}, follow=follow)
+        dialect = _dialect_of(self, files)
+        if self.label is None or self.label not in columns_of(files[0].path, dialect):
+            files, refused = entries(data, self.kind, **fields, follow=follow) if self.label else (files, refused)
+            return [*_with_truth(self, files, dialect)], refused
+        return [*_with_truth(self, [*_with_label(files, dialect, self.label)], dialect)], refused
+
+    @property
+    def dialect(self) -> Dialect:
+        """How CSV files are written; the settings must be resolved."""
+        known = {name: getattr(self, name) for name in Dialect.__dataclass_fields__}
+        return Dialect(**{name: value for name, value in known.items() if value is not None})
 
 
-def source_of(data: Path, **settings: Any) -> Source:
+def source_of(data: Path, *, follow: bool = False, **settings: Any) -> Source:
     """Return the settings for a data set; its kind is detected unless it is given.
+
+    `follow` is no setting, as a saved model must not decide it: see `oddkind.files.listing.entries`.
 
     Raises
     ------
@@ -103,7 +171,9 @@ def source_of(data: Path, **settings: Any) -> Source:
         If a setting is out of range or does not apply to the kind of files.
     """
     settings = {name: value for name, value in settings.items() if value is not None}
-    kind = settings.pop("kind", None) or kind_of(data)
+    kind = settings.pop("kind", None) or kind_of(data, follow=follow)
+    if kind == "arrays" and "sample_rate" in settings:
+        kind = "sounds"  # signals at a sample rate
     try:
         source = Source.model_validate({"kind": kind} | settings)
     except ValidationError as error:
@@ -113,40 +183,117 @@ def source_of(data: Path, **settings: Any) -> Source:
     fits = SUITS[source.kind] | {"pattern", "label", "group", "normal"}
     others = sorted(name for name, value in settings.items() if name not in fits and value is not False)
     if others:
-        raise InputError(f"--{others[0].replace('_', '-')} does not apply to {source.kind}")
+        hint = f". {AS_RECORDING}" if source.kind == "arrays" and {*others} & SUITS["sounds"] else ""
+        raise InputError(f"--{others[0].replace('_', '-')} does not apply to {source.kind}{hint}")
     return source
 
 
 def resolved(source: Source, files: Sequence[Entry]) -> Source:
-    """Determine the settings that are None from the first file that can be read.
+    """Determine the settings that are None, from files that are evenly spread over the data set.
+
+    What pictures lose by these settings is a `ConcernWarning`.
 
     Raises
     ------
     InputError
         If no file can be read.
     """
-    why = "there are no files"
+    if source.kind == "tables":
+        return _for_tables(source, files)
+    if source.kind == "arrays" and files:
+        return source
+    window = source.window or 1.0
+    windowed = source.model_copy(update={"window": window, "hop": source.hop or window})
+    if source.kind == "sounds" and source.sample_rate is not None and files:
+        return windowed
+    look = form_of if source.kind == "pictures" else sample_rate_of
+    found: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    for examined in (files[:: 1 + len(files) // MAX_EXAMINED_FILES], files):
+        if not found and len(reasons) < len(examined):
+            found, reasons = looks(examined, look)
+    if found and source.kind == "pictures":
+        return _for_pictures(source, found)
+    if found:  # the rate of most; of the first, if several are equally frequent
+        return windowed.model_copy(update={"sample_rate": Counter(found.values()).most_common(1)[0][0]})
+    raise InputError(f"none of {len(files)} {source.kind} can be read; {grouped(reasons) or 'there are no files'}")
+
+
+def looks(files: Sequence[Entry], look: Callable[[Path], T]) -> tuple[dict[str, T], dict[str, str]]:
+    """Look at each file; return by name what was found, and of those that cannot be read the reason."""
+
+    def one(entry: Entry) -> tuple[T | None, str]:
+        try:
+            return look(entry.path), ""
+        except InputError as error:
+            return None, str(error)
+
+    with ThreadPoolExecutor(_processors()) as pool:
+        every = dict(zip((entry.name for entry in files), pool.map(one, files), strict=True))
+    found = {name: what for name, (what, _) in every.items() if what is not None}
+    return found, {name: reason for name, (what, reason) in every.items() if what is None}
+
+
+def _for_pictures(source: Source, forms: Mapping[str, Form]) -> Source:
+    """Determine size, colours and range of values, and warn of what is lost."""
+    grey, value_range = common_form([*forms.values()])
+    grey = grey if source.grey is None else source.grey
+    known = source.model_copy(update={"size": source.size or (64, 64), "grey": grey, "value_range": value_range})
+    for kind, message in losses(forms, grey=grey, value_range=value_range, all_pages=source.pages == "all"):
+        if kind != "colours" or source.grey is None:
+            warnings.warn(message, ConcernWarning, stacklevel=3)
+    return known
+
+
+def _for_tables(source: Source, files: Sequence[Entry]) -> Source:
+    """Determine how CSV files are written, and which columns are sensors, time and truth."""
+    dialect = _dialect_of(source, files)
+    written = {} if all(entry.path.suffix.lower() == ".parquet" for entry in files) else vars(dialect)
+    known = written | {"hop": source.hop or source.window}
+    tables = [(entry.name, entry.path) for entry in files]
+    found = find_columns(
+        tables, dialect, columns=source.columns, time=source.time, truth=source.truth, label=source.label
+    )
+    known |= {"columns": found.sensors, "time": found.time, "truth": found.truth, "left_out": found.left_out}
+    return source.model_copy(update=known)
+
+
+def _dialect_of(source: Source, files: Sequence[Entry]) -> Dialect:
+    given = {name: getattr(source, name) for name in Dialect.__dataclass_fields__}
+    return sniff([entry.path for entry in files], **given)
+
+
+def _with_label(files: Sequence[Entry], dialect: Dialect, column: str) -> Iterator[Entry]:
+    """Take the label of each table from the one value of a column."""
     for entry in files:
         try:
-            return source.model_copy(update=_found(source, entry.path))
+            label = only_value(entry.path, dialect, column)
         except InputError as error:
-            why = f"{entry.name}: {error}"
-    raise InputError(f"none of {len(files)} {source.kind} can be read; {why}")
+            raise InputError(f"{entry.name}: {error}") from error
+        taken = *(pair for pair in entry.taken if pair[0] != "no folder"), (f"column {column}", f"label {label}")
+        yield replace(entry, label=label, taken=taken)
 
 
-def _found(source: Source, file: Path) -> dict[str, Any]:
-    if source.kind == "arrays":
-        return {}
-    if source.kind == "pictures":
-        return {"size": source.size or (64, 64), "grey": is_grey(file) if source.grey is None else source.grey}
-    if source.kind == "tables":
-        return {"columns": source.columns or numbers_of(file), "hop": source.hop or source.window}
-    window = source.window or 1.0
-    return {
-        "sample_rate": source.sample_rate or sample_rate_of(file),
-        "window": window,
-        "hop": source.hop or window,
-    }
+def _with_truth(source: Source, files: Sequence[Entry], dialect: Dialect) -> Iterator[Entry]:
+    """Take from the column of truth whether a table is anomalous, if that is not known."""
+
+    def one(entry: Entry) -> Entry:
+        marks = None
+        if entry.anomalous is None and source.truth != "none":
+            with suppress(InputError):  # reading names what is wrong
+                marks = marked(entry.path, dialect, source.truth)
+        if marks is None:
+            return entry
+        column, odd = marks
+        taken = f"column {column}", "a marked row: an anomalous file" if odd else "no marked row: a normal file"
+        return replace(entry, anomalous=odd, taken=(*(pair for pair in entry.taken if pair[0] != "no folder"), taken))
+
+    with ThreadPoolExecutor(_processors()) as pool:
+        yield from pool.map(one, files)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def each(
@@ -170,7 +317,8 @@ def each(
                 pass
         except OSError as error:
             raise InputError(f"{cache}: cannot be written ({error.strerror}); choose another cache folder") from error
-    key = f"{CACHE_VERSION} {source.model_dump_json(exclude={'pattern', 'label', 'group', 'normal'})}"
+    not_of_reading = {"pattern", "label", "group", "normal", "left_out", "time", "truth"}
+    key = f"{CACHE_VERSION} {source.model_dump_json(exclude=not_of_reading)}"
 
     def one(entry: Entry) -> Array | str:
         try:
@@ -180,7 +328,7 @@ def each(
         except InputError as error:
             return str(error)
 
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = _processors()
     with ThreadPoolExecutor(processors) as pool:
         waiting = iter(files)
         ahead = deque((entry, pool.submit(one, entry)) for entry in islice(waiting, 4 * processors))
@@ -206,6 +354,9 @@ def read(
 ) -> Samples:
     """Read files, as `each` does, into one `Samples`, whose inputs are on disk: they may be larger than memory.
 
+    If only some files have a label, that of the others is ""; if the condition of only some is known, the others count
+    as normal, because they would be learnt from.
+
     Parameters
     ----------
     cache : path or None
@@ -218,6 +369,7 @@ def read(
     InputError
         If no file can be read, or one cannot be read and `on_refused` is None.
     """
+    refused: dict[str, str] = {}
     kept_files: list[Entry] = []
     counts: list[int] = []
 
@@ -238,22 +390,24 @@ def read(
             elif on_refused is None:
                 raise InputError(f"{entry.name}: {part}")
             else:
+                refused[entry.name] = part
                 on_refused(entry.name, part)
             on_progress(number / len(files))
         if not counts:
-            raise InputError(f"none of {len(files)} {source.kind} can be read")
+            raise InputError(f"none of {len(files)} {source.kind} can be read; {grouped(refused) or 'there are none'}")
 
     inputs = to_memmap(parts())
 
-    def column(values: list[Any]) -> Array | None:
-        return None if None in values else np.repeat(np.array(values), counts)
+    def column(values: list[Any], unknown: str | bool = "") -> Array | None:
+        known = any(value is not None for value in values)
+        return np.repeat([unknown if value is None else value for value in values], counts) if known else None
 
-    # Pictures without groups are independent; windows of one file belong together.
-    whole = source.kind == "pictures" and all(entry.group is None for entry in kept_files)
+    # Pictures without groups are independent; windows or pages of one file belong together.
+    whole = source.kind == "pictures" and all(entry.group is None for entry in kept_files) and max(counts) == 1
     return Samples(
         inputs,
         column([entry.label for entry in kept_files]),
-        column([entry.anomalous for entry in kept_files]),
+        column([entry.anomalous for entry in kept_files], unknown=False),
         None if whole else column([entry.group or entry.name for entry in kept_files]),
         column([entry.name for entry in kept_files]),
         name,
@@ -264,21 +418,21 @@ def _inputs(file: Path, source: Source, front_end: FrontEnd | None) -> Array:
     """Return the samples of one file, [n, …]."""
     if source.kind == "pictures":
         assert source.size is not None and source.grey is not None  # noqa: S101, PT018 - resolved
-        return read_picture(file, size=source.size, grey=source.grey)[None]
+        return read_picture(
+            file,
+            size=source.size,
+            grey=source.grey,
+            value_range=source.value_range,
+            all_pages=source.pages == "all",
+        )
     if source.kind == "arrays":
         return read_array(file)[None]
     if source.kind == "tables":
-        assert source.columns is not None  # noqa: S101 - resolved
-        signal = read_signal(file, source.columns)
-        rate = source.sample_rate or 1
-        length = signal.shape[1] if source.window is None else max(1, round(source.window * rate))
-        step = length if source.hop is None else max(1, round(source.hop * rate))
-        if signal.shape[1] < max(length, 1):
-            raise InputError(f"has {signal.shape[1]} rows, fewer than the {length} rows of a window")
-        if not np.isfinite(signal).all():
-            channel, row = np.argwhere(~np.isfinite(signal))[0]
-            raise InputError(f"column {source.columns[channel]!r}, row {row + 1}: the value is NaN or infinite")
-        return np.lib.stride_tricks.sliding_window_view(signal, length, axis=1)[:, ::step].swapaxes(0, 1).copy()
+        found = _windows_of_table(file, source)
+        whole = ~np.isnan(found).any((1, 2))
+        if not whole.any():
+            raise InputError(f"a value is missing in each of its {len(found)} windows")
+        return found[whole].copy()
     if front_end is None:
         raise InputError("sounds need a front end; oddkind.train.frontends.make_front_end makes one")
     assert source.sample_rate is not None and source.window is not None and source.hop is not None  # noqa: S101, PT018
@@ -291,3 +445,42 @@ def _inputs(file: Path, source: Source, front_end: FrontEnd | None) -> Array:
         match_loudness=source.match_loudness,
     )
     return np.concatenate([front_end(cut.reshape(-1, cut.shape[2])).reshape(len(cut), -1) for cut in cuts])
+
+
+def kept_windows(file: Path, source: Source) -> Array:
+    """Return the numbers of the windows of a sensor log that are read, because they have all their values, [n].
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    return np.flatnonzero(~np.isnan(_windows_of_table(file, source)).any((1, 2)))
+
+
+def _windows_of_table(file: Path, source: Source) -> Array:
+    """Return all windows of a sensor log, [n, C, T], with its missing values treated as the settings say."""
+    assert source.columns is not None  # noqa: S101 - resolved
+    signal = read_signal(file, source.columns, source.dialect)
+    rate = source.sample_rate or 1
+    n_rows = signal.shape[1]
+    length = n_rows if source.window is None else max(1, round(source.window * rate))
+    step = length if source.hop is None else max(1, round(source.hop * rate))
+    if n_rows < max(length, 1):
+        raise InputError(f"has {n_rows} rows, fewer than the {length} rows of a window")
+    if np.isinf(signal).any():
+        channel, row = np.argwhere(np.isinf(signal))[0]
+        raise InputError(f"column {source.columns[channel]!r}, row {row + 1}: the value is infinite")
+    gaps = np.isnan(signal)
+    if gaps.any() and source.missing in (None, "refuse"):
+        channel, row = np.argwhere(gaps)[0]
+        raise InputError(
+            f"column {source.columns[channel]!r}, row {row + 1}: the value is missing (of {signal.size} values "
+            f"{gaps.sum()} are); --missing drop-window or --missing interpolate reads the rest"
+        )
+    if gaps.any() and source.missing == "interpolate":
+        if (empty := gaps.all(1)).any():
+            raise InputError(f"column {source.columns[empty.argmax()]!r} has no values to interpolate between")
+        for channel, lacks in zip(signal, gaps, strict=True):
+            channel[lacks] = np.interp(lacks.nonzero()[0], (~lacks).nonzero()[0], channel[~lacks])
+    return np.lib.stride_tricks.sliding_window_view(signal, length, axis=1)[:, ::step].swapaxes(0, 1)

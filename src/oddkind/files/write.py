@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,13 +14,16 @@ from pyarrow import parquet
 
 from oddkind.errors import InputError
 from oddkind.files.score import Verdict
+from oddkind.naming import printable
 from oddkind.output import written_whole
 
 
 def write_verdicts(
     verdicts: Sequence[Verdict], file: Path | None, *, as_json: bool = False, promised: bool = True
 ) -> None:
-    """Write verdicts as CSV or Parquet, whole or not at all, or print them as CSV or JSON lines.
+    r"""Write verdicts as CSV or Parquet, whole or not at all, or print them as CSV or JSON lines.
+
+    Bytes of a name that are not UTF-8 are written as Python shows them, such as \udcff.
 
     JSON lines also hold `promised`: whether the false-alarm rate can be promised.
 
@@ -29,7 +32,7 @@ def write_verdicts(
     InputError
         If the name of the file does not end in .csv or .parquet, or it cannot be written.
     """
-    rows = [vars(verdict) for verdict in verdicts]
+    rows = [vars(_printable(verdict)) for verdict in verdicts]
     names = [field.name for field in fields(Verdict)]
     if file is None:
         if as_json:
@@ -50,3 +53,8 @@ def write_verdicts(
                 writer = csv.DictWriter(content, names)
                 writer.writeheader()
                 writer.writerows(rows)
+
+
+def _printable(verdict: Verdict) -> Verdict:
+    label = None if verdict.label is None else printable(verdict.label)
+    return replace(verdict, path=printable(verdict.path), label=label)

@@ -28,6 +28,9 @@ EXERCISES = (
     Configuration("rotnet-expected-distance", task="rotations", score="expected-rotation-distance"),
     Configuration("rotnet-likelihood", task="rotations", score="target-nll"),
     Configuration("rotnet-neighbours", task="rotations", score="cosine-neighbours"),
+    # The same score after the shortcut is closed: pictures are moved by up to some pixels in training.
+    Configuration("rotnet-shifted", task="rotations", score="rotation-distance", max_shift=2),
+    Configuration("rotnet-shifted-larger", task="rotations", score="rotation-distance", network="picture", max_shift=4),
     # Beyond the lecture: other scores of the same initial network.
     Configuration("initial-max-logit", score="max-logit"),
     Configuration("initial-energy", score="energy"),
@@ -38,7 +41,7 @@ EXERCISES = (
 )
 
 # The exercises whose network the page shows.
-SHOWN = ("initial", "label-smoothing-0.1", "label-smoothing-0.2", "label-smoothing-0.3", "rotnet")
+SHOWN = ("initial", "label-smoothing-0.1", "label-smoothing-0.2", "label-smoothing-0.3", "rotnet", "rotnet-shifted")
 
 
 def run_lab(
@@ -87,7 +90,7 @@ def run_lab(
         shown = {}
         for name in SHOWN:
             setting = result[name].setting
-            detector = trained[setting.task, setting.label_smoothing][0]
+            detector = trained[setting.training][0]
             held_out = train[detector.model_.report.calibration_rows]
             shown[name] = ShownNetwork(
                 detector.outputs(test.inputs),

@@ -202,6 +202,8 @@ def _arrays(model: Model) -> Iterator[tuple[str, Array]]:
     """Name the arrays of a model."""
     if model.inputs.mean is not None and model.inputs.scale is not None:
         yield from (("mean", model.inputs.mean), ("scale", model.inputs.scale))
+        if model.inputs.bound is not None:
+            yield "bound", model.inputs.bound
     for m, member in enumerate(model.members):
         yield from ((f"member.{m}.{name}", array) for name, array in member.weights().items())
     yield "score.weights", np.asarray(model.score.weights, float)
@@ -247,6 +249,8 @@ def read(file: Path) -> Bundle:
 
 
 def _members(file: Path) -> dict[str, bytes]:
+    if file.exists() and not file.is_file():  # reading a pipe would wait for ever
+        raise InputError(f"{file}: is not a file; name a file that oddkind saved")
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
@@ -341,8 +345,13 @@ def _model(own: Bundle, fold: FoldManifest, make_forward: MakeForward, score: Sc
     if fold.feature_names is not None and len(fold.feature_names) != shape[0]:
         raise InputError(f"{file}: {len(fold.feature_names)} names for {shape[0]} features; save the model again")
     each = (shape[0], *[1] * (len(shape) - 1))
-    mean, scale = (own.take(name, each, np.float32) if fold.standardises else None for name in ("mean", "scale"))
-    inputs = InputSpec(shape, mean, scale, fold.feature_names)
+    double = "mean" in own.arrays and own.arrays["mean"].dtype == np.float64
+    precision = np.float64 if double else np.float32
+    mean, scale = (own.take(name, each, precision) if fold.standardises else None for name in ("mean", "scale"))
+    bound = own.take("bound", each, np.float32) if fold.standardises and "bound" in own.arrays else None
+    if bound is not None and not (bound > 0).all():
+        raise InputError(f"{file}: array 'bound' must be above 0; the file is damaged, save the model again")
+    inputs = InputSpec(shape, mean, scale, fold.feature_names, bound)
     task = Task(_labels(file, fold.labels), fold.view_names, fold.n_scored)
     if task.n_scored > task.n_views:
         raise InputError(f"{file}: {task.n_scored} of {task.n_views} views are scored; save the model again")

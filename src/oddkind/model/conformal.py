@@ -113,8 +113,8 @@ def check_calibration_size(n: float, false_alarm_rate: float, what: str = "sampl
 def unpromised(n: float, false_alarm_rate: float, what: str) -> str:
     """Explain why a false-alarm rate cannot be promised, and what to do."""
     advice = f"Pass more {what}"
-    if round(n) > 0:
-        least = 1 / (round(n) + 1)
+    least = 1 / (round(n) + 1)
+    if least < 0.5:  # an alarm for every other normal sample is none
         digits = 1 - math.floor(math.log10(least))  # two of them, rounded up: the rate named must be enough
         advice += f", or raise the rate to {math.ceil(least * 10**digits - 1e-9) / 10**digits:g} or more"
     return (

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from oddkind.arrays import Array, standardised
+from oddkind.arrays import Array, expanded, standardised
 from oddkind.errors import InputError
+
+# Standardised values are compressed beyond this bound, unless a feature has its own, so that no square overflows.
+FAR = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +22,12 @@ class InputSpec:
     ----------
     shape : tuple of int
         The shape of one sample: (D,), (C, T) or (C, H, W).
-    mean, scale : float32 arrays, or None
+    mean, scale : float32 or float64 arrays, or None
         Of each feature of a vector, [D], or each channel, [C, 1, …]. None for uint8 samples, which networks read as
-        0 … 1.
+        0 … 1. Samples are read in the precision of `mean`: float64 if their changes are small beside their values.
+    bound : float32 array or None
+        How many scales from the mean the values of each feature or channel are compressed beyond (see
+        `oddkind.train.scaling`); None: a million.
     feature_names : tuple of str or None
         The names of the columns of a data frame.
     """
@@ -30,6 +36,7 @@ class InputSpec:
     mean: Array | None = None
     scale: Array | None = None
     feature_names: tuple[str, ...] | None = None
+    bound: Array | None = None
 
     @property
     def standardises(self) -> bool:
@@ -37,7 +44,7 @@ class InputSpec:
         return self.mean is not None
 
     def validate(self, X: Any) -> Array:
-        """Check samples [N, …] and return them as uint8 or float32.
+        """Check samples [N, …] and return them as uint8, or as floats of the precision that was learnt in.
 
         Raises
         ------
@@ -47,7 +54,7 @@ class InputSpec:
         names = getattr(X, "columns", None)
         if self.feature_names is not None and names is not None and tuple(map(str, names)) != self.feature_names:
             raise InputError(f"the columns are {list(names)}; the model learnt {list(self.feature_names)}")
-        X = as_samples(X)
+        X = as_samples(X, double=self.mean is not None and self.mean.dtype == np.float64)
         if X.shape[1:] != self.shape:
             raise InputError(f"samples have shape {X.shape[1:]}; the model learnt {self.shape}")
         if X.dtype != np.uint8 and not self.standardises:
@@ -58,21 +65,38 @@ class InputSpec:
         """Turn valid samples into the inputs of networks: floats standardised, uint8 unchanged."""
         if self.mean is None or self.scale is None:
             return np.require(inputs, requirements=["C", "W"])
-        return standardised(inputs, self.mean, self.scale)
+        return standardised(inputs, self.mean, self.scale, FAR if self.bound is None else self.bound)
 
     def restore(self, inputs: Array) -> Array:
         """Turn inputs of networks back into the units of the samples."""
-        return inputs if self.mean is None or self.scale is None else inputs * self.scale + self.mean
+        if self.mean is None or self.scale is None:
+            return inputs
+        return expanded(inputs, FAR if self.bound is None else self.bound) * self.scale + self.mean
 
 
-def as_samples(X: Any) -> Array:
-    """Return samples [N, …] as uint8 or float32.
+def refuse_masked(values: Any, what: str) -> None:
+    """Refuse masked values, and missing ones (None) among objects: NumPy would read what lies under a mask.
 
     Raises
     ------
     InputError
-        If X is not an array of finite numbers with 2 to 4 axes, each of at least 1.
+        If there are any, in a masked array or in a list of them.
     """
+    parts = values if isinstance(values, list | tuple) else [values]
+    masked = sum(int(np.ma.count_masked(part)) for part in parts if isinstance(part, np.ma.MaskedArray))
+    if masked:
+        raise InputError(f"{what} hold {masked} masked values; leave these rows out, or fill them in")
+
+
+def as_samples(X: Any, *, double: bool = False) -> Array:
+    """Return samples [N, …] as uint8 or float32; with `double` as uint8 or float64.
+
+    Raises
+    ------
+    InputError
+        If X is not an array of finite numbers with 2 to 4 axes, each of at least 1, or values are masked.
+    """
+    refuse_masked(X, "samples")
     try:
         X = np.asarray(X)
         X = X.astype(np.float64) if X.dtype == object else X
@@ -92,4 +116,4 @@ def as_samples(X: Any) -> Array:
         if np.isfinite(X).all():
             raise InputError("X holds values beyond the range of float32, ±3.4e38")
         raise InputError("X holds NaN or infinity")
-    return single
+    return X.astype(np.float64, copy=False) if double else single

@@ -23,12 +23,16 @@ from oddkind.model.scores import SCORES, Combination, component_weights, compone
 from oddkind.samples import Samples
 from oddkind.study.reliability import reliability
 
+Training = tuple[str, float, str | None, int | None]
+Trained = dict[Training, list[Detector]]
+
 
 @dataclass(frozen=True)
 class Configuration:
     """One way to detect anomalies.
 
-    Configurations that differ only in temperature or score share their trained networks.
+    Configurations that differ only in temperature or score share their trained networks. A `network` or `max_shift` of
+    None is that of the detector with which `train_settings` begins.
     """
 
     name: str
@@ -37,6 +41,13 @@ class Configuration:
     temperature: float | Literal["fit"] = 1.0
     score: str = "msp"
     lecture_auc: float | None = None
+    network: str | None = None
+    max_shift: int | None = None
+
+    @property
+    def training(self) -> Training:
+        """What the training depends on: task, label smoothing, network and largest shift."""
+        return self.task, self.label_smoothing, self.network, self.max_shift
 
 
 @dataclass(frozen=True)
@@ -142,8 +153,6 @@ LECTURE: dict[str, Any] = {
     "max_shift": 0,
 }
 
-Trained = dict[tuple[str, float], list[Detector]]
-
 
 def train_settings(
     settings: Sequence[Configuration],
@@ -156,25 +165,28 @@ def train_settings(
     checkpoints: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> Trained:
-    """Train the networks that configurations need: (task, label smoothing) → one `Detector` for each seed, in stacks.
+    """Train the networks that configurations need: `Configuration.training` → a `Detector` for each seed, in stacks.
 
     They are trained as in the lecture, or with the parameters of the detector `like`, except for those that the
     configurations set. Samples flagged as anomalous are left out. `checkpoints` is as in `fit_together`.
     """
     if len(seeds) == 0:
         raise InputError("0 seeds; at least 1 run is needed")
-    needed = dict.fromkeys((setting.task, setting.label_smoothing) for setting in settings)
+    needed = dict.fromkeys(setting.training for setting in settings)
     normal = train if train.anomalous is None else train[~train.anomalous]
     first = Detector(epochs=epochs, **{**LECTURE, "network": network}) if like is None else like
-    trained: Trained = {
-        (task, smoothing): [
-            clone(first).set_params(
-                task=task, score_function="msp", label_smoothing=smoothing, temperature="fit", random_state=seed
-            )
-            for seed in seeds
-        ]
-        for task, smoothing in needed
-    }
+    trained: Trained = {}
+    for training in needed:
+        task, smoothing, own_network, max_shift = training
+        alike = clone(first).set_params(
+            task=task,
+            score_function="msp",
+            label_smoothing=smoothing,
+            temperature="fit",
+            network=first.network if own_network is None else own_network,
+            max_shift=first.max_shift if max_shift is None else max_shift,
+        )
+        trained[training] = [clone(alike).set_params(random_state=seed) for seed in seeds]
     detectors = [detector for group in trained.values() for detector in group]
     with warnings.catch_warnings():
         # An experiment shows how well each was learnt, and scores are chosen afterwards.
@@ -214,8 +226,8 @@ def evaluate_settings(
     flags = np.zeros(len(train), bool) if train.anomalous is None else train.anomalous
     normal, flagged = train[~flags], train[flags]
     found: dict[Configuration, list[dict[str, float]]] = {setting: [] for setting in settings}
-    for (task, smoothing), detectors in trained.items():
-        scored = [setting for setting in found if (setting.task, setting.label_smoothing) == (task, smoothing)]
+    for training, detectors in trained.items():
+        scored = [setting for setting in found if setting.training == training]
         learns = any(component.learn for setting in scored for component in components_of(SCORES[setting.score]))
         for detector in detectors:
             model = detector.model_
@@ -235,7 +247,7 @@ def evaluate_settings(
                 on_progress(sum(map(len, found.values())) / (len(settings) * len(detectors)))
 
     def row(setting: Configuration) -> Row:
-        detectors = trained[setting.task, setting.label_smoothing]
+        detectors = trained[setting.training]
 
         def column(name: str) -> tuple[float, ...]:
             return tuple(values[name] for values in found[setting])

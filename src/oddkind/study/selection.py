@@ -22,6 +22,28 @@ from oddkind.study.evaluation import Configuration, scorer_of, train_settings
 MAX_SCORED_SAMPLES = 2000
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """Which configuration to use, and why.
+
+    Attributes
+    ----------
+    setting : Configuration
+        The one to use.
+    better_than_chance : bool
+        Whether the 95 % interval of its AUC lies above 0.5.
+    better_than_default : bool
+        Whether the 95 % interval of its paired difference to the default lies above 0.
+    reason : str
+        Two or three sentences.
+    """
+
+    setting: Configuration
+    better_than_chance: bool
+    better_than_default: bool
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class LeaveOneOutResult:
     """AUCs with which configurations distinguish a kind of normal that they never saw from those that they learnt.
@@ -56,6 +78,50 @@ class LeaveOneOutResult:
         differences = (better - other).mean(1)
         return float(differences.mean()), mean_interval(differences.tolist())
 
+    def verdict(self, default: Configuration) -> Verdict:
+        """Return which of the settings to use: the default, unless another is better by more than the noise.
+
+        The best of many settings looks better than it is, and labels are few, so a lead alone does not decide.
+        """
+        intervals = {setting: interval for setting, _, interval in self.ranked}
+        means = {setting: mean for setting, mean, _ in self.ranked}
+
+        def described(setting: Configuration) -> str:
+            name = "the default" if setting == default else _described(setting)
+            interval = intervals[setting]
+            possible = None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1]))
+            return f"{name}, with a mean AUC of {means[setting]:.3f}{_between(possible)}"
+
+        best = self.ranked[0][0]
+        found = [setting for setting, _, _ in self.ranked if _above(intervals[setting], 0.5)]
+        better = [setting for setting in found if setting != default and _above(self.gain(setting, default)[1], 0.0)]
+        if not found:
+            reason = (
+                "No setting is better than chance, an AUC of 0.5, by more than the noise. The first is "
+                f"{described(best)}. These labels cannot decide: keep the default, and do not expect it to find what "
+                "is like one of them."
+            )
+            return Verdict(default, False, False, reason)
+        if better:
+            gain, interval = self.gain(better[0], default)
+            reason = (
+                f"Use {described(better[0])}: it is better than chance, and better than the default by {_signed(gain)}"
+                f"{_between(interval)}."
+            )
+            return Verdict(better[0], True, True, reason)
+        if default not in found:
+            reason = (
+                f"Use {described(found[0])}: it is better than chance, which is not certain of {described(default)}. "
+                "The difference between them may be noise."
+            )
+            return Verdict(found[0], True, False, reason)
+        reason = f"Keep {described(default)}: it is better than chance."
+        if best != default:
+            gain, interval = self.gain(best, default)
+            lead = f"{_signed(gain)}{_between(interval)}"
+            reason += f" The first ({_described(best)}) leads by {lead}, which may be noise."
+        return Verdict(default, True, False, reason)
+
     def of_smoothing(self) -> list[str]:
         """Return a sentence on the effect of label smoothing for every two configurations that differ only in it.
 
@@ -86,6 +152,18 @@ class LeaveOneOutResult:
 
 def _signed(value: float) -> str:
     return f"{round(value, 3) + 0:+.3f}".replace("-", "\u2212")  # + 0: no minus zero
+
+
+def _described(setting: Configuration) -> str:
+    return f"task {setting.task}, label smoothing {setting.label_smoothing:g}, score {setting.score}"
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" (95 % {interval[0]:.3f} to {interval[1]:.3f})".replace("-", "\u2212")
+
+
+def _above(interval: tuple[float, float] | None, value: float) -> bool:
+    return interval is not None and interval[0] > value
 
 
 def _some(rows: Array) -> Array:
@@ -148,8 +226,8 @@ def leave_one_label_out(
         trained = train_settings(
             settings, rest, seeds=seeds, epochs=epochs, network=network, like=like, on_progress=report
         )
-        for (task, smoothing), detectors in trained.items():
-            scored = [s for s, c in enumerate(settings) if (c.task, c.label_smoothing) == (task, smoothing)]
+        for training, detectors in trained.items():
+            scored = [s for s, setting in enumerate(settings) if setting.training == training]
             learns = any(component.learn for s in scored for component in components_of(SCORES[settings[s].score]))
             for seed, detector in enumerate(detectors):
                 model = detector.model_

@@ -10,6 +10,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from oddkind.arrays import Array
+from oddkind.model.inputs import refuse_masked
 from oddkind.model.model import Scorer
 
 
@@ -36,5 +37,7 @@ class Estimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 def validated(estimator: Estimator, X: Array, y: Array | None) -> tuple[Array, Array | None]:
     """Check samples and labels to score as scikit-learn's estimators do; the model checks the rest."""
     check_is_fitted(estimator)
+    refuse_masked(X, "samples")
+    refuse_masked(y, "labels")
     X = validate_data(estimator, X, reset=False, dtype="numeric", allow_nd=True)
     return X, None if y is None else column_or_1d(y)

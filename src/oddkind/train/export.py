@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from oddkind.errors import InputError
 from oddkind.files.sounds import FLOOR
 from oddkind.files.source import Source
+from oddkind.model.inputs import FAR
 from oddkind.model.model import Model
 from oddkind.train.frontends import FrontEnds
 from oddkind.train.stacked import as_float
@@ -59,6 +60,7 @@ class Exported(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    bound: Tensor
 
     def __init__(self, model: Model, sound: Sound | None, forward: TorchForward) -> None:
         super().__init__()
@@ -67,10 +69,19 @@ class Exported(nn.Module):
         if model.inputs.mean is not None and model.inputs.scale is not None:
             self.register_buffer("mean", torch.from_numpy(model.inputs.mean))
             self.register_buffer("scale", torch.from_numpy(model.inputs.scale))
+            bound = torch.tensor(FAR) if model.inputs.bound is None else torch.from_numpy(model.inputs.bound)
+            self.register_buffer("bound", bound)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and features of every view."""
         x = x if self.sound is None else self.sound(x)
-        views = self.transform((x - self.mean) / self.scale if self.standardises else x)
+        views = self.transform(self._standardised(x) if self.standardises else x)
         logits, features = self.network(as_float(views.flatten(0, 1)))
         return logits.unflatten(0, views.shape[:2]), features.unflatten(0, views.shape[:2])
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        """Standardise and compress samples as `InputSpec.standardise` does."""
+        z = ((x - self.mean) / self.scale).float()
+        size = z.abs()
+        far = self.bound * (2 - self.bound / size.clamp(min=1))
+        return torch.where(size > self.bound, far.copysign(z), z)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from oddkind.arrays import Array, moments
-from oddkind.checks import check_data, check_learnt
+from oddkind.arrays import Array
+from oddkind.checks import check_data, check_learnt, labels_like_truth
 from oddkind.errors import ConcernWarning, InputError, PromiseWarning
 from oddkind.model.combining import combined_among_others
-from oddkind.model.conformal import Calibration, CalibrationScores
+from oddkind.model.conformal import Calibration, CalibrationScores, min_calibration_size
 from oddkind.model.explain import view_nll
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import Model, Normal, TrainingReport
@@ -34,11 +34,12 @@ from oddkind.model.scores import (
 )
 from oddkind.model.task import Task
 from oddkind.samples import Samples
-from oddkind.train.holdout import calibration_fraction, holdout
+from oddkind.train.holdout import calibration_fraction, copy_groups, holdout
 from oddkind.train.job import Job
 from oddkind.train.networks import build, resolve_network
 from oddkind.train.parameters import device_of
 from oddkind.train.problem import Problem
+from oddkind.train.scaling import Scaling, learn_scaling
 from oddkind.train.stacks import Run, train_together
 from oddkind.train.temperature import fit_temperature, perplexity
 from oddkind.train.torch_forward import TorchForward
@@ -65,6 +66,10 @@ class Plan:
     task, transform, transform_name : what to classify
     score_name, score : how to score
     training_rows, calibration_rows : int arrays
+    units : array [N] or None
+        What was held out as a whole: the groups, or else exact copies; None: each sample.
+    absurd : str
+        A warning about absurd values; "" if there are none.
     runs : one Run for each network
     """
 
@@ -78,14 +83,16 @@ class Plan:
     score: Score | Combination
     training_rows: Array
     calibration_rows: Array
+    units: Array | None
+    absurd: str
     runs: list[Run]
 
     @property
     def groups(self) -> Array:
-        """The group of each held-out sample, counted from 0; without groups each sample is one."""
-        if self.problem.groups is None:
+        """The group of each held-out sample, counted from 0; without groups each sample is one, with its copies."""
+        if self.units is None:
             return np.arange(len(self.calibration_rows))
-        return np.unique(self.problem.groups[self.calibration_rows], return_inverse=True)[1]
+        return np.unique(self.units[self.calibration_rows], return_inverse=True)[1]
 
 
 def fit_models(
@@ -136,12 +143,16 @@ def _plan(problem: Problem) -> Plan:
         raise InputError(f"score {score_name!r} needs a task with rotations; task={given.task!r} has none here")
     if given.per_label and task.labels is None:
         raise InputError(f"per_label=True needs a task with labels; task={given.task!r} has none here")
-    training_rows, calibration_rows = _split(problem, task, random_state)
-    mean = scale = None
+    units = problem.groups
+    if units is None:
+        fewest = 2 * min_calibration_size(given.false_alarm_rate)
+        units = copy_groups(inputs, fewest, labels if given.per_label else None)
+    training_rows, calibration_rows = _split(problem, task, units, random_state)
+    spec, absurd = InputSpec(shape, feature_names=problem.feature_names), ""
     if inputs.dtype != np.uint8:
-        mean, deviation = moments(inputs, training_rows)
-        mean, scale = mean.astype(np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32)
-    spec = InputSpec(shape, mean, scale, problem.feature_names)
+        learnt: Scaling = learn_scaling(inputs, training_rows, problem.feature_names)
+        spec = replace(spec, mean=learnt.mean, scale=learnt.scale, bound=learnt.bound)
+        absurd = learnt.warning
     prepared = spec.standardise(inputs)
     targets = task.targets(labels, len(inputs), training=True)
     assert targets is not None  # noqa: S101 - make_task refuses a task with labels if there are none
@@ -163,27 +174,30 @@ def _plan(problem: Problem) -> Plan:
         )
         runs.append(Run(job, epochs, given.batch_size, given.schedule, device_of(given.device)))
     _warn_about_views(transform, prepared[training_rows[:EXAMINED]], given.task)
-    split = training_rows, calibration_rows
-    return Plan(problem, spec, prepared, task, transform, transform_name, score_name, score, *split, runs)
+    split = training_rows, calibration_rows, units
+    return Plan(problem, spec, prepared, task, transform, transform_name, score_name, score, *split, absurd, runs)
 
 
-def _split(problem: Problem, task: Task, random_state: np.random.RandomState) -> tuple[Array, Array]:
-    """Draw the rows to learn from and the rows to hold out."""
+def _split(
+    problem: Problem, task: Task, units: Array | None, random_state: np.random.RandomState
+) -> tuple[Array, Array]:
+    """Draw the rows to learn from and the rows to hold out; `units`: the groups, or exact copies, or None."""
     given, n = problem.parameters, len(problem.inputs)
     labels = problem.labels if task.labels is not None else None
     if problem.calibration_rows is not None:
         split = np.delete(np.arange(n), problem.calibration_rows), problem.calibration_rows
     else:
         strata = labels if given.per_label and labels is not None else np.zeros(n)
-        fewest = min(_n_groups(problem.groups, strata == one) for one in np.unique(strata))
+        fewest = min(_n_groups(units, strata == one) for one in np.unique(strata))
+        copied = problem.groups is None and units is not None  # drawn as samples are, the same share of each label
         fraction = given.calibration_fraction
         split = holdout(
             n,
             calibration_fraction(fewest, given.false_alarm_rate) if fraction == "auto" else float(fraction),
             random_state,
-            labels=labels,
-            groups=problem.groups,
-            each_label=given.per_label,
+            labels=np.zeros(n) if copied and labels is None else labels,
+            groups=units,
+            each_label=given.per_label or (copied and _of_one_label(units, labels)),
         )
     if labels is not None:
         lost = np.setdiff1d(labels, labels[split[0]]).tolist()
@@ -191,6 +205,14 @@ def _split(problem: Problem, task: Task, random_state: np.random.RandomState) ->
             what = "samples" if problem.groups is None else "groups"
             raise InputError(f"all {what} of label {lost[0]!r} were held out; pass more of each label")
     return split
+
+
+def _of_one_label(units: Array | None, labels: Array | None) -> bool:
+    """Return whether the samples of each unit have the same label."""
+    if units is None or labels is None:
+        return True
+    _, first, index = np.unique(units, return_index=True, return_inverse=True)
+    return bool((labels == labels[first][index]).all())
 
 
 def _n_groups(groups: Array | None, rows: Array) -> int:
@@ -222,6 +244,12 @@ def _warn_about_data(plans: Sequence[Plan]) -> None:
     for (_, name), own in sets.items():
         labelled = [plan for plan in own if plan.task.labels is not None]
         first = own[0].problem
+        absurd = next((plan.absurd for plan in own if plan.absurd), "")
+        if absurd:
+            warnings.warn(name + absurd, ConcernWarning, stacklevel=4)
+        if first.labels is not None and not labelled:  # what the task ignores is learnt from nevertheless
+            for message in labels_like_truth(first.labels):
+                warnings.warn(name + message, ConcernWarning, stacklevel=4)
         for issue in check_data(Samples(first.inputs, first.labels if labelled else None, groups=first.groups)):
             # Easy labels do not matter if the network also learns known transforms, or the score ignores its softmax.
             if issue.kind != "too easy" or any(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit
 
 from oddkind.arrays import Array
+from oddkind.checks import copy_index, is_whole_numbers
 from oddkind.errors import InputError
 
 # A threshold with this many held-out scores at or above it is stable (`bench/holdout.py`); used if a fifth suffices.
@@ -32,6 +32,25 @@ def calibration_fraction(n: int, false_alarm_rate: float) -> float:
     return min(half, enough(max(1, k)) + 1e-6) / n
 
 
+def copy_groups(inputs: Array, fewest: int, labels: Array | None = None) -> Array | None:
+    """Group of each sample [N], to hold exact copies out together; None if each sample is on its own.
+
+    With `labels` [N], copies are samples that have the same label, too.
+
+    A copy of a sample that was learnt from says nothing about new samples, such as the repeated lines of a logger. None
+    if there are no copies, and if fewer than `fewest` samples would be left and they are vectors of whole numbers:
+    then copies are no accident, because new samples will be copies, too.
+    """
+    index = copy_index(inputs)
+    distinct = int(index.max()) + 1
+    if distinct in (1, len(index)) or (distinct < fewest and is_whole_numbers(inputs)):
+        return None
+    if labels is not None:
+        numbers = np.unique(labels, return_inverse=True)[1]
+        index = np.unique(index * (numbers.max() + 1) + numbers, return_inverse=True)[1]
+    return index
+
+
 def holdout(
     n_samples: int,
     fraction: float,
@@ -44,7 +63,8 @@ def holdout(
     """Split row numbers into those to learn from and those to hold out, both sorted.
 
     Every label has the same share on both sides (to within one sample), and at least one sample to learn from. With
-    `groups`, whole groups are held out instead: samples of one group are never on both sides.
+    `groups`, whole groups are held out instead: samples of one group are never on both sides. A group whose label would
+    have nothing left to learn from is not held out; another one is drawn in its place.
 
     Parameters
     ----------
@@ -67,7 +87,8 @@ def holdout(
     Raises
     ------
     InputError
-        If nothing would be left to learn from, or a group has two labels but may have only one.
+        If nothing would be left to learn from, each group is the only one of some label, or a group has two labels
+        but may have only one.
     """
     if fraction == 0:
         return np.arange(n_samples), np.arange(0)
@@ -83,13 +104,7 @@ def holdout(
         held_out = np.isin(index, holdout(len(names), fraction, random_state, labels=group_labels)[1])
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if groups is not None:
-        n_groups = len(np.unique(groups))
-        if n_groups < 2:
-            raise InputError("all samples are of one group; to hold out whole groups, pass at least 2 groups")
-        n_held = min(n_groups - 1, max(1, round(fraction * n_groups)))
-        splitter = GroupShuffleSplit(1, test_size=n_held, random_state=random_state)
-        learn, held_out = next(splitter.split(np.empty(n_samples), groups=groups))
-        return np.sort(learn), np.sort(held_out)
+        return _whole_groups(groups, labels, fraction, random_state)
     label_index = np.zeros(n_samples, int) if labels is None else np.unique(labels, return_inverse=True)[1]
     counts = np.bincount(label_index)
     if (counts == 1).all():
@@ -106,3 +121,31 @@ def holdout(
     shuffled = random_state.permutation(n_samples)
     held_out = np.sort(np.concatenate([shuffled[label_index[shuffled] == number][:n] for number, n in enumerate(held)]))
     return np.delete(np.arange(n_samples), held_out), held_out
+
+
+def _whole_groups(
+    groups: Array, labels: Array | None, fraction: float, random_state: np.random.RandomState
+) -> tuple[Array, Array]:
+    """Hold groups out in a random order, except for those that hold the last of a label."""
+    names, index = np.unique(groups, return_inverse=True)
+    n_groups = len(names)
+    if n_groups < 2:
+        raise InputError("all samples are of one group; to hold out whole groups, pass at least 2 groups")
+    kinds, label = np.unique(np.zeros(len(index)) if labels is None else labels, return_inverse=True)
+    pairs = np.unique(np.stack([index, label]), axis=1)
+    labels_of = np.split(pairs[1], np.searchsorted(pairs[0], np.arange(1, n_groups)))
+    left = np.bincount(pairs[1])  # groups of each label that are learnt from
+    wanted = min(n_groups - 1, max(1, round(fraction * n_groups)))
+    chosen: list[int] = []
+    for group in random_state.permutation(n_groups):
+        if len(chosen) < wanted and (left[labels_of[group]] > 1).all():
+            left[labels_of[group]] -= 1
+            chosen.append(group)
+    if not chosen:
+        label_left = kinds[left == 1].tolist()[0]
+        raise InputError(
+            f"each of the {n_groups} groups is the only one of some label, such as {label_left!r}, so none can be held "
+            "out; pass more groups of each label, or no labels"
+        )
+    rows = np.isin(index, chosen)
+    return np.flatnonzero(~rows), np.flatnonzero(rows)

@@ -15,7 +15,9 @@ from torch import Tensor
 from oddkind.arrays import Array
 from oddkind.train.checkpoints import fingerprint, restore, save
 from oddkind.train.job import Job
+from oddkind.train.networks import NETWORKS
 from oddkind.train.stacked import Stack
+from oddkind.train.torch_state import seeded
 from oddkind.train.transforms import Transform
 
 # Views are made and arranged once, before the first epoch, if they fit in this many bytes.
@@ -84,9 +86,10 @@ def train(
     optimizer = Adam(stack.weights, rates, decays)
     parameters = list(stack.parameters.values())
     losses = torch.zeros(epochs, len(jobs), device=device)
-    few = stack.native and device.type == "cpu" and len(jobs) * batch_size * views * pool[0].numel() < SMALL_BATCH
-    with torch.random.fork_rng(devices=[]), _threads(1 if few else torch.get_num_threads()):
-        torch.manual_seed(jobs[0].seed)  # for layers that draw at random, such as dropout
+    known = type(jobs[0].network) in NETWORKS.values()
+    few = known and device.type == "cpu" and len(jobs) * batch_size * views * pool[0].numel() < SMALL_BATCH
+    # The seed is for layers that draw at random, such as dropout.
+    with seeded(jobs[0].seed), _threads(1 if few else torch.get_num_threads()):
         state = {"losses": losses, "weights": stack.weights, "mean": optimizer.mean, "square": optimizer.square}
         state |= {f"buffer {name}": buffer for name, buffer in jobs[0].network.named_buffers()}
         name = "" if checkpoints is None else fingerprint(jobs, epochs, batch_size, schedule)

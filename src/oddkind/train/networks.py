@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oddkind.errors import InputError
+from oddkind.train.torch_state import seeded
 
 Builder = Callable[[tuple[int, ...], int], nn.Module]
 
@@ -219,8 +220,7 @@ def build(
         network = NETWORKS[resolve_network(network, input_shape, local=local)]
     if not callable(network):
         raise InputError(f"network={network!r}; pass a name, a torch module or a callable that builds one")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         module = copy.deepcopy(network) if isinstance(network, nn.Module) else network(input_shape, n_classes)
         if network not in NETWORKS.values():  # the built-in networks refuse shapes that they cannot read
             _check(module, input_shape, n_classes)

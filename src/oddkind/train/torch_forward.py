@@ -17,7 +17,7 @@ from oddkind.model.inputs import InputSpec
 from oddkind.model.task import Task
 from oddkind.train.networks import NETWORKS, Builder, build
 from oddkind.train.stacked import as_float
-from oddkind.train.transforms import TRANSFORMS, Affine, Identity, Transform
+from oddkind.train.transforms import BLOCK, TRANSFORMS, Affine, HadamardMaps, Identity, Transform
 
 PREDICT_BATCH = 512
 # BLAS sums a product with one row in a different order. Small batches are padded with zeros to this size, so that the
@@ -64,7 +64,7 @@ class TorchForward:
         return {"network": self.network_name, "transform": self.transform_name}
 
     def weights(self) -> Mapping[str, Array]:
-        """Return the weights and buffers of the network by name, and the matrices of affine maps."""
+        """Return the weights and buffers of the network by name, and the numbers of affine maps."""
         found = {f"network.{name}": tensor for name, tensor in state_of(self.network).items()}
         try:
             arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in found.items()}
@@ -72,6 +72,8 @@ class TorchForward:
             raise InputError(f"the weights of the network are of a type that NumPy does not have ({error})") from error
         if isinstance(self.transform, Affine):
             arrays["matrices"] = self.transform.matrices
+        if isinstance(self.transform, HadamardMaps):
+            arrays |= {"order": self.transform.order, "signs": self.transform.signs}
         return arrays
 
 
@@ -141,9 +143,25 @@ def restore_forward(
 def _transform(name: str, shape: tuple[int, ...], weights: dict[str, Array]) -> Transform:
     if name == "":
         return Identity()
+    if name == "affine" and "order" in weights:
+        order, signs = weights.pop("order"), weights.pop("signs", np.empty(0))
+        _check_maps(order, signs, shape)
+        return HadamardMaps(order, signs)
     if name == "affine":  # without drawing matrices that the saved ones would replace
         matrices = weights.pop("matrices", np.empty(0))
         if len(shape) != 1 or matrices.ndim != 3 or matrices.shape[1:] != shape * 2 or matrices.dtype != np.float32:
             raise InputError(f"affine maps are {matrices.dtype} {matrices.shape}; they must be float32 [V, D, D]")
         return Affine(matrices)
     return TRANSFORMS[name](shape, np.random.RandomState(0))
+
+
+def _check_maps(order: Array, signs: Array, shape: tuple[int, ...]) -> None:
+    """Refuse structured maps that are not a permutation and signs for each view."""
+    if len(shape) != 1 or shape[0] <= BLOCK or order.shape[1:] != shape or order.dtype != np.int32:
+        raise InputError(
+            f"the orders of affine maps are {order.dtype} {order.shape}; they must be int32 [V, D], D above {BLOCK}"
+        )
+    if (np.sort(order, axis=1) != np.arange(shape[0])).any():
+        raise InputError("the orders of affine maps are no permutations; save the model again")
+    if signs.dtype != np.int8 or signs.shape != order.shape or (np.abs(signs) != 1).any():
+        raise InputError(f"the signs of affine maps must be 1 and −1, int8 {order.shape}; save the model again")

@@ -251,6 +251,50 @@ class Affine(Transform):
         return torch.einsum("nd,vde->nve", x, torch.as_tensor(self.matrices, dtype=x.dtype, device=x.device))
 
 
+BLOCK = 256
+
+
+@dataclass(frozen=True, eq=False)
+class HadamardMaps(Transform):
+    """A long vector under V random maps whose cost grows linearly with its length, as `Affine` for D > 256.
+
+    Each map draws an order and a sign for the numbers, and takes the Walsh–Hadamard transform of each block of 256; if
+    the last block is shorter, then also of the last 256 numbers. It is orthogonal: a number becomes a random mixture of
+    about 256 others, and lengths are kept. Structured random maps act as dense ones do: Ailon & Chazelle, "The fast
+    Johnson–Lindenstrauss transform", SIAM J. Comput. 2009; Le et al., "Fastfood", ICML 2013.
+    """
+
+    order: Array  # int32 [V, D]
+    signs: Array  # int8 [V, D], ±1
+
+    @property
+    def count(self) -> int:
+        """The number of maps."""
+        return len(self.order)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A description of each view."""
+        return tuple(f"map {view + 1}" for view in range(self.count))
+
+    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+        """[N, D] → [N, V, D]."""
+        hadamard = torch.ones(1, 1, device=x.device)
+        while len(hadamard) < BLOCK:
+            hadamard = torch.cat([torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)])
+        hadamard = hadamard / BLOCK**0.5
+        whole = x.shape[1] // BLOCK * BLOCK
+        views = []
+        for order, signs in zip(self.order, self.signs, strict=True):
+            index = torch.as_tensor(order, dtype=torch.long, device=x.device)
+            view = x.float()[:, index] * torch.as_tensor(signs, dtype=torch.float32, device=x.device)
+            view = torch.cat([(view[:, :whole].unflatten(1, (-1, BLOCK)) @ hadamard).flatten(1), view[:, whole:]], 1)
+            if whole < x.shape[1]:
+                view = torch.cat([view[:, :-BLOCK], view[:, -BLOCK:] @ hadamard], 1)
+            views.append(view)
+        return torch.stack(views, 1)
+
+
 Maker = Callable[[tuple[int, ...], np.random.RandomState], Transform]
 
 
@@ -275,10 +319,13 @@ def _permutations(channels: int) -> Permutations:
     return Permutations(min(channels, 4))
 
 
-def _affine(input_shape: tuple[int, ...], random_state: np.random.RandomState, count: int = 8) -> Affine:
+def _affine(input_shape: tuple[int, ...], random_state: np.random.RandomState, count: int = 8) -> Transform:
     if len(input_shape) != 1:
         raise InputError(f"task 'affine' maps vectors [N, D]; got samples of shape {input_shape}")
     size = input_shape[0]
+    if size > BLOCK:
+        order = np.stack([random_state.permutation(size) for _ in range(count)]).astype(np.int32)
+        return HadamardMaps(order, random_state.choice(np.array([-1, 1], np.int8), (count, size)))
     return Affine((random_state.standard_normal((count, size, size)) / np.sqrt(size)).astype(np.float32))
 
 

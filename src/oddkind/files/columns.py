@@ -1,0 +1,280 @@
+"""Which columns of sensor logs are sensors: decided over all files, with the reason for each that is left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from oddkind.arrays import Array
+from oddkind.errors import InputError
+from oddkind.files.dialects import MOMENT, Dialect
+from oddkind.files.listing import grouped
+from oddkind.files.tables import HOW_WRITTEN, as_floats, columns_of, first_rows, is_number, read_table
+
+TIME = {
+    *("time", "timestamp", "datetime", "date", "epoch", "unix", "ts", "elapsed", "year", "month", "day", "hour"),
+    *("minute", "second", "seconds", "sec", "millisecond", "ms", "microsecond", "zeit", "zeitstempel", "datum"),
+    *("시간", "시각", "일시", "날짜"),
+}
+INDEX = {"index", "idx", "id", "row", "no", "nr", "seq", "sequence", "counter", "count", "sample", "step", "unnamed: 0"}
+# Names that say of a row that it is anomalous, and others that hold an answer and no measurement.
+TRUTH = {"anomaly", "anomalous", "is_anomaly", "outlier", "is_outlier", "attack", "fault", "faulty", "is_fault"}
+ANSWERS = TRUTH | {"label", "labels", "class", "target", "failure", "changepoint", "change_point", "ground_truth"}
+NORMAL_VALUES = {"0", "0.0", "normal", "ok", "good", "healthy", "false", "no", "none", ""}
+# A column without a telling name is an index only if a file of at least this many rows shows it.
+MIN_ROWS = 32
+MIN_FILES = 8  # that show a column to number the files
+LARGEST_STEP = 5  # of time between two rows, in usual steps; more is a gap
+MAX_CODES = 32  # different whole numbers of a column of labels
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the first rows of a file say about one of its columns."""
+
+    kind: str  # "number", "missing", "time" or "text"
+    example: str = ""
+    n_rows: int = 0
+    rises: bool = True  # never falls
+    strictly: bool = True  # rises in every row
+    evenly: bool = True  # by the same step
+    counts: bool = False  # by one, from one whole number to the next
+    codes: bool = False  # a few whole numbers
+    steady: bool = False  # one value
+    first: float = np.nan
+    last: float = np.nan
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The sensors, the columns of time and truth (if any), and for each column that is no sensor why not."""
+
+    sensors: tuple[str, ...]
+    time: str | None
+    truth: str | None
+    left_out: dict[str, str]
+
+
+def find_columns(
+    files: Sequence[tuple[str, Path]],
+    dialect: Dialect,
+    *,
+    columns: Sequence[str] | None = None,
+    time: str | None = None,
+    truth: str | None = None,
+    label: str | None = None,
+) -> Columns:
+    """Decide over all files which columns are sensors.
+
+    A column is left out if it is time, an index or a label (by its name, its type and whether it rises), holds text in
+    most of the files that have it or no value in any, or is in fewer than half of the files. Its first rows decide,
+    64 Ki rows or 1 MiB of each file. `columns` names the sensors, `time` and `truth` those columns ("none": there is
+    none, and numbers that rise are sensors), and `label` one that is no sensor, if it is a column.
+
+    Raises
+    ------
+    InputError
+        If no file can be read, there is no sensor, or no file has a column that is named.
+    """
+    found: dict[str, list[Look]] = {}
+    n_read, refused = 0, dict[str, str]()
+    with ThreadPoolExecutor() as pool:
+        for (name, _), looks in zip(files, pool.map(lambda file: _look(file[1], dialect), files), strict=True):
+            if isinstance(looks, str):
+                refused[name] = looks
+                continue
+            n_read += 1
+            for column, look in looks.items():
+                found.setdefault(column, []).append(look)
+    if not n_read:
+        raise InputError(f"none of {len(files)} tables can be read; {grouped(refused) or 'there are no files'}")
+    named = [("--columns", name) for name in columns or ()]
+    named += [(option, name) for option, name in (("--time", time), ("--truth", truth)) if name not in (None, "none")]
+    for option, name in named:
+        if name not in found:
+            raise InputError(f"no table has the column {name!r} of {option}; the columns are {', '.join(found)}")
+    left_out = {}
+    for column, seen in found.items():
+        reason = _named(column, time, truth, label) or _reason(column, seen, n_read)
+        numbers = any(look.kind == "number" for look in seen)
+        if time == "none" and numbers and (reason or "").startswith(("is time", "is an index", "rises")):
+            reason = None
+        if columns is not None:
+            reason = None if column in columns else reason or "is not one of --columns"
+        if reason:
+            left_out[column] = reason
+    sensors = columns or [column for column in found if column not in left_out]
+    if not sensors:
+        reasons = [f"{column} {reason}" for column, reason in left_out.items()]
+        why = "; ".join([*reasons[:5], *(["…"] if len(reasons) > 5 else [])]) or "there are no columns"
+        raise InputError(f"none of {len(files)} tables has a column of sensor values: {why}. {HOW_WRITTEN}")
+    moments = [column for column, reason in left_out.items() if reason.startswith("is time")]
+    return Columns(tuple(sensors), time or next(iter(moments), None), truth or truth_column([*found]), left_out)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What the column of time says about the rows: the usual step in seconds, and where it goes back or has gaps."""
+
+    step: float | None  # None: the unit is not known
+    goes_back: tuple[str, ...]
+    gaps: tuple[str, ...]
+
+
+def read_clock(files: Sequence[tuple[str, Path]], dialect: Dialect, column: str) -> Clock | None:
+    """Compare the time of each row with that of the row before it; None if no file has a time that can be read."""
+    steps: dict[str, Array] = {}
+    known = False
+    for name, file in files:
+        with suppress(InputError):
+            times, in_seconds = _moments(read_table(file, dialect, [column])[column])
+            known |= in_seconds
+            if len(times) > 1:
+                steps[name] = np.diff(times)
+    if not steps:
+        return None
+    usual = float(np.median(np.concatenate([*steps.values()])))
+    backwards = [f"{name}, row {(own < 0).argmax() + 2}" for name, own in steps.items() if (own < 0).any()]
+    late = {name: own > LARGEST_STEP * usual for name, own in steps.items()} if usual > 0 else {}
+    gaps = [f"{name}, row {own.argmax() + 2}" for name, own in late.items() if own.any()]
+    return Clock(usual if known else None, tuple(backwards), tuple(gaps))
+
+
+def _moments(column: pa.ChunkedArray) -> tuple[Array, bool]:
+    """Return the times of rows, and whether they are in seconds; none if they cannot be computed with."""
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        moments = column.drop_null().cast(pa.timestamp("ns", getattr(column.type, "tz", None))).cast(pa.int64())
+        return np.asarray(moments.to_numpy()) / 1e9, True
+    return (as_floats(column.drop_null()) if is_number(column.type) else np.empty(0)), False
+
+
+def truth_column(names: Sequence[str]) -> str | None:
+    """Return the first column whose name says that it marks anomalous rows, or None."""
+    return next((name for name in names if _plain(name) in TRUTH or "attack" in _plain(name).split("/")), None)
+
+
+def marked(file: Path, dialect: Dialect, truth: str | None) -> tuple[str, bool] | None:
+    """Return the column that marks anomalous rows of a file and whether it marks some; None if there is no such column.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    names = columns_of(file, dialect)
+    name = truth or truth_column(names)
+    if name is None or name not in names:
+        return None
+    values = read_table(file, dialect, [name])[name].unique().to_pylist()
+    return name, any(str(value).strip().lower() not in NORMAL_VALUES for value in values if value is not None)
+
+
+def only_value(file: Path, dialect: Dialect, column: str) -> str:
+    """Return the one value that a column has in a file.
+
+    Raises
+    ------
+    InputError
+        If it has several or none, or the file cannot be read.
+    """
+    values = read_table(file, dialect, [column])[column].unique().drop_null().to_pylist()
+    if len(values) != 1:
+        found = ", ".join(map(str, values[:5])) or "none"
+        raise InputError(
+            f"column {column!r} has {len(values)} values ({found}); --label takes a column with one value in each "
+            "file, and --truth one that marks anomalous rows"
+        )
+    return str(values[0])
+
+
+def _look(file: Path, dialect: Dialect) -> dict[str, Look] | str:
+    try:
+        table = first_rows(file, dialect)
+    except InputError as error:
+        return str(error)
+    return {name: _look_at(column) for name, column in zip(table.schema.names, table.columns, strict=True)}
+
+
+def _look_at(column: pa.ChunkedArray) -> Look:
+    values = column.drop_null()
+    if not len(values):
+        return Look("missing")
+    if pa.types.is_temporal(column.type):
+        return Look("time", str(column.type), len(values))
+    if not is_number(column.type):
+        example = str(values[0].as_py()) if not pa.types.is_nested(column.type) else str(column.type)
+        return Look("time" if MOMENT.fullmatch(example) else "text", example, len(values))
+    numbers = as_floats(values)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return Look("missing")
+    steps = np.diff(numbers)
+    whole = bool((numbers == np.round(numbers)).all())
+    return Look(
+        "number",
+        f"{numbers[0]:g}",
+        len(numbers),
+        rises=bool((steps >= 0).all()),
+        strictly=bool((steps > 0).all()),
+        evenly=bool((steps > 0).all() and np.ptp(steps) <= 1e-3 * steps.max()) if len(steps) else True,
+        counts=whole and len(steps) > 0 and bool((steps == 1).all()),
+        steady=bool((steps == 0).all()),
+        codes=whole and len(np.unique(numbers)) <= MAX_CODES,
+        first=float(numbers[0]),
+        last=float(numbers[-1]),
+    )
+
+
+def _named(column: str, time: str | None, truth: str | None, label: str | None) -> str | None:
+    if column == time:
+        return "is time (--time)"
+    if column == label:
+        return "is the label (--label)"
+    return "marks anomalous rows (--truth)" if column == truth else None
+
+
+def _reason(column: str, looks: Sequence[Look], n_files: int) -> str | None:
+    """Return why a column is no sensor, or None if it is one."""
+    kinds = {kind: [look for look in looks if look.kind == kind] for kind in ("number", "missing", "time", "text")}
+    numbers, count = kinds["number"], f"of {n_files} file{'s' if n_files > 1 else ''}"
+    if len(kinds["missing"]) == len(looks):
+        return "has no values"
+    if len(kinds["time"]) > len(numbers) + len(kinds["text"]):
+        return f"is time ({kinds['time'][0].example})"
+    if len(kinds["text"]) > len(numbers):
+        return f"holds text, such as {kinds['text'][0].example!r}, in {len(kinds['text'])} {count}"
+    if 2 * len(looks) < n_files:
+        return f"is only in {len(looks)} {count}"
+    if column.startswith("__index_level_"):
+        return "is the index of a pandas table"
+    plain = _plain(column)
+    if (plain in ANSWERS or truth_column([column])) and all(look.codes for look in numbers):
+        return "looks like a label, by its name and its few whole numbers"
+    if all(look.rises for look in numbers):
+        if TIME & set(re.split(r"[\s_.-]+", plain)):
+            return "is time, by its name, and never falls"
+        if plain in INDEX or (column == "column 1" and all(look.counts for look in numbers)):
+            return "is an index and never falls"
+    values = {look.first for look in numbers}
+    if len(values) == len(looks) >= MIN_FILES and all(look.steady for look in numbers):
+        return "has one value in each file and another in every file, as the number of a file does"
+    if max(look.n_rows for look in numbers) < MIN_ROWS or not all(look.strictly for look in numbers):
+        return None
+    if all(look.evenly for look in numbers):
+        return "rises by the same step in each row, as time or an index does"
+    spans = sorted((look.first, look.last) for look in numbers)
+    goes_on = all(before[1] < after[0] for before, after in pairwise(spans))
+    return "rises in each row and from file to file, as time does" if goes_on else None
+
+
+def _plain(name: str) -> str:
+    """Return a name in small letters, without a unit in brackets."""
+    return re.sub(r"[\[(].*", "", name).strip().lower()
