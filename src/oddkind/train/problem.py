@@ -86,4 +86,6 @@ def _refuse_missing(values: Any, what: str) -> None:
         for value in found.ravel().tolist()
     )
     if missing:
-        raise InputError(f"{missing} of {found.size} {what} are missing; pass one for each sample, or leave these samples out")
+        raise InputError(
+            f"{missing} of {found.size} {what} are missing; pass one for each sample, or leave these samples out"
+        )
