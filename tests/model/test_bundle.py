@@ -727,3 +727,14 @@ def test_folds_that_do_not_fit_together_are_refused(tmp_path):
 
 def test_a_model_is_a_model(saved):
     assert isinstance(load(saved[1]), Model)
+
+
+def test_a_model_with_values_that_are_not_finite_is_refused(tmp_path):
+    inputs, labels = kinds()
+    model = quick(score_function="mahalanobis").fit(inputs, labels).model_
+    scores = model.calibration.labelled.scores.copy()
+    scores[0] = np.nan
+    calibration = replace(model.calibration, labelled=replace(model.calibration.labelled, scores=scores))
+    save(replace(model, calibration=calibration), tmp_path / "nan.oddkind")
+    with pytest.raises(InputError, match=r"array 'fold.0.labelled.scores' holds NaN or infinity; fit the model again"):
+        load(tmp_path / "nan.oddkind")

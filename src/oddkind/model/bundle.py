@@ -243,9 +243,13 @@ def read(file: Path) -> Bundle:
     if hashlib.sha256(members[ARRAYS]).hexdigest() != manifest.arrays_sha256:
         raise InputError(f"{file}: {ARRAYS} is not what was saved; the file is damaged, save the model again")
     try:
-        return Bundle(file, manifest, load(members[ARRAYS]))
+        arrays = load(members[ARRAYS])
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{file}: {ARRAYS} is damaged ({error}); save the model again") from error
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not name.endswith("report.losses") and not np.isfinite(array).all():
+            raise InputError(f"{file}: array {name!r} holds NaN or infinity; fit the model again")
+    return Bundle(file, manifest, arrays)
 
 
 def _members(file: Path) -> dict[str, bytes]:
