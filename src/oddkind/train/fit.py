@@ -13,7 +13,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from oddkind.arrays import Array
-from oddkind.checks import check_data, check_learnt, labels_like_truth
+from oddkind.checks import check_data, check_learnt, copy_index, labels_like_truth
 from oddkind.errors import ConcernWarning, InputError, PromiseWarning
 from oddkind.model.combining import combined_among_others
 from oddkind.model.conformal import Calibration, CalibrationScores, min_calibration_size
@@ -112,9 +112,12 @@ def fit_models(
         If samples or parameters cannot be used, before anything is trained.
     """
     plans = []
+    copies: dict[int, Array] = {}  # found once for samples that several problems share
     for problem in problems:
+        if problem.groups is None and id(problem.inputs) not in copies:
+            copies[id(problem.inputs)] = copy_index(problem.inputs)
         try:
-            plans.append(_plan(problem))
+            plans.append(_plan(problem, copies.get(id(problem.inputs))))
         except ValueError as error:
             raise InputError(f"{problem.name}{error}") from error
     if checkpoints is not None and any(plan.problem.parameters.random_state is None for plan in plans):
@@ -132,8 +135,8 @@ def fit_models(
 # --- before training ---
 
 
-def _plan(problem: Problem) -> Plan:
-    """Check everything, hold out the calibration samples and draw the initial weights."""
+def _plan(problem: Problem, copies: Array | None) -> Plan:
+    """Check everything, hold out the calibration samples and draw the initial weights; `copies` as `copy_index`."""
     given, inputs, labels = problem.parameters, problem.inputs, problem.labels
     shape = inputs.shape[1:]
     random_state = check_random_state(given.random_state)
@@ -144,9 +147,9 @@ def _plan(problem: Problem) -> Plan:
     if given.per_label and task.labels is None:
         raise InputError(f"per_label=True needs a task with labels; task={given.task!r} has none here")
     units = problem.groups
-    if units is None:
+    if units is None and copies is not None:
         fewest = 2 * min_calibration_size(given.false_alarm_rate)
-        units = copy_groups(inputs, fewest, labels if given.per_label else None)
+        units = copy_groups(inputs, fewest, labels if given.per_label else None, index=copies)
     training_rows, calibration_rows = _split(problem, task, units, random_state)
     spec, absurd = InputSpec(shape, feature_names=problem.feature_names), ""
     if inputs.dtype != np.uint8:

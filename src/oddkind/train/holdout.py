@@ -32,16 +32,16 @@ def calibration_fraction(n: int, false_alarm_rate: float) -> float:
     return min(half, enough(max(1, k)) + 1e-6) / n
 
 
-def copy_groups(inputs: Array, fewest: int, labels: Array | None = None) -> Array | None:
+def copy_groups(inputs: Array, fewest: int, labels: Array | None = None, *, index: Array | None = None) -> Array | None:
     """Group of each sample [N], to hold exact copies out together; None if each sample is on its own.
 
-    With `labels` [N], copies are samples that have the same label, too.
+    With `labels` [N], copies are samples that have the same label, too. `index`: `copy_index` of the inputs, if known.
 
     A copy of a sample that was learnt from says nothing about new samples, such as the repeated lines of a logger. None
     if there are no copies, and if fewer than `fewest` samples would be left and they are vectors of whole numbers:
     then copies are no accident, because new samples will be copies, too.
     """
-    index = copy_index(inputs)
+    index = copy_index(inputs) if index is None else index
     distinct = int(index.max()) + 1
     if distinct in (1, len(index)) or (distinct < fewest and is_whole_numbers(inputs)):
         return None
