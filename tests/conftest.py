@@ -7,6 +7,7 @@ import torch
 from problems import LABELS, quick, record
 from threadpoolctl import threadpool_limits
 
+import oddkind.train.stacks
 from oddkind import load_mnist, source_of
 from oddkind.cli import main as cli
 from oddkind.file_fitting import fit_files
@@ -65,3 +66,17 @@ def data(tmp_path_factory):
 def fitted(data):
     source = source_of(data)
     return fit_files(source.entries(data)[0], source, quick(epochs=20))
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """How many models each call of `train` was given."""
+    sizes = []
+
+    def spy(jobs, **how):
+        sizes.append(len(jobs))
+        return train(jobs, **how)
+
+    train = oddkind.train.stacks.train
+    monkeypatch.setattr(oddkind.train.stacks, "train", spy)
+    return sizes

@@ -88,7 +88,7 @@ def answers(model, inputs, labels):
 
 def main(folder):
     """Read every model of a folder, ask it and write it again."""
-    from oddkind.model.bundle import read, save_model, unpack
+    from oddkind.model.bundle import read, save, unpack
 
     for file in sorted(folder.glob("*.oddkind")):
         make = Perceptron
@@ -107,7 +107,7 @@ def main(folder):
 
         model, samples = unpack(read(file), make), np.load(file.with_suffix(".samples.npz"))
         np.savez(file.with_suffix(".answers.npz"), **answers(model, samples["inputs"], samples["labels"]))
-        save_model(model, file.with_suffix(".again.oddkind"))
+        save(model, file.with_suffix(".again.oddkind"))
     assert not [name for name in sys.modules if name.partition(".")[0] in REFUSED]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import soundfile
+from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from oddkind import Detector, source_of
@@ -84,3 +85,13 @@ def record(folder, name, tone, seed, *, odd=False, seconds=2):
 
 def listed(data, split=None):
     return [entry for entry in source_of(data).entries(data)[0] if split in (None, entry.split)]
+
+
+def assert_same(found, expected, inputs):
+    assert_array_equal(found.model_.report.calibration_rows, expected.model_.report.calibration_rows)
+    assert_allclose(found.model_.report.losses, expected.model_.report.losses, rtol=1e-4)
+    assert_allclose(found.model_.temperature, expected.model_.temperature, rtol=1e-3)
+    assert_allclose(found.offset_, expected.offset_, rtol=1e-3, atol=1e-4)
+    thresholds = [one.model.threshold(with_labels=True) for one in (found, expected)]
+    assert_allclose(*thresholds, rtol=1e-3, atol=1e-4)
+    assert_allclose(found.outputs(inputs).logits, expected.outputs(inputs).logits, rtol=1e-3, atol=2e-3)

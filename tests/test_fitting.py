@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import kinds, pictures, quick, signals
+from problems import assert_same, kinds, pictures, quick, signals
 
-import oddkind.train.stacks
 from oddkind import ConcernWarning, Detector, InputError, PromiseWarning, Samples, fit_fleet, fit_together
 from oddkind.metrics import auc
 from oddkind.study.evaluation import LECTURE
@@ -32,30 +31,6 @@ SETTINGS = {
     ],
     "n_members": [{"n_members": 3}, {"n_members": 2, "random_state": 1}],
 }
-
-
-def assert_same(found, expected, inputs):
-    assert_array_equal(found.model_.report.calibration_rows, expected.model_.report.calibration_rows)
-    assert_allclose(found.model_.report.losses, expected.model_.report.losses, rtol=1e-4)
-    assert_allclose(found.model_.temperature, expected.model_.temperature, rtol=1e-3)
-    assert_allclose(found.offset_, expected.offset_, rtol=1e-3, atol=1e-4)
-    thresholds = [one.model.threshold(with_labels=True) for one in (found, expected)]
-    assert_allclose(*thresholds, rtol=1e-3, atol=1e-4)
-    assert_allclose(found.outputs(inputs).logits, expected.outputs(inputs).logits, rtol=1e-3, atol=2e-3)
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """How many models each call of `train` was given."""
-    sizes = []
-
-    def spy(jobs, **how):
-        sizes.append(len(jobs))
-        return train(jobs, **how)
-
-    train = oddkind.train.stacks.train
-    monkeypatch.setattr(oddkind.train.stacks, "train", spy)
-    return sizes
 
 
 @pytest.mark.parametrize("data", ["vectors", "pictures"])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from oddkind.fitting import fit_together as fit_together
     from oddkind.lab.mnist import load_mnist as load_mnist
     from oddkind.loading import load as load
-    from oddkind.loading import save as save
+    from oddkind.model.bundle import save as save
     from oddkind.model.conformal import discoveries as discoveries
     from oddkind.model.conformal import false_alarm_test as false_alarm_test
     from oddkind.model.explain import Explanation as Explanation
@@ -89,7 +89,7 @@ _HOME = {
     "make_front_end": "train.frontends",
     "neighbours": "model.scores",
     "reliability": "study.reliability",
-    "save": "loading",
+    "save": "model.bundle",
     "score_files": "files.score",
     "source_of": "files.source",
     "train_settings": "study.evaluation",

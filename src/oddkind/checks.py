@@ -51,7 +51,7 @@ class Issue:
     message: str
 
 
-def check_data(samples: Samples, splits: Array | None = None) -> list[Issue]:
+def check_data(samples: Samples, splits: Array | None = None, *, copies: Array | None = None) -> list[Issue]:
     """Find what is doubtful about samples before anything is learnt from them; an empty list for clean samples.
 
     Labels: they look like the truth (normal or anomalous) instead of kinds of normal; all are the same; a label has too
@@ -70,6 +70,8 @@ def check_data(samples: Samples, splits: Array | None = None) -> list[Issue]:
         anomalous are checked.
     splits : array [N] or None
         The split of the data set that each sample belongs to, such as "train" or "test".
+    copies : int array [N] or None
+        `copy_index` of the inputs, if it is known already.
     """
     normal = samples if samples.anomalous is None else samples[~samples.anomalous]
     if len(normal) == 0:
@@ -81,7 +83,7 @@ def check_data(samples: Samples, splits: Array | None = None) -> list[Issue]:
             ("single label", _single(normal)),
             ("few samples", _few(normal)),
             ("confounded", _confounded(normal)),
-            *_copies(samples, splits),
+            *_copies(samples, splits, copy_index(samples.inputs) if copies is None else copies),
             ("constant", _constant(samples.inputs)),
             ("clipped", _clipped(samples.inputs)),
             ("too easy", _too_easy(normal)),
@@ -198,9 +200,8 @@ def is_whole_numbers(inputs: Array) -> bool:
     return inputs.ndim == 2 and bool((inputs == np.round(inputs)).all())
 
 
-def _copies(samples: Samples, splits: Array | None) -> list[tuple[str, list[str]]]:
-    """Find inputs with identical bits, by their hashes."""
-    original = copy_index(samples.inputs)
+def _copies(samples: Samples, splits: Array | None, original: Array) -> list[tuple[str, list[str]]]:
+    """Find what exact copies cause; `original` as `copy_index`."""
     first = np.unique(original, return_index=True)[1]
     copies = np.bincount(original)[original] > 1
 

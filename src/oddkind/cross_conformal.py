@@ -16,7 +16,7 @@ from oddkind.arrays import Array
 from oddkind.detector import Detector
 from oddkind.errors import InputError
 from oddkind.fitting import fit_together
-from oddkind.model.bundle import save_model
+from oddkind.model.bundle import save
 from oddkind.model.conformal import min_calibration_size
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import CrossModel
@@ -124,7 +124,7 @@ class CrossConformal(Estimator):
 
     def save(self, file: str | Path) -> None:
         """Write the fitted model into one file; `oddkind.load` reads it."""
-        save_model(self.model, Path(file))
+        save(self.model, file)
 
 
 def fit_cross(

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from oddkind.arrays import Array
-from oddkind.model.bundle import save_model
+from oddkind.model.bundle import save
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import Model
 from oddkind.model.outputs import Outputs
@@ -219,7 +219,7 @@ class Detector(Estimator):
 
     def save(self, file: str | Path) -> None:
         """Write the fitted model into one file, without pickle; `oddkind.load` reads it. See `oddkind.save`."""
-        save_model(self.model, Path(file))
+        save(self.model, file)
 
     @property
     def offset_(self) -> float:

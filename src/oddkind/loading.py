@@ -1,4 +1,4 @@
-"""From a file to a fitted model, and back."""
+"""From a file to a fitted model; `model.bundle` writes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.bundle import read, save_model, unpack
+from oddkind.model.bundle import read, unpack
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, Model
 from oddkind.model.scores import Score
@@ -65,23 +65,3 @@ def load(
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise InputError(f"{file}: the settings of its files cannot be used ({why}); save the model again") from error
     return replace(model, front_end=front_end)
-
-
-def save(model: Model | CrossModel, file: str | Path) -> None:
-    """Write a fitted model into one file, whole or not at all; `load` reads it.
-
-    No pickle: weights and the arrays that scores are computed from as they are in memory, the rest as JSON. A network
-    or a score of your own is not written.
-
-    Parameters
-    ----------
-    model : Model or CrossModel
-    file : path
-        Such as "pump.oddkind"; a file that is there is replaced.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written, or the source or the labels cannot be represented in JSON.
-    """
-    save_model(model, Path(file))

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
-from problems import Own, frozen, kinds, pictures, quick, weights, with_batch_norm, with_dropout
+from numpy.testing import assert_array_equal
+from problems import Own, assert_same, frozen, kinds, pictures, quick, weights, with_batch_norm, with_dropout
 from torch import nn
 
 import oddkind.train.stacks
@@ -11,30 +11,6 @@ from oddkind import fit_together
 
 # Two epochs teach little, and pictures of one slope or another are told apart by a single pixel.
 pytestmark = pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")
-
-
-def assert_same(found, expected, inputs):
-    assert_array_equal(found.model_.report.calibration_rows, expected.model_.report.calibration_rows)
-    assert_allclose(found.model_.report.losses, expected.model_.report.losses, rtol=1e-4)
-    assert_allclose(found.model_.temperature, expected.model_.temperature, rtol=1e-3)
-    assert_allclose(found.offset_, expected.offset_, rtol=1e-3, atol=1e-4)
-    thresholds = [one.model.threshold(with_labels=True) for one in (found, expected)]
-    assert_allclose(*thresholds, rtol=1e-3, atol=1e-4)
-    assert_allclose(found.outputs(inputs).logits, expected.outputs(inputs).logits, rtol=1e-3, atol=2e-3)
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """How many models each call of `train` was given."""
-    sizes = []
-
-    def spy(jobs, **how):
-        sizes.append(len(jobs))
-        return train(jobs, **how)
-
-    train = oddkind.train.stacks.train
-    monkeypatch.setattr(oddkind.train.stacks, "train", spy)
-    return sizes
 
 
 @pytest.mark.parametrize("memory", [1, 4e5, 1e9])

@@ -213,7 +213,7 @@ def fit(
         from oddkind.detector import Detector
         from oddkind.file_fitting import fit_files
         from oddkind.files.score import n_calibration_files, promise_problem
-        from oddkind.loading import save
+        from oddkind.model.bundle import save
 
         source = source_from(data, settings, follow=follow)
         files, refused = source.entries(data, follow=follow)

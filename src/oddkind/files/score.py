@@ -6,6 +6,7 @@ of training.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from oddkind.arrays import Array
+from oddkind.arrays import BATCH_SIZE, Array
 from oddkind.errors import InputError, PromiseWarning
 from oddkind.files.listing import Entry
 from oddkind.files.source import Source, each
@@ -23,13 +24,9 @@ from oddkind.model.conformal import (
     CalibrationScores,
     alarms,
     discoveries,
-    min_calibration_size,
     pool,
-    unpromised,
 )
 from oddkind.model.model import Scorer
-
-BATCH_SIZE = 4096  # samples
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,10 @@ def score_files(
         discoveries(np.ones(1), false_discovery_rate)  # refuses a rate out of range
     elif (problem := promise_problem(model)) is not None:
         warnings.warn(problem, PromiseWarning, stacklevel=2)
+    held_out = functools.cache(lambda with_labels: calibration_files(model, with_labels=with_labels))
     verdicts: list[Verdict] = []
     for part in _parts(files, model, cache, on_refused):
-        verdicts += _verdicts(part, model)
+        verdicts += _verdicts(part, model, held_out)
         on_progress(len(verdicts) / len(files))
     on_progress(1.0)  # some may have been refused
     if false_discovery_rate is None:
@@ -93,8 +91,10 @@ def score_files(
     return [replace(verdict, anomalous=bool(odd)) for verdict, odd in zip(verdicts, called, strict=True)]
 
 
-def _verdicts(part: Sequence[tuple[Entry, Array]], model: Scorer) -> list[Verdict]:
-    """Score some files, given their samples."""
+def _verdicts(
+    part: Sequence[tuple[Entry, Array]], model: Scorer, held_out: Callable[[bool], list[CalibrationScores]]
+) -> list[Verdict]:
+    """Score some files, given their samples; `held_out` as `calibration_files`, with labels or without."""
     how = file_source(model)["pool"]
     classes = np.array([]) if model.task.labels is None else model.task.labels
     owner = np.repeat(np.arange(len(part)), [len(inputs) for _, inputs in part])
@@ -109,7 +109,7 @@ def _verdicts(part: Sequence[tuple[Entry, Array]], model: Scorer) -> list[Verdic
         of_samples = claimed[owner[rows]].astype(classes.dtype) if with_labels else None
         scores = np.stack([pool(fold, owner[rows], how) for fold in model.fold_scores(inputs[rows], of_samples)])
         whole[own] = scores[0] if len(scores) == 1 else scores.mean(0)
-        p[own] = model.p_value_of(scores, labels, calibration_files(model, with_labels=bool(with_labels)))
+        p[own] = model.p_value_of(scores, labels, held_out(bool(with_labels)))
     return [
         Verdict(entry.name, entry.label, float(score), float(chance), bool(alarm))
         for (entry, _), score, chance, alarm in zip(part, whole, p, alarms(p, model.false_alarm_rate), strict=True)
@@ -129,27 +129,12 @@ def calibration_files(model: Scorer, *, with_labels: bool = True) -> list[Calibr
 
 def n_calibration_files(model: Scorer) -> int:
     """Return the number of files or groups that a file is compared with; with `per_label` the fewest of a label."""
-    return _fewest(model)[0]
+    return min(model.calibration_sizes(calibration=calibration_files(model)).values())
 
 
 def promise_problem(model: Scorer) -> str | None:
     """Explain why the false-alarm rate cannot be promised for files, or return None if it can."""
-    least, what = _fewest(model)
-    if least >= min_calibration_size(model.false_alarm_rate):
-        return None
-    return f"no alarm is raised: {unpromised(least, model.false_alarm_rate, what)}"
-
-
-def _fewest(model: Scorer) -> tuple[int, str]:
-    held_out, what = calibration_files(model), "files or groups"
-    if not model.per_label or model.task.labels is None:
-        return sum(own.count for own in held_out), what
-    sizes = {
-        label: sum(own.of_label(number).count for own in held_out)
-        for number, label in enumerate(model.task.labels.tolist())
-    }
-    label = min(sizes, key=lambda one: sizes[one])
-    return sizes[label], f"{what} of label {label!r}"
+    return model.promise_problem(calibration=calibration_files(model), what="files or groups")
 
 
 def _parts(

@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
+from safetensors.numpy import save as to_safetensors
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
@@ -142,10 +143,17 @@ class Bundle:
 # --- writing ---
 
 
-def save_model(model: Scorer, file: Path) -> None:
-    """Write a fitted model into one file, whole or not at all; a file that is there is replaced.
+def save(model: Scorer, file: str | Path) -> None:
+    """Write a fitted model into one file, whole or not at all; `oddkind.load` reads it.
 
-    A network or a score of your own is not written, only its weights and what it learnt.
+    No pickle: weights and the arrays that scores are computed from as they are in memory, the rest as JSON. A network
+    or a score of your own is not written, only its weights and what it learnt.
+
+    Parameters
+    ----------
+    model : Model or CrossModel
+    file : path
+        Such as "pump.oddkind"; a file that is there is replaced.
 
     Raises
     ------
@@ -153,7 +161,7 @@ def save_model(model: Scorer, file: Path) -> None:
         If the file cannot be written, or the source or the labels cannot be represented in JSON.
     """
     arrays = {f"fold.{k}.{name}": array for k, fold in enumerate(model.folds) for name, array in _arrays(fold)}
-    content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    content = to_safetensors({name: np.asarray(array, order="C") for name, array in arrays.items()})
     facts = {
         "format": FORMAT,
         "oddkind": version("oddkind"),
@@ -171,7 +179,7 @@ def save_model(model: Scorer, file: Path) -> None:
     except ValueError as error:
         raise InputError(f"source, labels or names of features cannot be saved as JSON ({error})") from error
     members = {MANIFEST: manifest.model_dump_json(indent=1).encode(), ARRAYS: content}
-    with written_whole(file) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+    with written_whole(Path(file)) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name), data)  # without the time: same content, same bytes
 

@@ -192,14 +192,20 @@ class Scorer(ABC):
         """`predict`, without the warning."""
         return np.where(alarms(self.p_value(X, y), self.false_alarm_rate), -1, 1)
 
-    def calibration_sizes(self, *, with_labels: bool = True) -> dict[Any, int]:
-        """Number of held-out samples or groups by label, if the promise is made within each; else of all: None."""
-        held_out = [fold.calibration.of(with_labels=with_labels) for fold in self.folds]
+    def calibration_sizes(
+        self, *, with_labels: bool = True, calibration: Sequence[CalibrationScores] | None = None
+    ) -> dict[Any, int]:
+        """Number of held-out samples or groups by label, if the promise is made within each; else of all: None.
+
+        `calibration`: as in `p_value_of`.
+        """
+        if calibration is None:
+            calibration = [fold.calibration.of(with_labels=with_labels) for fold in self.folds]
         if not self.per_label or not with_labels:
-            return {None: sum(own.count for own in held_out)}
+            return {None: sum(own.count for own in calibration)}
         self._need_labels()
         labels = self.task.labels.tolist() if self.task.labels is not None else []
-        return {label: sum(own.of_label(number).count for own in held_out) for number, label in enumerate(labels)}
+        return {label: sum(own.of_label(number).count for own in calibration) for number, label in enumerate(labels)}
 
     def warn_unpromised(self, *, with_labels: bool = True) -> None:
         """Give a `PromiseWarning` if the false-alarm rate cannot be promised."""
@@ -207,13 +213,22 @@ class Scorer(ABC):
         if problem is not None:
             warnings.warn(problem, PromiseWarning, stacklevel=3)
 
-    def promise_problem(self, *, with_labels: bool = True) -> str | None:
-        """Explain why the false-alarm rate cannot be promised, or return None if it can."""
-        sizes = self.calibration_sizes(with_labels=with_labels)
+    def promise_problem(
+        self,
+        *,
+        with_labels: bool = True,
+        calibration: Sequence[CalibrationScores] | None = None,
+        what: str | None = None,
+    ) -> str | None:
+        """Explain why the false-alarm rate cannot be promised, or return None if it can.
+
+        `calibration`: as in `p_value_of`; `what` it counts, for the message.
+        """
+        sizes = self.calibration_sizes(with_labels=with_labels, calibration=calibration)
         label, least = min(sizes.items(), key=lambda item: item[1])
         if least >= min_calibration_size(self.false_alarm_rate):
             return None
-        what = self.folds[0].calibration.what + ("" if label is None else f" of label {label!r}")
+        what = (what or self.folds[0].calibration.what) + ("" if label is None else f" of label {label!r}")
         return f"no alarm is raised: {unpromised(least, self.false_alarm_rate, what)}"
 
     def _need_labels(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def fit_models(
             raise InputError(f"{problem.name}{error}") from error
     if checkpoints is not None and any(plan.problem.parameters.random_state is None for plan in plans):
         raise InputError("random_state=None draws new numbers at each start; pass a number to resume from checkpoints")
-    _warn_about_data(plans)
+    _warn_about_data(plans, copies)
     results = iter(train_together([run for plan in plans for run in plan.runs], checkpoints, on_progress))
     models = []
     for plan in plans:
@@ -239,12 +239,12 @@ def _warn_about_views(transform: Transform, x: Array, task_name: str) -> None:
         )
 
 
-def _warn_about_data(plans: Sequence[Plan]) -> None:
-    """Warn about what is doubtful in the data, once for each set of samples."""
+def _warn_about_data(plans: Sequence[Plan], copies: Mapping[int, Array]) -> None:
+    """Warn about what is doubtful in the data, once for each set of samples; `copies` by the id of the inputs."""
     sets: dict[tuple[int, str], list[Plan]] = {}
     for plan in plans:
         sets.setdefault((id(plan.problem.inputs), plan.problem.name), []).append(plan)
-    for (_, name), own in sets.items():
+    for (inputs, name), own in sets.items():
         labelled = [plan for plan in own if plan.task.labels is not None]
         first = own[0].problem
         absurd = next((plan.absurd for plan in own if plan.absurd), "")
@@ -253,7 +253,8 @@ def _warn_about_data(plans: Sequence[Plan]) -> None:
         if first.labels is not None and not labelled:  # what the task ignores is learnt from nevertheless
             for message in labels_like_truth(first.labels):
                 warnings.warn(name + message, ConcernWarning, stacklevel=4)
-        for issue in check_data(Samples(first.inputs, first.labels if labelled else None, groups=first.groups)):
+        samples = Samples(first.inputs, first.labels if labelled else None, groups=first.groups)
+        for issue in check_data(samples, copies=copies.get(inputs)):
             # Easy labels do not matter if the network also learns known transforms, or the score ignores its softmax.
             if issue.kind != "too easy" or any(
                 plan.transform.count == 1 and _share_of_softmax(plan, 1.0) > 0 for plan in labelled
