@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -104,30 +105,51 @@ def explain_files(
     wanted = sorted(verdicts, key=lambda verdict: (verdict.p_value, -verdict.score))[:most]
     source = settings_of(model)
     entries = [by_name[verdict.path] for verdict in wanted]
-    found = []
-    for verdict, (entry, inputs) in zip(wanted, each(entries, source, model.front_end, cache=cache), strict=True):
-        assert not isinstance(inputs, str)  # noqa: S101 - it has been read once
-        found.append(_explanation(model, source, verdict, entry.path, inputs))
-        on_progress("explaining", len(found) / len(wanted))
-    return found
-
-
-def _explanation(model: Scorer, source: Source, verdict: Verdict, file: Path, inputs: Array) -> FileExplanation:
     classes = [] if model.task.labels is None else model.task.labels.tolist()
-    labels = np.array([verdict.label] * len(inputs)) if verdict.label in classes else None
-    window = int(model.anomaly_score(inputs, labels).argmax())
-    one = slice(window, window + 1)
-    (explanation,) = explain(model, inputs[one], None if labels is None else labels[one])
+    known = np.array([verdict.label in classes for verdict in wanted])
+    oddest = []
+    for verdict, own, (_, inputs) in zip(
+        wanted, known, each(entries, source, model.front_end, cache=cache), strict=True
+    ):
+        assert not isinstance(inputs, str)  # noqa: S101 - it has been read once
+        labels = np.array([verdict.label] * len(inputs)) if own else None
+        window = int(model.anomaly_score(inputs, labels).argmax())
+        oddest.append((window, len(inputs), inputs[window]))
+    explanations: dict[int, Explanation] = {}
+    count = itertools.count(1)
+    for with_labels in np.unique(known):  # together: the normal samples to compare with are prepared once
+        rows = np.flatnonzero(known == with_labels).tolist()
+        samples = np.stack([oddest[row][2] for row in rows])
+        labels = np.array([wanted[row].label for row in rows]) if with_labels else None
+        found = explain(
+            model, samples, labels, on_progress=lambda _: on_progress("explaining", next(count) / len(wanted))
+        )
+        explanations |= zip(rows, found, strict=True)
+    return [
+        _in_terms_of_files(model, source, verdict, entry.path, *oddest[row], explanations[row])
+        for row, (verdict, entry) in enumerate(zip(wanted, entries, strict=True))
+    ]
+
+
+def _in_terms_of_files(
+    model: Scorer,
+    source: Source,
+    verdict: Verdict,
+    file: Path,
+    window: int,
+    windows: int,
+    sample: Array,
+    explanation: Explanation,
+) -> FileExplanation:
     place = int(kept_windows(file, source)[window]) if source.missing == "drop-window" else window
-    start, end = _span(source, place, inputs.shape[-1])
-    files = file_source(model)["files"]
-    nearest = tuple(_name(files, source, neighbour.row) for neighbour in explanation.neighbours or ())
+    start, end = _span(source, place, sample.shape[-1])
+    noted = file_source(model)
+    nearest = tuple(_name(noted["files"], source, neighbour.row) for neighbour in explanation.neighbours or ())
     bands = [] if model.front_end is None else model.front_end.bands()
     places = _places(source, bands, explanation.evidence, start or 0.0)
+    learnt = fingerprint(file) in noted["learnt"]
     unit = unit_of(source)
-    learnt = fingerprint(file) in file_source(model)["learnt"]
-    sample = inputs[window]
-    return FileExplanation(verdict, window, len(inputs), start, end, unit, sample, explanation, places, nearest, learnt)
+    return FileExplanation(verdict, window, windows, start, end, unit, sample, explanation, places, nearest, learnt)
 
 
 def _span(source: Source, window: int, length: int) -> tuple[float | None, float | None]:

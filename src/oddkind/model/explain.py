@@ -149,7 +149,14 @@ def _span(length: int, start: int, values: Array) -> Array:
     return line
 
 
-def explain(model: Scorer, X: Array, y: Array | None = None, *, parts: Array | None = None) -> list[Explanation]:
+def explain(
+    model: Scorer,
+    X: Array,
+    y: Array | None = None,
+    *,
+    parts: Array | None = None,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> list[Explanation]:
     """Explain each sample [N, …]. No other sample changes a bit of its explanation.
 
     With several folds (`CrossModel`) evidence, probabilities and views are means over the folds, and the nearest normal
@@ -163,6 +170,8 @@ def explain(model: Scorer, X: Array, y: Array | None = None, *, parts: Array | N
     parts : array [P, *sample's shape] in [0, 1] or None
         What is replaced together, and how much of it: the channels of a sensor, the features of a band. None:
         `parts_of` the shape.
+    on_progress : callable
+        Called after each sample with the finished fraction, 0 … 1.
 
     Raises
     ------
@@ -178,6 +187,7 @@ def explain(model: Scorer, X: Array, y: Array | None = None, *, parts: Array | N
         scores = np.array([[one.score] for one in of_folds])
         p_value = float(model.p_value_of(scores, claimed)[0])
         found.append(_mean(of_folds, p_value, None if claimed is None else claimed.tolist()[0]))
+        on_progress(len(found) / len(cases[0]))
     return found
 
 
