@@ -28,7 +28,8 @@ from oddkind import (
 )
 from oddkind.metrics import auc
 from oddkind.model.conformal import alarms, p_values
-from oddkind.model.scores import components_of, msp, target_nll
+from oddkind.model.formulas import msp, target_nll
+from oddkind.model.scores import components_of
 from oddkind.study.evaluation import LECTURE
 from oddkind.train import loop
 from oddkind.train.networks import build

@@ -5,8 +5,8 @@ from matplotlib.collections import PathCollection
 from sklearn.metrics import roc_auc_score
 
 from oddkind.lab import figures
+from oddkind.model.formulas import msp
 from oddkind.model.outputs import Outputs
-from oddkind.model.scores import msp
 from oddkind.samples import Samples
 from oddkind.study.evaluation import Configuration, Result, Row
 from oddkind.study.reliability import reliability

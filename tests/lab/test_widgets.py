@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from oddkind.lab import figures
 from oddkind.lab.widgets import _tiny_png, hover_map, temperature_slider
 from oddkind.metrics import auc
-from oddkind.model.scores import msp
+from oddkind.model.formulas import msp
 from oddkind.samples import Samples
 
 

@@ -1,14 +1,9 @@
 """Every score against a reference implementation, its laws, and what it refuses."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.spatial.distance import cdist
@@ -18,7 +13,7 @@ from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 from sklearn.decomposition import PCA
 
 from oddkind import SCORES, InputError, Outputs, Score, neighbours
-from oddkind.model import scores as functions
+from oddkind.model import formulas
 from oddkind.model.outputs import logsumexp, pooled, softmax
 from oddkind.model.scores import (
     Combination,
@@ -49,9 +44,6 @@ JOINS_VIEWS = {"likelihood", "joint-neighbours", "view-neighbours", "hellinger-n
 COMBINED = {"combined"}
 SINGLE = [name for name in SCORES if name not in COMBINED]
 
-temperatures = st.floats(0.1, 10)
-some_logits = arrays(float, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=6), elements=st.floats(-20, 20))
-
 
 def outputs_of(draw, n, *, views=VIEWS, known=True):
     targets = draw.integers(LABELS, size=(n, 1)) * views + np.arange(views)
@@ -69,127 +61,6 @@ def scored(score, outputs, normal=None, temperature=1.0):
     """The score, or the one of that name, of samples beside normal ones."""
     score = SCORES[score] if isinstance(score, str) else score
     return score.compute(outputs, learnt(score, normal, temperature), temperature)
-
-
-# --- each formula against a reference ---
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_scores_of_logits_agree_with_their_references(draw, temperature):
-    z = draw.normal(size=(N, VIEWS, 7)) * 5
-    p = reference_softmax(z / temperature, axis=-1)
-    torch_energy = -temperature * torch.logsumexp(torch.from_numpy(z) / temperature, -1)
-    assert_allclose(softmax(z, temperature), p)
-    assert_allclose(functions.msp(z, temperature), 1 - p.max(-1), atol=1e-12)
-    assert_allclose(functions.energy(z, temperature), torch_energy)
-    assert_allclose(functions.entropy(z, temperature), stats.entropy(p, axis=-1), atol=1e-12)
-    assert_array_equal(functions.max_logit(z), -z.max(-1))
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_target_nll_is_torchs_cross_entropy(draw, temperature):
-    z, targets = draw.normal(size=(N, VIEWS, 7)) * 5, draw.integers(7, size=(N, VIEWS))
-    expected = torch.nn.functional.cross_entropy(
-        torch.from_numpy(z / temperature).flatten(0, 1), torch.from_numpy(targets).flatten(), reduction="none"
-    )
-    assert_allclose(functions.target_nll(z, targets, temperature).ravel(), expected)
-
-
-@pytest.mark.parametrize("gap", [40.0, 300.0])
-def test_confident_samples_do_not_tie(gap):
-    z = np.array([[gap, 0.0], [gap + 1, 0.0]])
-    assert_allclose(functions.msp(z), np.exp(-z[:, 0]), rtol=1e-12)
-    assert_allclose(functions.target_nll(z, [1, 1]), z[:, 0])
-
-
-def test_float32_logits_score_as_float64(draw):
-    z = draw.normal(size=(N, 7)).astype(np.float32) * 20
-    for function in (functions.msp, functions.energy, functions.entropy):
-        assert_array_equal(function(z), function(z.astype(float)))
-
-
-def one_view_predicts(turn, views=4):
-    """Logits [1, V, V] by which every view looks turned `turn` times."""
-    return 9.0 * np.tile(np.eye(views)[turn], (1, views, 1))
-
-
-def test_rotation_distance_of_the_lectures_examples():
-    predicted_0 = functions.rotation_distance(one_view_predicts(0))[0]
-    assert predicted_0[1] == 1
-    assert predicted_0[3] == 1
-    assert predicted_0.tolist() == [0, 1, 2, 1]
-    assert functions.rotation_distance(one_view_predicts(3))[0].tolist() == [1, 2, 1, 0]
-
-
-def test_circular_distance_takes_the_shorter_way():
-    assert functions.circular_distance(4).tolist() == [[0, 1, 2, 1], [1, 0, 1, 2], [2, 1, 0, 1], [1, 2, 1, 0]]
-    assert functions.circular_distance(5)[0].tolist() == [0, 1, 2, 2, 1]
-
-
-def test_expected_rotation_distance_is_the_mean_under_the_probabilities(draw):
-    z, temperature = draw.normal(size=(N, 4, 4)) * 2, 2.0
-    p = reference_softmax(z / temperature, axis=-1)
-    expected = [
-        [sum(p[n, v, r] * min(abs(r - v), 4 - abs(r - v)) for r in range(4)) for v in range(4)] for n in range(N)
-    ]
-    assert_allclose(functions.expected_rotation_distance(z, temperature), expected)
-
-
-def test_expected_rotation_distance_of_a_sure_network_is_the_rotation_distance(draw):
-    z = draw.normal(size=(N, 4, 4))
-    assert_allclose(functions.expected_rotation_distance(z, 1e-4), functions.rotation_distance(z), atol=1e-3)
-
-
-# --- laws ---
-
-
-@given(some_logits, temperatures)
-def test_bounds_of_msp_and_entropy(z, temperature):
-    classes = z.shape[1]
-    msp, entropy = functions.msp(z, temperature), functions.entropy(z, temperature)
-    assert (msp >= 0).all()
-    assert (msp <= 1 - 1 / classes + 1e-12).all()
-    assert (entropy >= -1e-12).all()
-    assert (entropy <= math.log(classes) + 1e-12).all()
-    assert_allclose(functions.msp(np.zeros((1, classes)), temperature), 1 - 1 / classes)
-
-
-@given(some_logits, temperatures, st.floats(-50, 50))
-def test_adding_a_constant_to_the_logits_moves_only_max_logit_and_energy(z, temperature, constant):
-    targets = np.zeros(len(z), int)
-    assert_allclose(functions.msp(z + constant, temperature), functions.msp(z, temperature), atol=1e-9)
-    assert_allclose(functions.entropy(z + constant, temperature), functions.entropy(z, temperature), atol=1e-9)
-    assert_allclose(
-        functions.target_nll(z + constant, targets, temperature),
-        functions.target_nll(z, targets, temperature),
-        atol=1e-9,
-    )
-    assert_allclose(functions.max_logit(z + constant), functions.max_logit(z) - constant, atol=1e-9)
-    assert_allclose(functions.energy(z + constant, temperature), functions.energy(z, temperature) - constant, atol=1e-9)
-
-
-@given(some_logits, temperatures, st.floats(1, 5))
-def test_a_higher_temperature_never_lowers_msp_or_entropy(z, temperature, factor):
-    for function in (functions.msp, functions.entropy):
-        assert (function(z, temperature * factor) >= function(z, temperature) - 1e-12).all()
-
-
-@given(arrays(float, (8, 2), elements=st.floats(-20, 20)), st.floats(0.5, 10))
-def test_temperature_cannot_reorder_msp_of_two_classes(z, temperature):
-    order = np.argsort(-np.abs(z[:, 0] - z[:, 1]))
-    assert (np.diff(functions.msp(z, temperature)[order]) >= -1e-15).all()
-
-
-def test_temperature_can_reorder_msp_of_three_classes():
-    z = np.array([[3.0, 2.5, -9.0], [3.0, 1.5, 1.5]])
-    assert np.argmax(functions.msp(z, 1.0)) != np.argmax(functions.msp(z, 20.0))
-
-
-@given(some_logits, st.floats(1e-3, 10))
-def test_energy_tends_to_max_logit_as_temperature_falls(z, temperature):
-    gap = functions.max_logit(z) - functions.energy(z, temperature)
-    assert (gap >= -1e-9).all()
-    assert (gap <= temperature * math.log(z.shape[1]) + 1e-9).all()
 
 
 # --- the same tests for every score ---
@@ -364,7 +235,7 @@ def test_target_nll_sums_over_the_labels_when_only_the_transform_is_known(draw, 
 def test_rotation_scores_sum_over_the_labels(draw, temperature):
     outputs = outputs_of(draw, N)
     p = reference_softmax(outputs.logits / temperature, axis=-1).reshape(N, VIEWS, LABELS, VIEWS).sum(2)
-    turns, apart = np.arange(4), functions.circular_distance(4)
+    turns, apart = np.arange(4), formulas.circular_distance(4)
     assert_allclose(reference_softmax(outputs.transform_logits(), axis=-1).sum(-1), 1)
     found = scored("expected-rotation-distance", outputs, None, temperature)
     assert_allclose(found, (p * apart).sum(-1).mean(1))
@@ -401,7 +272,7 @@ def test_a_label_that_is_hard_for_normal_samples_too_is_held_to_less(draw):
     torn, odd = np.array([[[0.0, 0.0]]]), np.array([[[7.0, 0.0]]])
     p = softmax(logits)
     usual = np.stack([p[label == 0].mean(0), p[label == 1].mean(0)])
-    nll_of_torn, nll_of_odd = (functions.label_nll(z, np.log(usual))[0].min() for z in (torn, odd))
+    nll_of_torn, nll_of_odd = (formulas.label_nll(z, np.log(usual))[0].min() for z in (torn, odd))
     assert nll_of_torn > nll_of_odd
     low, high = (scored("likelihood", Outputs(z, z), reference)[0] for z in (torn, odd))
     assert low < high
@@ -412,13 +283,13 @@ def test_classes_that_normal_samples_are_taken_for_are_as_good_as_the_true_one(d
     upside_down = sure[:, [2, 3, 0, 1]]
     usual = (softmax(sure) + softmax(upside_down)) / 2
     sideways = sure[:, [1, 2, 3, 0]]
-    nll = [functions.label_nll(logits, np.log(usual))[0, 0] for logits in (sure, upside_down, sideways)]
+    nll = [formulas.label_nll(logits, np.log(usual))[0, 0] for logits in (sure, upside_down, sideways)]
     assert nll[0] == pytest.approx(nll[1])
     assert nll[2] > nll[0] + 3
     logits = draw.normal(size=(N, 4, 4)) * 2
-    expected = functions.target_nll(logits, np.tile(np.arange(4), (N, 1))).mean(1)
+    expected = formulas.target_nll(logits, np.tile(np.arange(4), (N, 1))).mean(1)
     sure = np.where(np.eye(4) == 1, 0, -np.inf)[None]
-    assert_allclose(functions.label_nll(logits, sure)[:, 0], expected)
+    assert_allclose(formulas.label_nll(logits, sure)[:, 0], expected)
 
 
 def test_likelihood_of_the_surest_network_is_finite(draw):
@@ -436,7 +307,7 @@ def within(x, classes):
 @pytest.mark.parametrize("long", [False, True])
 def test_joint_neighbours_compare_inputs_whitened_unless_long_and_features_scaled_alike(draw, monkeypatch, long):
     outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
-    monkeypatch.setattr(functions, "MAX_WHITENED_FEATURES", D - long)
+    monkeypatch.setattr("oddkind.model.scores.MAX_WHITENED_FEATURES", D - long)
 
     def whitened(x):
         covariance = LedoitWolf(assume_centered=True).fit(within(reference.inputs, reference.targets[:, 0])).covariance_
@@ -615,7 +486,7 @@ def test_auto_stands_for_a_score_that_suits_the_shape():
 def test_of_many_normal_samples_some_are_compared_with(monkeypatch):
     rows = np.arange(0, 300, 3)
     assert reference_rows(rows) is rows
-    monkeypatch.setattr(functions, "MAX_REFERENCE_ROWS", 7)
+    monkeypatch.setattr("oddkind.model.scores.MAX_REFERENCE_ROWS", 7)
     some = reference_rows(rows)
     assert (len(some), some[0], some[-1]) == (7, 0, 297)
     assert np.ptp(np.diff(some)) <= 3

@@ -20,8 +20,8 @@ from sklearn.metrics import roc_curve
 from oddkind.arrays import Array
 from oddkind.drawing import ANOMALOUS, FAINT, INK, NORMAL, axes_of, figure_of, picture
 from oddkind.metrics import auc
+from oddkind.model.formulas import msp
 from oddkind.model.outputs import Outputs
-from oddkind.model.scores import msp
 from oddkind.samples import Samples
 from oddkind.study.evaluation import Result, Row
 from oddkind.study.reliability import reliability

@@ -21,8 +21,9 @@ from oddkind.lab import figures
 from oddkind.lab.figures import degrees
 from oddkind.lab.widgets import hover_map, temperature_slider
 from oddkind.metrics import auc
+from oddkind.model.formulas import expected_rotation_distance, max_logit, msp, rotation_distance
 from oddkind.model.outputs import Outputs
-from oddkind.model.scores import SCORES, expected_rotation_distance, max_logit, msp, rotation_distance
+from oddkind.model.scores import SCORES
 from oddkind.samples import Samples
 from oddkind.study.evaluation import Result, Row
 from oddkind.study.reliability import reliability

@@ -17,7 +17,7 @@ from oddkind.arrays import Array
 from oddkind.drawing import ANOMALOUS, NORMAL, picture
 from oddkind.lab import figures
 from oddkind.metrics import auc
-from oddkind.model.scores import msp
+from oddkind.model.formulas import msp
 from oddkind.samples import Samples
 
 _SLIDE = """

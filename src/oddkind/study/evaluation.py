@@ -17,9 +17,10 @@ from oddkind.errors import ConcernWarning, InputError, PromiseWarning
 from oddkind.fitting import fit_together
 from oddkind.metrics import auc, mean_interval
 from oddkind.model.combining import combined
+from oddkind.model.formulas import target_nll
 from oddkind.model.model import Model
 from oddkind.model.outputs import Outputs
-from oddkind.model.scores import SCORES, Combination, component_weights, components_of, learn_score, target_nll
+from oddkind.model.scores import SCORES, Combination, component_weights, components_of, learn_score
 from oddkind.samples import Samples
 from oddkind.study.reliability import reliability
 
