@@ -1,0 +1,145 @@
+"""Options that several commands for files share, and what they mean."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from oddkind.cli.terminal import listed
+from oddkind.errors import InputError
+
+if TYPE_CHECKING:
+    from oddkind.files.source import Source
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
+Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A folder, a manifest (a table with a column 'path') or a single file.")
+]
+SavedModel = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that 'oddkind fit' wrote.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first file that cannot be read.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Read files outside the folder too, by links or the paths of a manifest.")
+]
+Rate = Annotated[
+    float | None, typer.Option("--false-alarm-rate", help="Override the false-alarm rate set by 'oddkind fit'.")
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder in which what was read is kept for the next command.")]
+Pattern = Annotated[str | None, typer.Option(help="Fields in file names, such as {condition}_{label}_{rpm}.wav.")]
+Label = Annotated[
+    str | None, typer.Option(help="Field that holds the internal label, such as machine, load or lighting.")
+]
+Normal = Annotated[str | None, typer.Option(help="Field and value of normal files, such as condition=Healthy.")]
+
+
+def _option(kind: Any, text: str, *names: str) -> Any:
+    return Annotated[kind, typer.Option(*names, help=text)]
+
+
+# Options for how a data set is read: the fields of `Source`.
+READING = {
+    "kind": _option(str | None, "sounds, pictures, tables or arrays; detected by default."),
+    "pattern": Pattern,
+    "label": Label,
+    "group": _option(str | None, "Field whose values name files that belong together, such as session or tile."),
+    "normal": Normal,
+    "sample_rate": _option(
+        int | None,
+        "In Hz; sounds at another rate are resampled. Arrays become recordings. For tables: rows per second.",
+    ),
+    "window": _option(
+        float | None, "Length of a window in seconds, or in rows for tables without a rate; for sounds 1 by default."
+    ),
+    "hop": _option(float | None, "Step between two windows; by default the length of a window."),
+    "channels": _option(str | None, "Channels of a sound, such as 1 or 1,2; by default their mean."),
+    "front_end": _option(
+        str | None, "For sounds: log-mel, spectrum or envelope, or several, such as log-mel,envelope."
+    ),
+    "match_loudness": _option(bool | None, "Make each window of sound equally loud.", "--match-loudness"),
+    "size": _option(str | None, "Size of pictures in pixels, height,width; 64,64 by default."),
+    "grey": _option(bool | None, "Drop colours; by default only if no picture has any."),
+    "pages": _option(str | None, "Of pictures with several pages: first (the default), or all, each as a sample."),
+    "columns": _option(str | None, "Columns of tables, such as PS1,PS2; by default those that look like sensors."),
+    "time": _option(str | None, "Column of tables that is time, or 'none'; found by default."),
+    "truth": _option(
+        str | None, "Column of tables that marks anomalous rows, or 'none'; found by its name by default."
+    ),
+    "missing": _option(
+        str | None, "What to do with a table that lacks values: refuse (the default), drop-window or interpolate."
+    ),
+    "encoding": _option(str | None, "Of CSV files, such as utf-8, cp949 or latin-1; found by default."),
+    "delimiter": _option(str | None, "Of CSV files, such as ';' or tab; found by default."),
+    "decimal": _option(str | None, "Decimal mark of CSV files, '.' or ','; found by default."),
+    "header": _option(
+        bool | None, "Whether a row of CSV files names the columns; found by default.", "--header/--no-header"
+    ),
+    "skip_rows": _option(int | None, "Number of lines before the header of CSV files; found by default."),
+    "units_rows": _option(int | None, "Number of lines of units below the header of CSV files; found by default."),
+}
+
+
+def reading(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the parameter `settings` of a command by all options of `READING`."""
+    parameters = []
+    for name, own in inspect.signature(command, eval_str=True).parameters.items():
+        if name != "settings":
+            parameters.append(own.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        parameters += [
+            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for option, annotation in READING.items()
+        ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        settings = {name: given.pop(name) for name in READING}
+        command(settings=settings, **given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def source_from(data: Path, settings: dict[str, Any], *, follow: bool) -> Source:
+    """Return the settings that the options for reading a data set describe."""
+    from oddkind.files.source import source_of
+
+    lists: dict[str, tuple[Callable[[str], Any], str]] = {
+        "channels": (int, "1,2"),
+        "front_end": (str, "log-mel,envelope"),
+        "size": (int, "64,64"),
+        "columns": (str, "PS1,PS2"),
+    }
+    given = {
+        name: tuple(listed(value, *lists[name])) if name in lists and value is not None else value
+        for name, value in settings.items()
+    }
+    return source_of(data, follow=follow, **given)
+
+
+def folds_from(cross: str) -> int | Literal["auto"] | None:
+    """Read the option --cross."""
+    if cross == "auto":
+        return "auto"
+    if cross == "none":
+        return None
+    try:
+        return int(cross)
+    except ValueError:
+        raise InputError(f"--cross {cross!r}; it must be a number of folds such as 5, 'auto' or 'none'") from None
+
+
+def complain(refused: dict[str, str], strict: bool) -> Callable[[str, str], None] | None:
+    """Return what collects files that cannot be read, or, if strict, refuse the first one."""
+    if strict:
+        from oddkind.files.folders import MASK
+
+        for name, reason in refused.items():
+            if not reason.startswith(MASK):  # a mask can be read, but is not meant to be
+                raise InputError(f"{name}: {reason}")
+        return None
+    return refused.__setitem__
