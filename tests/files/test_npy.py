@@ -55,11 +55,8 @@ def test_files_that_are_damaged_or_too_large_are_refused(tmp_path, draw, monkeyp
     for name in ("a.npz", "a.mat"):
         content = (tmp_path / name).read_bytes()
         (tmp_path / "b").write_bytes(content[: len(content) // 2])
-        with pytest.raises(InputError, match=r"is not an array that|is damaged"):
+        with pytest.raises(InputError, match=r"is not an array that|is damaged, or not a file of MATLAB"):
             read_recording(tmp_path / "b")
-    (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file" + bytes(600))
-    with pytest.raises(InputError, match=r"version 7\.3; save it with: save -v7"):
-        read_recording(tmp_path / "new.mat")
     with pytest.raises(InputError, match="cannot be read"):
         read_recording(tmp_path / "gone.mat")
     savemat(tmp_path / "c.mat", {"rpm": 1797, "name": "bearing"})
@@ -127,31 +124,3 @@ def test_arrays_next_to_sounds_are_not_recordings_and_nan_is_refused(tmp_path):
         read([Entry(tmp_path / "wide.npy", "wide")], settings, lambda cut: cut)
     (tmp_path / "b.wav").write_bytes(b"")
     assert [entry.name for entry in source_of(tmp_path, kind="sounds").entries(tmp_path)[0]] == ["b.wav"]
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("dtype", ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
-def test_matlab_arrays_are_what_scipy_wrote(tmp_path, draw, dtype, compressed):
-    array = draw.integers(100, size=(3, 7)).astype(dtype)
-    others = {"name": "bearing", "c": 1j * array, "s": {"x": array}, "cell": np.array([{}, 1], object), "v": array[0]}
-    savemat(tmp_path / "a.mat", {"a": array, **others}, do_compression=compressed)
-    recording, left_out = read_recording(tmp_path / "a.mat")
-    assert_array_equal(recording, np.column_stack([array.T, array[0]]))
-    assert left_out == ["c", "cell", "name", "s"]
-
-
-def test_a_damaged_matlab_file_is_read_or_refused_but_breaks_nothing(tmp_path, draw):
-    for compressed in (False, True):
-        savemat(tmp_path / "a.mat", {"a": draw.normal(size=50), "s": {"x": 1}}, do_compression=compressed)
-        content = (tmp_path / "a.mat").read_bytes()
-        refused = 0
-        for _ in range(500):
-            damaged = bytearray(content)
-            for place in draw.integers(124, len(content), size=draw.integers(1, 4)):
-                damaged[place] = draw.integers(256)
-            (tmp_path / "b.mat").write_bytes(damaged)
-            try:
-                read_recording(tmp_path / "b.mat")
-            except InputError:
-                refused += 1
-        assert refused > 20

@@ -35,7 +35,7 @@ SUFFIXES = {
     ),
     "pictures": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"),
     "tables": (".csv", ".tsv", ".parquet"),
-    "arrays": (".npy", ".npz", ".mat"),
+    "arrays": (".npy", ".npz", ".mat", ".h5", ".hdf5"),
 }
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 OUTSIDE = "is outside the folder of the data set; --follow allows that"

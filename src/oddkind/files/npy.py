@@ -1,32 +1,20 @@
-"""Arrays on disk, of NumPy and MATLAB: one sample in each file, or a recording."""
+"""Arrays on disk, of NumPy, MATLAB and programs that measure: one sample in each file, or a recording."""
 
 from __future__ import annotations
 
-import struct
-import tokenize
 import zipfile
-import zlib
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.files.hdf5 import read_hdf5
+from oddkind.files.matlab import read_matlab
 
-# What a compressed file may unpack to, in bytes: more is a mistake or an attack.
+# What a file may hold when it is unpacked, in bytes: more is a mistake or an attack.
 MAX_UNPACKED = 1 << 32
-# What NumPy, zipfile and struct raise if a file is damaged.
-DAMAGE = (
-    *(OSError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, NotImplementedError),
-    *(zlib.error, struct.error, zipfile.BadZipFile, StopIteration, SyntaxError, tokenize.TokenError),
-)
-# MATLAB's numbers for types of elements, for types of stored values, and for classes of arrays.
-MATRIX, COMPRESSED = 14, 15
-STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-COMPLEX = 0x0800
 AS_RECORDING = "Signals at a sample rate are read as recordings with --sample-rate"
 
 
@@ -88,70 +76,40 @@ def _named(arrays: dict[str, Array]) -> str:
     return ", ".join(f"{name} {array.shape}" for name, array in [*arrays.items()][:5]) or "no array"
 
 
+def _read_numpy(file: Path, max_bytes: int) -> dict[str, Array]:
+    """Return the arrays of a file by name; an array that is alone in a file has no name."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as packed:
+            if sum(entry.file_size for entry in packed.infolist()) > max_bytes:
+                raise InputError(f"unpacks to more than {max_bytes:,} bytes")
+    with file.open("rb") as content:
+        loaded = np.load(content, allow_pickle=False)
+        return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+
+
+Reader = Callable[[Path, int], dict[str, Array]]
+# The first bytes and the suffixes of a format, what a damaged file is called, and the reader: by name, the arrays, and
+# what is no array of numbers as an object without axes. The bytes decide; if they are unknown, the suffix.
+FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str, Reader], ...] = (
+    ((b"MATLAB 7.3", b"\x89HDF\r\n\x1a\n"), (".h5", ".hdf5"), "is damaged, or not a file of HDF5", read_hdf5),
+    ((b"MATLAB",), (), "is damaged, or not a file of MATLAB 5 to 7", read_matlab),
+    ((), (), "is not an array that NumPy can read without pickle", _read_numpy),
+)
+
+
 def _arrays_of(file: Path) -> dict[str, Array]:
-    """Return the arrays of a file by name; an array of NumPy has no name."""
+    """Return the arrays of a file by name; what is no array of numbers may be an object without axes."""
     try:
         with file.open("rb") as content:
-            head = content.read(128)
+            head = content.read(16)
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})") from error
-    if head.startswith(b"MATLAB 7.3"):
-        raise InputError("is a MATLAB file of version 7.3; save it with: save -v7")
-    if head.startswith(b"MATLAB"):
-        try:
-            return _arrays_of_matlab(file.read_bytes())
-        except DAMAGE as error:
-            raise InputError(f"is damaged, or not a file of MATLAB 5 to 7 ({error})") from error
+    of_bytes = [(problem, reader) for magics, _, problem, reader in FORMATS if magics and head.startswith(magics)]
+    of_suffix = [(problem, reader) for _, suffixes, problem, reader in FORMATS if file.suffix.lower() in suffixes]
+    problem, reader = [*of_bytes, *of_suffix, FORMATS[-1][2:]][0]
     try:
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as packed:
-                if sum(entry.file_size for entry in packed.infolist()) > MAX_UNPACKED:
-                    raise InputError(f"unpacks to more than {MAX_UNPACKED:,} bytes")
-        with file.open("rb") as content:
-            loaded = np.load(content, allow_pickle=False)
-            return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
-    except DAMAGE as error:
-        raise InputError(f"is not an array that NumPy can read without pickle ({error})") from error
-
-
-def _arrays_of_matlab(content: bytes) -> dict[str, Array]:
-    """Return the variables of a MAT-file of version 5 to 7; those that are not real numbers as objects without axes.
-
-    The format is described in "MAT-File Format" (MathWorks). SciPy's reader can crash the process if a file is damaged.
-    """
-    order = "<" if content[126:128] == b"IM" else ">"
-    found, unpacked = {}, 0
-    for kind, data in _elements(content[128:], order):
-        if kind == COMPRESSED:
-            unpacker = zlib.decompressobj()
-            whole = unpacker.decompress(data, MAX_UNPACKED - unpacked)
-            unpacked += len(whole)
-            if unpacker.unconsumed_tail or not unpacker.eof:
-                raise ValueError(f"a variable is cut off, or the file unpacks to more than {MAX_UNPACKED:,} bytes")
-            kind, data = next(_elements(whole, order))
-        if kind == MATRIX:
-            (_, flags), (_, dims), (_, name), *values = islice(_elements(data, order), 4)
-            (what,) = struct.unpack_from(f"{order}I", flags)
-            array: Array = np.empty((), object)
-            if values and what & 0xFF in CLASSES and not what & COMPLEX:
-                form = np.frombuffer(dims, f"{order}i4")
-                if (form < 0).any():
-                    raise ValueError("an axis has a negative length")
-                stored = np.frombuffer(values[0][1], order + STORED[values[0][0]])
-                array = stored.reshape(form, order="F").astype(CLASSES[what & 0xFF])
-            found[name.decode("latin-1")] = array
-    return found
-
-
-def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the type and the bytes of each element of a MAT-file."""
-    at = 0
-    while at + 8 <= len(content):
-        kind, size = struct.unpack_from(f"{order}II", content, at)
-        begin, after = at + 8, at + 8 + size + (0 if kind == COMPRESSED else -size % 8)
-        if kind >> 16:  # at most 4 bytes, next to their type
-            kind, size, begin, after = kind & 0xFFFF, min(kind >> 16, 4), at + 4, at + 8
-        if begin + size > len(content):
-            raise ValueError("an element is cut off")
-        yield kind, content[begin : begin + size]
-        at = after
+        return reader(file, MAX_UNPACKED)
+    except InputError:
+        raise
+    except Exception as error:  # readers do not say which exceptions a damaged file can raise
+        raise InputError(f"{problem} ({' '.join(str(error).split())})") from error
