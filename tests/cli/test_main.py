@@ -33,7 +33,8 @@ def test_help_does_not_wait_for_torch(words):
         f"import sys; sys.argv[1:] = {words!r}\n"
         "try:\n    from oddkind.cli.main import main; main()\n"
         "finally:\n"
-        "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'bokeh', 'numpy', 'h5py'} & set(sys.modules)\n"
+        "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'bokeh', 'numpy', 'h5py', 'nptdms'}\n"
+        "    heavy &= set(sys.modules)\n"
         "    print('heavy:', sorted(heavy), file=sys.stderr)\n"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603

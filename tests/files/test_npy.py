@@ -124,3 +124,10 @@ def test_arrays_next_to_sounds_are_not_recordings_and_nan_is_refused(tmp_path):
         read([Entry(tmp_path / "wide.npy", "wide")], settings, lambda cut: cut)
     (tmp_path / "b.wav").write_bytes(b"")
     assert [entry.name for entry in source_of(tmp_path, kind="sounds").entries(tmp_path)[0]] == ["b.wav"]
+
+
+def test_bits_that_are_no_number_are_refused_without_a_warning(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([0x7FF0000000000001, 0], np.uint64).view(float))  # a signalling NaN
+    with pytest.raises(InputError, match="NaN"):
+        read_array(tmp_path / "a.npy")
+    assert np.isnan(read_recording(tmp_path / "a.npy")[0][0])

@@ -14,6 +14,8 @@ from oddkind.errors import InputError
 from oddkind.files.folders import masks_among, meanings, of_dcase
 from oddkind.naming import printable
 
+# Signals that state their sample rate, as sounds do, but are arrays.
+SIGNALS = (".tdms", ".edf", ".bdf")
 SUFFIXES = {
     "sounds": (
         ".wav",
@@ -32,6 +34,7 @@ SUFFIXES = {
         ".m4a",
         ".aac",
         ".wma",
+        *SIGNALS,
     ),
     "pictures": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"),
     "tables": (".csv", ".tsv", ".parquet"),
@@ -221,8 +224,10 @@ def _fields(
     files, refused = _files(data, follow=follow)
     usable: dict[str, Path] = {}
     suffixes = SUFFIXES[kind]
-    if kind == "sounds" and not any(path.suffix.lower() in suffixes for path, _ in files):
-        suffixes = SUFFIXES["arrays"]  # recordings at a sample rate that is given
+    # Arrays are recordings if a sample rate is given, and signals are arrays if that is asked for.
+    others = {"sounds": SUFFIXES["arrays"], "arrays": SIGNALS}.get(kind, ())
+    if not any(path.suffix.lower() in suffixes for path, _ in files):
+        suffixes = others or suffixes
     for path, problem in files:
         if path.suffix.lower() in suffixes:
             name = printable(path.relative_to(root).as_posix())

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.files.edf import rates_of_edf, read_edf
 from oddkind.files.hdf5 import read_hdf5
 from oddkind.files.matlab import read_matlab
+from oddkind.files.tdms import rates_of_tdms, read_tdms
+
+T = TypeVar("T")
 
 # What a file may hold when it is unpacked, in bytes: more is a mistake or an attack.
 MAX_UNPACKED = 1 << 32
@@ -37,7 +43,7 @@ def read_array(file: Path) -> Array:
     if array.dtype.kind not in "uifb":
         raise InputError(f"holds values of type {array.dtype}; a sample must hold numbers")
     if array.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
             array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError("holds values that are NaN, infinite or too large")
@@ -67,9 +73,34 @@ def read_recording(file: Path) -> tuple[Array, list[str]]:
         )
     length = max(map(len, signals.values()))
     kept = {name: signal for name, signal in signals.items() if len(signal) == length}
-    with np.errstate(over="ignore"):  # what is infinite is refused with its time
+    with np.errstate(over="ignore", invalid="ignore"):  # refused with its time
         recording = np.concatenate([signal.astype(np.float32) for signal in kept.values()], axis=1)
     return recording, [name for name in sorted(arrays) if name not in kept]
+
+
+def sample_rate_in(file: Path) -> int | None:
+    """Return the sample rate that a file states for its longest signals, in Hz; None if it states none.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or the rate is not one whole number from 1 to 10,000,000.
+    """
+    one = _format_of(file)
+    rates = one.rates
+    found = [] if rates is None else _guarded(one, lambda: rates(file))
+    longest = max((length for length, _ in found), default=0)
+    stated = sorted({rate for length, rate in found if length == longest and rate is not None})
+    if not stated:
+        return None
+    if stated[-1] > 10_000_000 or round(stated[0]) < 1 or not all(_near(rate, round(stated[0])) for rate in stated):
+        named = " and ".join(f"{rate:g}" for rate in stated[:3])
+        raise InputError(f"has signals at {named} Hz; one whole number from 1 to 10,000,000 is needed")
+    return round(stated[0])
+
+
+def _near(rate: float, whole: int) -> bool:
+    return abs(rate - whole) <= 1e-3 * whole
 
 
 def _named(arrays: dict[str, Array]) -> str:
@@ -87,29 +118,65 @@ def _read_numpy(file: Path, max_bytes: int) -> dict[str, Array]:
         return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
 
 
-Reader = Callable[[Path, int], dict[str, Array]]
-# The first bytes and the suffixes of a format, what a damaged file is called, and the reader: by name, the arrays, and
-# what is no array of numbers as an object without axes. The bytes decide; if they are unknown, the suffix.
-FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str, Reader], ...] = (
-    ((b"MATLAB 7.3", b"\x89HDF\r\n\x1a\n"), (".h5", ".hdf5"), "is damaged, or not a file of HDF5", read_hdf5),
-    ((b"MATLAB",), (), "is damaged, or not a file of MATLAB 5 to 7", read_matlab),
-    ((), (), "is not an array that NumPy can read without pickle", _read_numpy),
+@dataclass(frozen=True)
+class _Format:
+    """A format of arrays. The first bytes of a file decide which it has; if they are unknown, its suffix.
+
+    Attributes
+    ----------
+    magics, suffixes : tuple
+    problem : str
+        What is said of a file that cannot be read.
+    read : callable (file, max_bytes)
+        Returns the arrays by name, and what is no array of numbers as an object without axes.
+    rates : callable (file) or None
+        Returns the number of samples and the sample rate in Hz, if it is known, of each signal.
+    """
+
+    magics: tuple[bytes, ...]
+    suffixes: tuple[str, ...]
+    problem: str
+    read: Callable[[Path, int], dict[str, Array]]
+    rates: Callable[[Path], list[tuple[int, float | None]]] | None = None
+
+
+NUMPY = _Format((), (), "is not an array that NumPy can read without pickle", _read_numpy)
+FORMATS = (
+    _Format((b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3"), (".h5", ".hdf5"), "is damaged, or not a file of HDF5", read_hdf5),
+    _Format((b"MATLAB",), (), "is damaged, or not a file of MATLAB 5 to 7", read_matlab),
+    _Format((b"TDSm",), (".tdms",), "is damaged, or not a file of TDMS", read_tdms, rates_of_tdms),
+    _Format(
+        (b"0       ", b"\xffBIOSEMI"),
+        (".edf", ".bdf"),
+        "is damaged, or not a file of EDF or BDF",
+        read_edf,
+        rates_of_edf,
+    ),
 )
 
 
-def _arrays_of(file: Path) -> dict[str, Array]:
-    """Return the arrays of a file by name; what is no array of numbers may be an object without axes."""
+def _format_of(file: Path) -> _Format:
     try:
         with file.open("rb") as content:
             head = content.read(16)
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})") from error
-    of_bytes = [(problem, reader) for magics, _, problem, reader in FORMATS if magics and head.startswith(magics)]
-    of_suffix = [(problem, reader) for _, suffixes, problem, reader in FORMATS if file.suffix.lower() in suffixes]
-    problem, reader = [*of_bytes, *of_suffix, FORMATS[-1][2:]][0]
+    of_bytes = [one for one in FORMATS if head.startswith(one.magics)]
+    of_suffix = [one for one in FORMATS if file.suffix.lower() in one.suffixes]
+    return [*of_bytes, *of_suffix, NUMPY][0]
+
+
+def _arrays_of(file: Path) -> dict[str, Array]:
+    """Return the arrays of a file by name; what is no array of numbers may be an object without axes."""
+    one = _format_of(file)
+    return _guarded(one, lambda: one.read(file, MAX_UNPACKED))
+
+
+def _guarded(one: _Format, read: Callable[[], T]) -> T:
     try:
-        return reader(file, MAX_UNPACKED)
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            return read()
     except InputError:
         raise
     except Exception as error:  # readers do not say which exceptions a damaged file can raise
-        raise InputError(f"{problem} ({' '.join(str(error).split())})") from error
+        raise InputError(f"{one.problem} ({' '.join(str(error).split())})") from error

@@ -17,8 +17,8 @@ import soxr
 
 from oddkind.arrays import Array
 from oddkind.errors import ConcernWarning, InputError
-from oddkind.files.listing import SUFFIXES
-from oddkind.files.npy import read_recording
+from oddkind.files.listing import SIGNALS, SUFFIXES
+from oddkind.files.npy import read_recording, sample_rate_in
 
 # Smaller than what a 24-bit recording can hold. It keeps the logarithm of silence finite.
 FLOOR = 1e-12
@@ -48,7 +48,10 @@ BLOCK_SECONDS = 60  # read at a time, so that memory does not grow with the leng
 def sample_rate_of(file: Path) -> int:
     """Return the sample rate of a recording in Hz."""
     if is_array(file):
-        raise InputError("holds no sample rate; name it with --sample-rate")
+        rate = sample_rate_in(file)
+        if rate is None:
+            raise InputError("holds no sample rate; name it with --sample-rate")
+        return rate
     with _opened(file) as sound:
         return int(sound.samplerate)
 
@@ -83,7 +86,7 @@ class Look:
 
 
 def look_at(file: Path, channels: tuple[int, ...] | None = None, sample_rate: int = 1) -> Look:
-    """Look at a whole recording; `channels` as in `windows`, `sample_rate` that of recordings that are arrays.
+    """Look at a whole recording; `channels` as in `windows`, `sample_rate` that of arrays that state none.
 
     Raises
     ------
@@ -224,17 +227,20 @@ def _blocks(sound: soundfile.SoundFile, dtype: str) -> Iterator[tuple[Array, boo
 
 
 def is_array(file: Path) -> bool:
-    """Return whether a recording is an array of NumPy or MATLAB."""
-    return file.suffix.lower() in SUFFIXES["arrays"]
+    """Return whether a recording is an array, which libsndfile cannot read."""
+    return file.suffix.lower() in (*SUFFIXES["arrays"], *SIGNALS)
 
 
 def _array_opened(file: Path, sample_rate: int) -> soundfile.SoundFile:
-    """Turn an array into a recording in memory, so that all recordings are read in one way."""
+    """Turn an array into a recording in memory, so that all recordings are read in one way.
+
+    `sample_rate` is its rate, unless the file states another.
+    """
     signal, _ = read_recording(file)
     if signal.shape[1] > MAX_CHANNELS:
         raise InputError(f"has {signal.shape[1]} channels of {signal.shape[0]} values; at most {MAX_CHANNELS} are read")
     content = io.BytesIO()
-    soundfile.write(content, signal, sample_rate, format="W64", subtype="FLOAT")
+    soundfile.write(content, signal, sample_rate_in(file) or sample_rate, format="W64", subtype="FLOAT")
     content.seek(0)
     return soundfile.SoundFile(content)
 

@@ -73,7 +73,7 @@ class Source(BaseModel):
         See `oddkind.files.listing.entries`.
     sample_rate : int or None
         In Hz. Sounds at another rate are resampled; None: the rate of most files. Arrays with a sample rate are read as
-        sounds. Tables: rows per second; None: windows are counted in rows.
+        sounds, as are files of arrays that state one. Tables: rows per second; None: windows are counted in rows.
     window, hop : float or None
         Length of a window and step between two windows, in seconds. None: 1 second for sounds, the whole file for
         tables, and a step as long as the window.
