@@ -115,9 +115,19 @@ def test_a_file_that_is_cut_off_or_contradicts_itself_is_refused(tmp_path, waves
 def test_gaps_in_time_are_refused(tmp_path, waves):
     save(tmp_path / "a.edf", {"C3": (RATE, waves[0])}, data_record_duration=1, annotations=())
     content = (tmp_path / "a.edf").read_bytes()
-    (tmp_path / "a.edf").write_bytes(content.replace(b"+3\x14\x14", b"+9\x14\x14", 1).replace(b"EDF+C", b"EDF+D", 1))
+    disjoint = content.replace(b"EDF+C", b"EDF+D", 1)
+    (tmp_path / "a.edf").write_bytes(disjoint)
+    assert_allclose(read_array(tmp_path / "a.edf"), waves[0], atol=2e-5)
+    (tmp_path / "a.edf").write_bytes(disjoint.replace(b"+3\x14\x14", b"+9\x14\x14", 1))
     with pytest.raises(InputError, match="has gaps in time"):
         read_recording(tmp_path / "a.edf")
+
+
+def test_annotations_in_latin_1_do_not_matter(tmp_path, waves):
+    save(tmp_path / "a.edf", {"C3": (RATE, waves[0])}, annotations=(EdfAnnotation(1.5, None, "Größe"),))
+    content = (tmp_path / "a.edf").read_bytes()
+    (tmp_path / "a.edf").write_bytes(content.replace("Größe".encode(), "Größe".encode("latin-1") + bytes(2)))
+    assert_allclose(read_array(tmp_path / "a.edf"), waves[0], atol=2e-5)
 
 
 @pytest.mark.parametrize("suffix", ["edf", "bdf"])

@@ -16,7 +16,7 @@ from oddkind.errors import InputError
 ANNOTATIONS = {b"EDF Annotations", b"BDF Annotations"}
 # Where the fields of the header are: the sizes of a file come first, and then 256 bytes for each signal.
 HEADER, LABEL, SIZES = 256, 16, 216
-N_RECORDS = slice(236, 244)
+RESERVED, N_RECORDS = slice(192, 197), slice(236, 244)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_edf(file: Path, max_bytes: int) -> dict[str, Array]:
     content[N_RECORDS] = b"%-8d" % header.n_records
     is_bdf = content.startswith(b"\xff")
     known = edfio.read_bdf(content) if is_bdf else edfio.read_edf(content)
-    if not known.is_continuous:
+    if bytes(content[RESERVED]) in (b"EDF+D", b"BDF+D") and not known.is_continuous:
         raise InputError("has gaps in time, so windows would join moments that were apart")
     found: dict[str, Array] = {}
     for number, signal in enumerate(known.signals, start=1):
