@@ -33,7 +33,7 @@ from oddkind.samples import Samples
 T = TypeVar("T")
 
 # Increase it when files are read differently, so that what a cache holds is read again.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 # As many pictures or sounds, evenly spread over a data set, determine how all are read.
 MAX_EXAMINED_FILES = 1000
