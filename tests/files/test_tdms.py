@@ -137,6 +137,38 @@ def test_a_file_that_is_cut_off_or_too_large_is_refused(tmp_path, ends, monkeypa
         read_recording(tmp_path / "a.tdms")
 
 
+def segment(kind, described):
+    return b"TDSm" + struct.pack("<IIQQ", kind, 4713, len(described), len(described)) + described
+
+
+def described(paths):
+    objects = [struct.pack("<I", len(path)) + path.encode() + struct.pack("<II", 2**32 - 1, 0) for path in paths]
+    return struct.pack("<I", len(objects)) + b"".join(objects)
+
+
+@pytest.mark.parametrize("kind", ["metadata", "none"])
+def test_segments_that_would_take_very_long_are_refused(tmp_path, kind):
+    many = segment(6, described([f"/'g'/'{number}'" for number in range(10_000)]))
+    more = segment(2, described([])) if kind == "metadata" else segment(0, b"")
+    (tmp_path / "a.tdms").write_bytes(many + 1001 * more)
+    with pytest.raises(InputError, match=r"describes 10,020,000 objects in its segments; at most 10,000,000 are read"):
+        read_recording(tmp_path / "a.tdms")
+
+
+def test_repeated_descriptions_are_counted_as_what_they_are(tmp_path, ends):
+    same = [channel("it's", ends[0, :2]), channel("b", ends[1, :2])]
+    with TdmsWriter(tmp_path / "a.tdms") as writer:
+        for number in range(3000):
+            writer.write_segment([same[0], channel("b", ends[1, :2], count=number)])
+    assert read_recording(tmp_path / "a.tdms")[0].shape == (6000, 2)
+
+
+def test_more_objects_than_are_described_are_refused(tmp_path):
+    (tmp_path / "a.tdms").write_bytes(segment(6, struct.pack("<I", 9) + described(["/'g'"])[4:]))
+    with pytest.raises(InputError, match="a segment announces 9 objects and describes 1"):
+        read_recording(tmp_path / "a.tdms")
+
+
 def test_an_index_next_to_a_file_is_not_read(tmp_path, ends):
     save(tmp_path / "a.tdms", channel("a", ends[0]))
     (tmp_path / "a.tdms_index").write_bytes(b"TDSh, of another file")

@@ -13,7 +13,9 @@ from oddkind.arrays import Array
 from oddkind.errors import InputError
 
 LEAD_IN = 28  # bytes at the beginning of each segment
-BIG_ENDIAN = 1 << 6
+METADATA, NEW_LIST, BIG_ENDIAN = 1 << 1, 1 << 2, 1 << 6  # in what a segment says about itself
+PATH = re.compile(rb"/'(?:[^']|'')*'(?:/'(?:[^']|'')*')?")
+MAX_STEPS = 10_000_000  # npTDMS handles each object in each segment, about a million of them in a second
 UNFINISHED = 2**64 - 1  # what LabVIEW writes as the size of a segment before it is complete
 # A scale that joins two others computes each of them again, so a chain of such scales would never end.
 MAX_SCALES, MAX_JOINS = 100, 8
@@ -76,8 +78,10 @@ def _named(known: Any) -> dict[str, Any]:
 
 
 def _check_segments(content: BinaryIO) -> None:
-    """Refuse a file whose segments are cut off, of which npTDMS reads what is there."""
+    """Refuse a file that is cut off, of which npTDMS would read what is there, or that would occupy it for minutes."""
     size, at = content.seek(0, os.SEEK_END), 0
+    listed = known = steps = 0
+    paths: set[bytes] = set()
     while at < size:
         content.seek(at)
         lead = content.read(LEAD_IN)
@@ -86,12 +90,26 @@ def _check_segments(content: BinaryIO) -> None:
         if len(lead) < LEAD_IN:
             raise InputError(f"is incomplete: it ends within a segment, at byte {size}")
         (kind,) = struct.unpack("<I", lead[4:8])
-        (following,) = struct.unpack_from(">Q" if kind & BIG_ENDIAN else "<Q", lead, 12)
+        order = ">" if kind & BIG_ENDIAN else "<"
+        following, n_bytes = struct.unpack_from(f"{order}QQ", lead, 12)
         if following == UNFINISHED:
             raise InputError("is incomplete: the program that wrote it did not finish its last segment")
         at += LEAD_IN + following
+        if kind & METADATA and at <= size:
+            described = content.read(min(n_bytes, following))
+            (announced,) = struct.unpack_from(f"{order}I", described)
+            found = PATH.findall(described)
+            if announced > len(found) + 1:  # all but the root have such a path
+                raise ValueError(f"a segment announces {announced} objects and describes {len(found)}")
+            paths.update(found)
+            # npTDMS copies the list of the segment before, unless there is a new one.
+            known = announced if kind & NEW_LIST else known
+            listed = announced if kind & NEW_LIST else listed + announced
+        steps += min(listed, known + 1 + len(paths))
     if at > size:
         raise InputError(f"is incomplete: its segments announce {at} bytes, but there are {size}")
+    if steps > MAX_STEPS:
+        raise InputError(f"describes {steps:,} objects in its segments; at most {MAX_STEPS:,} are read")
 
 
 def _check_scales(properties: dict[str, Any]) -> None:
