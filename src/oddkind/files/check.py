@@ -16,9 +16,9 @@ from oddkind.errors import ConcernWarning
 from oddkind.files.blocks import cutting, in_blocks, with_blocks
 from oddkind.files.columns import LARGEST_STEP, read_clock
 from oddkind.files.listing import Entry, labelled
-from oddkind.files.pictures import form_of, losses
+from oddkind.files.pictures import form_of
 from oddkind.files.sounds import CANCELLING, is_array, look_at, resampling
-from oddkind.files.source import Source, looks, read, resolved
+from oddkind.files.source import Source, looks, lost, read, resolved
 from oddkind.files.tables import read_signal
 from oddkind.model.conformal import min_calibration_size
 from oddkind.model.forward import FrontEnd
@@ -150,9 +150,7 @@ def _of_gaps(files: Sequence[Entry], source: Source) -> list[Issue]:
 
 def _of_pictures(files: Sequence[Entry], source: Source, *, grey_was_chosen: bool) -> list[Issue]:
     """Look for what pictures lose when they are read."""
-    assert source.grey is not None  # noqa: S101 - resolved
-    forms, _ = looks(files, form_of)
-    found = losses(forms, grey=source.grey, value_range=source.value_range, all_pages=source.pages == "all")
+    found = lost(source, looks(files, form_of)[0])
     return [Issue(kind, message) for kind, message in found if kind != "colours" or not grey_was_chosen]
 
 

@@ -20,7 +20,7 @@ from oddkind.arrays import BATCH_SIZE, Array
 from oddkind.errors import InputError, PromiseWarning
 from oddkind.files.blocks import in_blocks
 from oddkind.files.listing import Entry
-from oddkind.files.source import Source, each
+from oddkind.files.source import Source, each, warn_of_losses
 from oddkind.model.conformal import (
     CalibrationScores,
     alarms,
@@ -175,7 +175,7 @@ def read_as_learnt(
     """List the files of a data set as the files learnt from were listed, except for the settings that are changed.
 
     A data set without the field that groups were taken from is listed without groups. Files are cut into blocks if
-    those learnt from were.
+    those learnt from were. What new pictures lose when they are read as those was is a `ConcernWarning`.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     settings = settings_of(model).model_copy(update=given)
@@ -185,6 +185,7 @@ def read_as_learnt(
         if settings.group is None:
             raise
         files, refused = settings.model_copy(update={"group": None}).entries(data, follow=follow)
+    warn_of_losses(settings, files)
     return in_blocks(files, settings, apart=False), refused
 
 

@@ -293,10 +293,28 @@ def _for_pictures(source: Source, forms: Mapping[str, Form]) -> Source:
     grey, value_range = common_form([*forms.values()])
     grey = grey if source.grey is None else source.grey
     known = source.model_copy(update={"size": source.size or (64, 64), "grey": grey, "value_range": value_range})
-    for kind, message in losses(forms, grey=grey, value_range=value_range, all_pages=source.pages == "all"):
+    for kind, message in lost(known, forms):
         if kind != "colours" or source.grey is None:
             warnings.warn(message, ConcernWarning, stacklevel=3)
     return known
+
+
+def warn_of_losses(source: Source, files: Sequence[Entry]) -> None:
+    """Warn of what new pictures lose when they are read as those that were learnt from (`ConcernWarning`)."""
+    if source.kind != "pictures":
+        return
+    forms = looks(_spread(files), form_of)[0]
+    found = [message for _, message in lost(source, forms)]
+    if forms and source.grey is False and not any(form.coloured for form in forms.values()):
+        found.append(f"none of {len(forms)} pictures has colours, unlike those that the model learnt from")
+    for message in found:
+        warnings.warn(f"{message}. New pictures are read as 'oddkind fit' read its own", ConcernWarning, stacklevel=2)
+
+
+def lost(source: Source, forms: Mapping[str, Form]) -> list[tuple[str, str]]:
+    """Describe what pictures lose by resolved settings: `oddkind.files.pictures.losses`."""
+    assert source.grey is not None  # noqa: S101 - resolved
+    return losses(forms, grey=source.grey, value_range=source.value_range, all_pages=source.pages == "all")
 
 
 def _for_tables(source: Source, files: Sequence[Entry]) -> Source:
