@@ -1,4 +1,5 @@
 import sys
+import warnings
 
 import hypothesis
 import numpy as np
@@ -46,6 +47,14 @@ def command(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def shown():
+    """Warnings are shown, as they are to a user; in other tests they are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        yield
 
 
 @pytest.fixture(scope="session")

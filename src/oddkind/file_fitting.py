@@ -13,14 +13,14 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.cross_conformal import fit_cross
 from oddkind.detector import Detector
-from oddkind.errors import InputError, PromiseWarning
+from oddkind.errors import ConcernWarning, InputError, PromiseWarning
+from oddkind.files.blocks import cutting, in_blocks, with_blocks
 from oddkind.files.listing import Entry, labelled
-from oddkind.files.score import fingerprint, promise_problem
+from oddkind.files.score import learnt_mark, promise_problem
 from oddkind.files.source import Source, read, resolved
 from oddkind.fitting import fit_together
 from oddkind.model.conformal import min_calibration_size, pool
 from oddkind.model.model import CrossModel, Model
-from oddkind.samples import Samples
 from oddkind.train.frontends import make_front_end
 
 FOLDS = 5
@@ -53,12 +53,26 @@ def fit_files(
         If there are too few files, or the detector refuses them.
     """
     pool(np.zeros(1), np.zeros(1), how)  # refuses an unknown name now, not after training
-    samples, source = learnable(
-        files, source, cache=cache, on_refused=on_refused, on_progress=lambda done: on_progress("reading", done)
+    entries, source = learnable(files, source, min_calibration_size(detector.false_alarm_rate), on_refused=on_refused)
+    samples = read(
+        entries,
+        source,
+        make_front_end(source),
+        cache=cache,
+        on_refused=on_refused,
+        on_progress=lambda done: on_progress("reading", done),
     )
     assert samples.files is not None  # noqa: S101 - read fills it in
     labels = samples.labels if samples.labels is not None and len(np.unique(samples.labels)) > 1 else None
     units = np.arange(len(samples)) if samples.groups is None else samples.groups
+    kinds = np.zeros(len(samples)) if labels is None else labels
+    pairs = {*zip(units.tolist(), kinds.tolist(), strict=True)}
+    if len(pairs) == len({kind for _, kind in pairs}):
+        one = "all there is to learn from" if len(pairs) == 1 else f"the only file or group of label {pairs.pop()[1]!r}"
+        raise InputError(
+            f"{units[0]} is {one}, so nothing can be held out; learn from several files, or cut "
+            "long ones into blocks with --block, such as --block 10min"
+        )
     k = _folds(folds, len(np.unique(units)), detector)
 
     def progress(done: float) -> None:
@@ -72,13 +86,15 @@ def fit_files(
     noted = {
         "settings": source.model_dump(mode="json"),
         "pool": how,
-        "learnt": sorted(fingerprint(entry.path) for entry in files if entry.name in learnt),
+        "learnt": sorted(learnt_mark(entry) for entry in entries if entry.name in learnt),
         # Each file and the row of its first sample.
         "files": [[str(names[file]), int(first[file])] for file in np.argsort(first)],
     }
     model = replace(model, source=noted, front_end=make_front_end(source))
     problem = promise_problem(model)
     if problem is not None:
+        if source.block is None and len(samples) > len(names):
+            problem += "; --block cuts long files, such as --block 10min, if the blocks may count as separate files"
         warnings.warn(problem, PromiseWarning, stacklevel=2)
     return model
 
@@ -108,24 +124,35 @@ def _fit(
 def learnable(
     files: Sequence[Entry],
     source: Source,
+    min_groups: int = 1,
     *,
-    cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
-    on_progress: Callable[[float], None] = lambda done: None,
-) -> tuple[Samples, Source]:
-    """Read the files that may be learnt from, and return the settings they were read with.
+) -> tuple[list[Entry], Source]:
+    """Return the files, or the blocks of files, that may be learnt from, and the settings to read them with.
 
-    Those known to be anomalous or of the test split are left out, and those without a label if others have one.
+    Those known to be anomalous or of the test split are left out, and those without a label if others have one. Whether
+    files are cut into blocks is decided by `oddkind.files.blocks.with_blocks`, and is a `ConcernWarning`.
 
     Raises
     ------
     InputError
         If there is none, or none that can be read.
     """
-    normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
-    if not normal:
+    learnt = [entry for entry in files if entry.split != "test"]
+    normal = [entry for entry in learnt if entry.anomalous is not True]
+    partly = [entry for entry in learnt if entry.truth is not None]  # only some of its rows are marked
+    if not normal and not partly:
         raise InputError(f"none of {len(files)} files is normal and outside the test split; there is nothing to learn")
     normal = labelled(normal, on_refused)
-    source = resolved(source, normal)
-    front_end = make_front_end(source)
-    return read(normal, source, front_end, cache=cache, on_refused=on_refused, on_progress=on_progress), source
+    source = with_blocks(resolved(source, normal or partly), normal or partly, min_groups)
+    if source.block is not None:
+        cut = [entry for entry in learnt if entry in normal or entry.truth is not None]
+        blocks = in_blocks(cut, source, apart=True)
+        normal = labelled([entry for entry in blocks if entry.anomalous is not True], on_refused)
+        warnings.warn(cutting(source, len(cut), len(normal)), ConcernWarning, stacklevel=2)
+    if not normal:
+        raise InputError(
+            "no table is without marked rows, and there is no block without them; --block 10min, for example, cuts "
+            "tables into blocks, and those without a marked row are learnt from"
+        )
+    return normal, source

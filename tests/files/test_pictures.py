@@ -288,3 +288,20 @@ def test_a_page_without_a_size_is_refused(tmp_path, pixels):
     (tmp_path / "b.tif").write_bytes(content[: content.rindex(width)] + b"\1\0" + content[content.rindex(width) + 2 :])
     with pytest.raises(InputError, match="is damaged"):
         form_of(tmp_path / "b.tif")
+
+
+def test_new_pictures_that_lose_what_the_learnt_ones_did_not_have_are_named(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "colours.png")
+    Image.fromarray(pixels[..., 0]).save(
+        tmp_path / "pages.tif", save_all=True, append_images=[Image.fromarray(pixels[..., 1])]
+    )
+    known = Source(kind="pictures", size=(10, 10), grey=True)
+    with pytest.warns(ConcernWarning) as found:
+        source.warn_of_losses(known, listed(tmp_path))
+    messages = [str(one.message) for one in found]
+    assert len(messages) == 2
+    assert "1 of 2 pictures have several pages, of which only the first is read" in messages[0]
+    assert "1 of 2 pictures have colours, which are dropped" in messages[1]
+    (tmp_path / "colours.png").unlink()
+    with pytest.warns(ConcernWarning, match="none of 1 pictures has colours, unlike those that the model learnt from"):
+        source.warn_of_losses(known.model_copy(update={"grey": False, "pages": "all"}), listed(tmp_path))

@@ -60,6 +60,8 @@ def check(
     """Read a data set and print what it contains and what is doubtful, before anything is learnt."""
     with progress_bars("reading") as update:
         from oddkind.files.check import check_files
+        from oddkind.files.durations import in_words as duration_in_words
+        from oddkind.files.source import DURATIONS
         from oddkind.train.frontends import make_front_end
 
         source = source_from(data, settings, follow=follow)
@@ -86,14 +88,16 @@ def check(
     table = table_of("split", "label", "condition", "files", "groups", "samples")
     for row in found["parts"]:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    read_as = {name: value for name, value in found["settings"].items() if value not in (None, False)}
-    if source.kind != "sounds":
-        del read_as["front_end"]
+    read_as = {name: value for name, value in found["settings"].items() if value not in (None, False, [])}
+    if "sample_rate" in read_as:
+        read_as |= {name: duration_in_words(value) for name, value in read_as.items() if name in DURATIONS}
     lines = [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in read_as.items()]
     if found["settings"].get("header") is False:
         lines.append("header: none; --header reads names from the first row")
     if (interval := found["row_interval"]) is not None:
-        lines.append(f"rows are {interval:g} s apart" + ("" if source.sample_rate else "; windows are counted in rows"))
+        lines.append(
+            f"rows are {interval:g} s apart" + ("" if "sample_rate" in read_as else "; windows are counted in rows")
+        )
     lines += columns_left_out({column["column"]: column["reason"] for column in found["left_out"]})
     issues = [f"Look at this: {issue['message']}." for issue in found["issues"]]
     show(table, *lines, f"{len(refused)} of {total} files are left out.", *issues)
@@ -141,7 +145,7 @@ def fit(
     with progress_bars("reading", "training") as update:
         from oddkind.detector import Detector
         from oddkind.file_fitting import fit_files
-        from oddkind.files.score import n_calibration_files, promise_problem
+        from oddkind.files.score import judged, n_calibration_files, promise_problem
         from oddkind.model.bundle import save
 
         source = source_from(data, settings, follow=follow)
@@ -165,6 +169,7 @@ def fit(
         "held_out": n_calibration_files(model),
         "folds": len(model.folds),
         "promised": promise_problem(model) is None,
+        "block": (model.source or {})["settings"].get("block"),
         "labels": [] if model.task.labels is None else [str(label) for label in model.task.labels],
         "accuracy": sum(fold.report.accuracy for fold in model.folds) / len(model.folds),
         "left_out": (model.source or {})["settings"].get("left_out") or {},
@@ -173,14 +178,15 @@ def fit(
     if json:
         print_json(facts)
         return
+    what = judged(model)
     if facts["folds"] > 1:
-        why = "There are too few files to hold some out, so " if folds == "auto" else ""
-        models = f"{facts['folds']} models were trained, each without one fold of the files"
-        print(f"{out} was fitted to {facts['learnt']} files. {why}{models}.")
-        print(f"A new file is compared with all {facts['held_out']} files or groups.")
+        why = f"There are too few {what} to hold some out, so " if folds == "auto" else ""
+        models = f"{facts['folds']} models were trained, each without one fold of the {what}"
+        print(f"{out} was fitted to {facts['learnt']} {what}. {why}{models}.")
+        print(f"A new {what.removesuffix('s')} is compared with all {facts['held_out']} {what} or groups.")
     else:
-        held_out = f"{facts['held_out']} files or groups were held out"
-        print(f"{out} was fitted to {facts['learnt']} files, of which {held_out}.")
+        held_out = f"{facts['held_out']} {what} or groups were held out"
+        print(f"{out} was fitted to {facts['learnt']} {what}, of which {held_out}.")
     print(f"Labels: {', '.join(facts['labels']) or 'none'}. Accuracy on held-out views: {facts['accuracy']:.3f}.")
     print(*columns_left_out(facts["left_out"]), sep="\n", end="\n" if facts["left_out"] else "")
     listing(refused)
@@ -210,7 +216,7 @@ def score(
         check_writable(out)
     with progress_bars("scoring") as update:
         from oddkind.files.evaluate import alarm_excess
-        from oddkind.files.score import promise_problem, score_files
+        from oddkind.files.score import judged, promise_problem, score_files
         from oddkind.files.write import write_verdicts
 
         fitted, files, refused, refuse = opened(
@@ -231,7 +237,7 @@ def score(
         rate = f"a false-alarm rate of {fitted.false_alarm_rate:g}"
         if false_discovery_rate is not None:
             rate = f"a false discovery rate of {false_discovery_rate:g}"
-        print(f"{out} contains {len(verdicts)} files, of which {odd} are anomalous at {rate}.")
+        print(f"{out} contains {len(verdicts)} {judged(fitted)}, of which {odd} are anomalous at {rate}.")
     if (excess := alarm_excess(files, verdicts, fitted)) is not None and excess.chance < SMALL_CHANCE:
         print(excess_line(excess), file=sys.stderr)
     listing(refused)
@@ -256,7 +262,7 @@ def evaluate(
     """
     with progress_bars("scoring") as update:
         from oddkind.files.evaluate import evaluate_files, promise, to_evaluate
-        from oddkind.files.score import promise_problem, score_files
+        from oddkind.files.score import judged, promise_problem, score_files
 
         fitted, files, refused, refuse = opened(
             model, data, false_alarm_rate, strict=strict, follow=follow, pattern=pattern, label=label, normal=normal
@@ -280,7 +286,7 @@ def evaluate(
         table.add_row("harmonic mean", "", "", *map(three_digits, means.values()))
     left = len(files) - len(wanted)
     why = "were learnt from, are not in the test split, or are not known to be normal or anomalous"
-    lines = [f"{left} files are not counted, because they {why}."] if left else []
+    lines = [f"{left} {judged(fitted)} are not counted, because they {why}."] if left else []
     show(table, *lines, *([] if kept is None else [promise_line(kept)]))
     listing(refused)
 
@@ -303,7 +309,7 @@ def explain(
     with progress_bars("scoring", "explaining") as update:
         from oddkind.files.explain import as_json, as_text, explain_files
         from oddkind.files.figures import write_pictures
-        from oddkind.files.score import promise_problem
+        from oddkind.files.score import judged, promise_problem
 
         fitted, files, refused, refuse = opened(
             model, data, false_alarm_rate, strict=strict, follow=follow, pattern=pattern, label=label
@@ -318,7 +324,7 @@ def explain(
     print(*map(as_text, found), *([] if found else ["No file could be read."]), sep="\n\n")
     if len(files) > len(found):
         which = "This is the" if len(found) == 1 else f"These are the {len(found)}"
-        print(f"\n{which} most anomalous of {len(files)} files; --most changes the number.")
+        print(f"\n{which} most anomalous of {len(files)} {judged(fitted)}; --most changes the number.")
     if out is not None:
         print(f"\n{out} contains a picture of each file explained.")
     listing(refused)
@@ -348,9 +354,11 @@ def choose(
     with progress_bars("reading", "training") as update:
         from oddkind.detector import Detector
         from oddkind.file_fitting import learnable
+        from oddkind.files.source import read
         from oddkind.model.scores import resolve_score
         from oddkind.study.evaluation import Configuration
         from oddkind.study.selection import leave_one_label_out
+        from oddkind.train.frontends import make_front_end
 
         source = source_from(data, settings, follow=follow)
         files, refused = source.entries(data, follow=follow)
@@ -360,8 +368,14 @@ def choose(
             listed(label_smoothing, float, "0,0.1"),
             listed(score, str, "msp,energy"),
         )
-        samples, _ = learnable(
-            files, source, cache=cache, on_refused=refuse, on_progress=lambda done: update("reading", done)
+        entries, source = learnable(files, source, on_refused=refuse)
+        samples = read(
+            entries,
+            source,
+            make_front_end(source),
+            cache=cache,
+            on_refused=refuse,
+            on_progress=lambda done: update("reading", done),
         )
         usual = Detector()
         usual_score, _ = resolve_score(usual.score_function, samples.inputs.shape[1:])
@@ -440,6 +454,7 @@ def check_writable(file: Path) -> None:
 def promise_line(kept: Promise) -> str:
     """Explain whether the promised false-alarm rate was kept, and what it means if it was not."""
     counted = f"{kept.n_alarms} of {kept.n_normal} normal files raise a false alarm"
+    counted = counted.replace("files", kept.unit)
     if kept.unit == "groups":
         counted = (
             "The table counts files; the promise is for groups of files, each of which counts as one: "

@@ -48,16 +48,26 @@ READING = {
     "group": _option(str | None, "Field whose values name files that belong together, such as session or tile."),
     "normal": Normal,
     "sample_rate": _option(
-        int | None,
-        "In Hz; sounds at another rate are resampled. Arrays become recordings. For tables: rows per second.",
+        str | None,
+        "In Hz; sounds at another rate are resampled. Arrays become recordings. For tables: rows per second, or "
+        "'clock': as the column of time says.",
     ),
     "window": _option(
-        float | None, "Length of a window in seconds, or in rows for tables without a rate; for sounds 1 by default."
+        str | None,
+        "Length of a window in seconds, or in rows for tables without a rate; with a unit, such as 500ms, 10s or 1h, "
+        "in time. For sounds 1 by default.",
     ),
-    "hop": _option(float | None, "Step between two windows; by default the length of a window."),
+    "hop": _option(str | None, "Step between two windows; by default the length of a window."),
+    "block": _option(
+        str | None,
+        "Length of the parts into which long files are cut, such as 10min or 1h; each is judged like a file. By "
+        "default chosen if there are too few files to promise the false-alarm rate; 'none' never cuts.",
+    ),
     "channels": _option(str | None, "Channels of a sound, such as 1 or 1,2; by default their mean."),
     "front_end": _option(
-        str | None, "For sounds: log-mel, spectrum or envelope, or several, such as log-mel,envelope."
+        str | None,
+        "For sounds, and tables with a sample rate: log-mel, spectrum or envelope, or several, such as "
+        "log-mel,envelope; 'none' reads the values of tables as they are.",
     ),
     "match_loudness": _option(bool | None, "Make each window of sound equally loud.", "--match-loudness"),
     "size": _option(str | None, "Size of pictures in pixels, height,width; 64,64 by default."),
@@ -114,10 +124,15 @@ def source_from(data: Path, settings: dict[str, Any], *, follow: bool) -> Source
         "size": (int, "64,64"),
         "columns": (str, "PS1,PS2"),
     }
-    given = {
+    given: dict[str, Any] = {
         name: tuple(listed(value, *lists[name])) if name in lists and value is not None else value
         for name, value in settings.items()
     }
+    if (rate := given["sample_rate"]) not in (None, "clock"):
+        try:
+            given["sample_rate"] = int(rate) if rate.isdecimal() else float(rate)
+        except ValueError:
+            raise InputError(f"--sample-rate {rate!r}; it must be a number of Hz, or 'clock' for tables") from None
     return source_of(data, follow=follow, **given)
 
 

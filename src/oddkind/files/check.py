@@ -13,14 +13,18 @@ import numpy as np
 
 from oddkind.checks import Issue, check_data
 from oddkind.errors import ConcernWarning
+from oddkind.files.blocks import cutting, in_blocks, with_blocks
 from oddkind.files.columns import LARGEST_STEP, read_clock
 from oddkind.files.listing import Entry, labelled
-from oddkind.files.pictures import form_of, losses
+from oddkind.files.pictures import form_of
 from oddkind.files.sounds import CANCELLING, is_array, look_at, resampling
-from oddkind.files.source import Source, looks, read, resolved
+from oddkind.files.source import Source, looks, lost, read, resolved
 from oddkind.files.tables import read_signal
+from oddkind.model.conformal import min_calibration_size
 from oddkind.model.forward import FrontEnd
 
+# The false-alarm rate for which files are cut into blocks, as by default in `fit`.
+USUAL_RATE = 0.05
 # A recording clips if at least this fraction of it is at full scale.
 CLIPPED = 1e-4
 
@@ -50,40 +54,44 @@ def check_files(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConcernWarning)  # reported below
         # As `fit` does, from the files that may be learnt from, so that both read alike.
-        normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
-        source = resolved(source, normal or files)
+        normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"] or files
+        source = with_blocks(resolved(source, normal), normal, min_calibration_size(USUAL_RATE))
+        whole, files = files, in_blocks(files, source, apart=True)
         samples = read(
             files, source, make_front_end(source), cache=cache, on_refused=on_refused, on_progress=on_progress
         )
     assert samples.files is not None  # noqa: S101 - read fills it in
     by_name = {entry.name: entry for entry in files}
     n_of = dict(zip(*np.unique(samples.files, return_counts=True), strict=True))
-    counts: Counter[tuple[str | None, str | None, str | None]] = Counter()
+    paths: dict[tuple[str | None, str | None, str | None], set[Path]] = {}
     n_samples: Counter[tuple[str | None, str | None, str | None]] = Counter()
     groups: dict[tuple[str | None, str | None, str | None], set[str]] = {}
     for name, n in n_of.items():
         entry = by_name[str(name)]
         condition = {None: None, True: "anomalous", False: "normal"}[entry.anomalous]
         key = entry.split, entry.label, condition
-        counts[key] += 1
+        paths.setdefault(key, set()).add(entry.path)
         n_samples[key] += int(n)
         groups.setdefault(key, set()).add(entry.group or entry.name)
     names = "split", "label", "condition", "files", "groups", "samples"
-    keys = sorted(counts, key=lambda key: [part or "" for part in key])
-    rows = [(*key, counts[key], len(groups[key]), n_samples[key]) for key in keys]
+    keys = sorted(paths, key=lambda key: [part or "" for part in key])
+    rows = [(*key, len(paths[key]), len(groups[key]), n_samples[key]) for key in keys]
     splits = np.array([by_name[str(name)].split or "" for name in samples.files])
     # A normal file of the test split may have no label.
     nameless = np.zeros(len(samples), bool) if samples.labels is None else samples.labels == ""
     if samples.anomalous is not None:
         nameless &= ~samples.anomalous
     issues = check_data(*((samples[~nameless], splits[~nameless]) if nameless.any() else (samples, splits)))
+    there = {by_name[str(name)].path for name in n_of}
+    taken = Counter(pair for entry in whole for pair in entry.taken)
+    whole = [entry for entry in whole if entry.path in there]
     if source.kind == "sounds":
-        issues += _of_recordings([by_name[str(name)] for name in n_of], source)
+        issues += _of_recordings(whole, source)
     if source.kind == "pictures":
-        issues += _of_pictures([by_name[str(name)] for name in n_of], source, grey_was_chosen=chosen.grey is not None)
-    clock, late = _of_time([by_name[str(name)] for name in n_of], source)
-    issues += late + _of_gaps([by_name[str(name)] for name in n_of], source)
-    taken = Counter(pair for entry in files for pair in entry.taken)
+        issues += _of_pictures(whole, source, grey_was_chosen=chosen.grey is not None)
+    clock, late = _of_time(whole, source)
+    issues += late + _of_gaps(whole, source)
+    issues += _of_lengths(whole, chosen, source, len(n_of))
     return {
         "taken": [{"found": found, "taken_for": meant, "files": n} for (found, meant), n in sorted(taken.items())],
         "settings": source.model_dump(mode="json", exclude={"left_out"}),
@@ -92,6 +100,20 @@ def check_files(
         "parts": [dict(zip(names, row, strict=True)) for row in rows],
         "issues": [vars(issue) for issue in issues],
     }
+
+
+def _of_lengths(files: Sequence[Entry], chosen: Source, source: Source, n_blocks: int) -> list[Issue]:
+    """Name the lengths of windows and blocks that were chosen because none were given."""
+    found = []
+    if source.kind == "tables" and source.window is not None and chosen.window is None:
+        length, _ = source.window_samples()
+        message = (
+            f"windows of {length} rows are read, because the files are not windows of one length; --window decides"
+        )
+        found.append(Issue("window", message))
+    if source.block is not None:
+        found.append(Issue("blocks", cutting(source, len(files), n_blocks)))
+    return found
 
 
 def _of_time(files: Sequence[Entry], source: Source) -> tuple[float | None, list[Issue]]:
@@ -128,17 +150,15 @@ def _of_gaps(files: Sequence[Entry], source: Source) -> list[Issue]:
 
 def _of_pictures(files: Sequence[Entry], source: Source, *, grey_was_chosen: bool) -> list[Issue]:
     """Look for what pictures lose when they are read."""
-    assert source.grey is not None  # noqa: S101 - resolved
-    forms, _ = looks(files, form_of)
-    found = losses(forms, grey=source.grey, value_range=source.value_range, all_pages=source.pages == "all")
+    found = lost(source, looks(files, form_of)[0])
     return [Issue(kind, message) for kind, message in found if kind != "colours" or not grey_was_chosen]
 
 
 def _of_recordings(files: Sequence[Entry], source: Source) -> list[Issue]:
     """Look for recordings that clip, are silent, lose their channels, or have another rate and are resampled."""
-    assert source.sample_rate is not None  # noqa: S101 - resolved
+    rate_read = int(source.rate)
     averaged = [entry.name for entry in files if is_array(entry.path) and source.channels is None]
-    found, _ = looks(files, partial(look_at, channels=source.channels, sample_rate=source.sample_rate))
+    found, _ = looks(files, partial(look_at, channels=source.channels, sample_rate=rate_read))
     issues = []
     for kind, what, names in (
         ("clipped", "clip at full scale", [name for name, look in found.items() if look.clipping >= CLIPPED]),
@@ -162,8 +182,8 @@ def _of_recordings(files: Sequence[Entry], source: Source) -> list[Issue]:
         if names:
             listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             issues.append(Issue(kind, f"{len(names)} of {len(files)} recordings {what}: {listed}"))
-    rates = Counter(look.sample_rate for look in found.values() if look.sample_rate != source.sample_rate)
+    rates = Counter(look.sample_rate for look in found.values() if look.sample_rate != rate_read)
     for rate, count in sorted(rates.items()):
-        message = f"{count} of {len(files)} recordings {resampling(rate, source.sample_rate)}"
+        message = f"{count} of {len(files)} recordings {resampling(rate, rate_read)}"
         issues.append(Issue("resampled", message))
     return issues

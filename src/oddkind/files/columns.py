@@ -29,10 +29,12 @@ INDEX = {"index", "idx", "id", "row", "no", "nr", "seq", "sequence", "counter", 
 TRUTH = {"anomaly", "anomalous", "is_anomaly", "outlier", "is_outlier", "attack", "fault", "faulty", "is_fault"}
 ANSWERS = TRUTH | {"label", "labels", "class", "target", "failure", "changepoint", "change_point", "ground_truth"}
 NORMAL_VALUES = {"0", "0.0", "normal", "ok", "good", "healthy", "false", "no", "none", ""}
+NUMBERED = re.compile(r"column \d+")  # what columns of files without a header are called
 # A column without a telling name is an index only if a file of at least this many rows shows it.
 MIN_ROWS = 32
 MIN_FILES = 8  # that show a column to number the files
 LARGEST_STEP = 5  # of time between two rows, in usual steps; more is a gap
+UNEVEN = 0.05  # a time that was rounded rises by steps that differ by this part
 MAX_CODES = 32  # different whole numbers of a column of labels
 
 
@@ -171,10 +173,22 @@ def marked(file: Path, dialect: Dialect, truth: str | None) -> tuple[str, bool] 
     """
     names = columns_of(file, dialect)
     name = truth or truth_column(names)
-    if name is None or name not in names:
-        return None
-    values = read_table(file, dialect, [name])[name].unique().to_pylist()
-    return name, any(str(value).strip().lower() not in NORMAL_VALUES for value in values if value is not None)
+    return None if name is None or name not in names else (name, bool(marks_of(file, dialect, name).any()))
+
+
+def marks_of(file: Path, dialect: Dialect, truth: str) -> Array:
+    """Return whether each row of a file is marked as anomalous by the column `truth`, bool [T].
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    codes = read_table(file, dialect, [truth])[truth].combine_chunks().dictionary_encode(null_encoding="encode")
+    odd = [
+        value is not None and str(value).strip().lower() not in NORMAL_VALUES for value in codes.dictionary.to_pylist()
+    ]
+    return np.array(odd, bool)[codes.indices.to_numpy()]
 
 
 def only_value(file: Path, dialect: Dialect, column: str) -> str:
@@ -224,7 +238,7 @@ def _look_at(column: pa.ChunkedArray) -> Look:
         len(numbers),
         rises=bool((steps >= 0).all()),
         strictly=bool((steps > 0).all()),
-        evenly=bool((steps > 0).all() and np.ptp(steps) <= 1e-3 * steps.max()) if len(steps) else True,
+        evenly=bool((steps > 0).all() and np.ptp(steps) <= UNEVEN * steps.max()) if len(steps) else True,
         counts=whole and len(steps) > 0 and bool((steps == 1).all()),
         steady=bool((steps == 0).all()),
         codes=whole and len(np.unique(numbers)) <= MAX_CODES,
@@ -266,10 +280,15 @@ def _reason(column: str, looks: Sequence[Look], n_files: int) -> str | None:
     values = {look.first for look in numbers}
     if len(values) == len(looks) >= MIN_FILES and all(look.steady for look in numbers):
         return "has one value in each file and another in every file, as the number of a file does"
-    if max(look.n_rows for look in numbers) < MIN_ROWS or not all(look.strictly for look in numbers):
+    if max(look.n_rows for look in numbers) < MIN_ROWS:
         return None
-    if all(look.evenly for look in numbers):
+    if 2 * sum(look.evenly and not look.steady for look in numbers) > len(numbers):
         return "rises by the same step in each row, as time or an index does"
+    steady = sum(look.steady and look.codes for look in numbers)
+    if NUMBERED.fullmatch(column) and len(numbers) >= MIN_FILES and 2 * steady > len(numbers):
+        return "has no name and one whole number in most files, as the hour or the number of a file does"
+    if not all(look.strictly for look in numbers):
+        return None
     spans = sorted((look.first, look.last) for look in numbers)
     goes_on = all(before[1] < after[0] for before, after in pairwise(spans))
     return "rises in each row and from file to file, as time does" if goes_on else None

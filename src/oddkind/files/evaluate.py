@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.listing import Entry
-from oddkind.files.score import Verdict, file_source, fingerprint, n_calibration_files, promise_problem
+from oddkind.files.score import Verdict, judged, learnt_by, n_calibration_files, promise_problem
 from oddkind.metrics import auc, partial_auc
 from oddkind.model.conformal import alarms, false_alarm_test, group_weights
 from oddkind.model.model import Scorer
@@ -56,15 +55,15 @@ def to_evaluate(files: Sequence[Entry], model: Scorer) -> list[Entry]:
         raise InputError(
             f"none of {len(files)} files is known to be normal or anomalous; name the normal ones with --normal"
         )
-    learnt = set(file_source(model)["learnt"])
+    was_learnt = learnt_by(model)
 
-    def is_fresh(file: Path) -> bool:
+    def is_fresh(entry: Entry) -> bool:
         try:
-            return fingerprint(file) not in learnt
+            return not was_learnt(entry)
         except InputError:  # reading it names the reason
             return True
 
-    fresh = [entry for entry in wanted if is_fresh(entry.path)]
+    fresh = [entry for entry in wanted if is_fresh(entry)]
     if not fresh:
         raise InputError(f"the model learnt from all {len(wanted)} files; evaluate it on others")
     return fresh
@@ -105,7 +104,7 @@ class Promise:
     n_alarms, n_normal : int
         False alarms among the normal files; a group of files counts as one.
     unit : str
-        What both count: "files", or "groups" if there are groups of several files.
+        What both count: "files" or "blocks", or "groups" if there are groups of several of them.
     rate : float
         The promised false-alarm rate.
     chance : float
@@ -147,4 +146,4 @@ def _compared(
     n_new, rate = len(np.unique(groups)), model.false_alarm_rate
     n_alarms = int(group_weights(groups) @ alarms(np.array([verdict.p_value for _, verdict in counted]), rate) + 1e-9)
     chance = false_alarm_test(n_alarms, n_new, n_calibration_files(model), rate)
-    return Promise(n_alarms, n_new, "files" if n_new == len(counted) else "groups", rate, chance)
+    return Promise(n_alarms, n_new, judged(model) if n_new == len(counted) else "groups", rate, chance)

@@ -14,8 +14,9 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.files.durations import between
 from oddkind.files.listing import Entry
-from oddkind.files.score import Verdict, file_source, fingerprint, score_files, settings_of
+from oddkind.files.score import Verdict, file_source, learnt_by, score_files, settings_of
 from oddkind.files.source import Source, each, kept_windows
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.forward import Band
@@ -125,8 +126,9 @@ def explain_files(
             model, samples, labels, on_progress=lambda _: on_progress("explaining", next(count) / len(wanted))
         )
         explanations |= zip(rows, found, strict=True)
+    was_learnt = learnt_by(model)
     return [
-        _in_terms_of_files(model, source, verdict, entry.path, *oddest[row], explanations[row])
+        _in_terms_of_files(model, source, verdict, entry, was_learnt(entry), *oddest[row], explanations[row])
         for row, (verdict, entry) in enumerate(zip(wanted, entries, strict=True))
     ]
 
@@ -135,33 +137,31 @@ def _in_terms_of_files(
     model: Scorer,
     source: Source,
     verdict: Verdict,
-    file: Path,
+    entry: Entry,
+    learnt: bool,
     window: int,
     windows: int,
     sample: Array,
     explanation: Explanation,
 ) -> FileExplanation:
-    place = int(kept_windows(file, source)[window]) if source.missing == "drop-window" else window
+    place = window + (entry.windows or (0, 0))[0]
+    if source.missing == "drop-window":
+        place = int(kept_windows(entry, source)[window])
     start, end = _span(source, place, sample.shape[-1])
     noted = file_source(model)
     nearest = tuple(_name(noted["files"], source, neighbour.row) for neighbour in explanation.neighbours or ())
     bands = [] if model.front_end is None else model.front_end.bands()
     places = _places(source, bands, explanation.evidence, start or 0.0)
-    learnt = fingerprint(file) in noted["learnt"]
     unit = unit_of(source)
     return FileExplanation(verdict, window, windows, start, end, unit, sample, explanation, places, nearest, learnt)
 
 
 def _span(source: Source, window: int, length: int) -> tuple[float | None, float | None]:
     """Return the start and the end of a window, in seconds or rows."""
-    if source.kind == "sounds":
-        assert source.window is not None and source.hop is not None  # noqa: S101, PT018 - resolved
-        return window * source.hop, window * source.hop + source.window
-    if source.kind == "tables":
-        rate = source.sample_rate or 1
-        step = length if source.hop is None else max(1, round(source.hop * rate))
-        return window * step / rate, (window * step + length) / rate
-    return None, None
+    if source.kind not in ("sounds", "tables"):
+        return None, None
+    length, step = source.window_samples(length)
+    return window * step / source.rate, (window * step + length) / source.rate
 
 
 def unit_of(source: Source) -> str:
@@ -173,7 +173,7 @@ def _name(files: Sequence[tuple[str, int]], source: Source, row: int) -> str:
     """Return the name of the file of a sample that was learnt from, and its place in the file."""
     at = bisect_right([first for _, first in files], row) - 1
     name, first = files[at]
-    if source.kind == "sounds" and source.hop is not None:
+    if source.front_end and source.hop is not None:
         return f"{name} at {(row - first) * source.hop:g} s"
     return name if row == first else f"{name}, window {row - first}"
 
@@ -184,13 +184,13 @@ def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float
     total = positive.sum()
     if total == 0:
         return ()
-    if source.kind == "sounds":
+    if bands:
         found = _bands(source, bands, positive)
     elif evidence.ndim == 2:
         names = source.columns or [f"channel {number}" for number in range(len(evidence))]
-        rate, unit = source.sample_rate or 1, unit_of(source)
+        unit = unit_of(source)
         found = [
-            (f"{name}, {start + a / rate:g}–{start + b / rate:g} {unit}", line[a:b].sum())
+            (f"{name}, {between(start + a / source.rate, start + b / source.rate, unit)}", line[a:b].sum())
             for name, line in zip(names, positive, strict=True)
             for a, b in _runs(line >= positive.max() / 2)
         ]
@@ -206,10 +206,10 @@ def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float
 
 def _bands(source: Source, bands: Sequence[Band], evidence: Array) -> list[tuple[str, float]]:
     """Join neighbouring bands whose evidence is at least half of the largest."""
-    channels = len(evidence) // len(bands)  # concatenated, each with all bands
+    names = source.columns or [f"channel {number}" for number in source.channels or [1]]
     found = []
-    for channel, own in enumerate(evidence.reshape(channels, -1)):
-        where = f", channel {(source.channels or [1])[channel]}" if channels > 1 else ""
+    for name, own in zip(names, evidence.reshape(len(names), -1), strict=True):  # concatenated, each with all bands
+        where = f", {name}" if len(names) > 1 else ""
         for what in dict.fromkeys(band[2] for band in bands):
             rows = np.array([band[2] == what for band in bands])
             for a, b in _runs(rows & (own >= evidence.max() / 2)):
@@ -242,7 +242,7 @@ def as_text(of: FileExplanation) -> str:
     if of.learnt:
         lines.append("the model was fitted to this file, so its p-value and the decision mean nothing")
     if of.windows > 1 and of.start is not None:
-        when = f"{of.start:g} to {of.end:g} {of.unit}"
+        when = between(of.start, of.end or 0, of.unit)
         lines.append(f"most anomalous of {of.windows} windows: {when}, p-value {explanation.p_value:.3g}")
     if explanation.probabilities:
         likely = sorted(explanation.probabilities.items(), key=lambda pair: -pair[1])[:NAMED]

@@ -153,5 +153,5 @@ def _axis(model: Scorer, source: Source, of: FileExplanation) -> dict[str, Any]:
         bands = model.front_end.bands()
         return {"bands": bands * (len(of.sample) // len(bands))}
     if source.kind == "tables":
-        return {"channels": source.columns, "start": of.start, "rate": source.sample_rate or 1, "unit": of.unit}
+        return {"channels": source.columns, "start": of.start, "rate": source.rate, "unit": of.unit}
     return {}

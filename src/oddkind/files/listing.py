@@ -62,6 +62,10 @@ class Entry:
     group : str or None
         Files of one group are never separated by a split. None: the file is a group of its own.
     split : "train", "test" or None
+    truth : str or None
+        The column of a table whose marked rows determine `anomalous`.
+    windows : (start, stop) or None
+        The windows of the file that this entry is about, one block of it; None: all.
     taken : tuple of pairs
         What was found in its name, its folders or its manifest, and what each of them was taken for.
     """
@@ -72,6 +76,8 @@ class Entry:
     anomalous: bool | None = None
     group: str | None = None
     split: str | None = None
+    truth: str | None = None
+    windows: tuple[int, int] | None = None
     taken: Taken = field(default=(), compare=False, repr=False)
 
 
@@ -170,7 +176,7 @@ def entries(
             of_group = f"{of_label} / {of_group}"
         if not taken or label or group or normal:
             taken = _taken_fields(of, roles, condition or "anomalous", anomalous, numbered)
-        result.append(Entry(path, name, of_label, anomalous, of_group, split, taken))
+        result.append(Entry(path, name, of_label, anomalous, of_group, split, taken=taken))
     return result, refused
 
 

@@ -18,8 +18,9 @@ import numpy as np
 
 from oddkind.arrays import BATCH_SIZE, Array
 from oddkind.errors import InputError, PromiseWarning
+from oddkind.files.blocks import in_blocks
 from oddkind.files.listing import Entry
-from oddkind.files.source import Source, each
+from oddkind.files.source import Source, each, warn_of_losses
 from oddkind.model.conformal import (
     CalibrationScores,
     alarms,
@@ -134,7 +135,12 @@ def n_calibration_files(model: Scorer) -> int:
 
 def promise_problem(model: Scorer) -> str | None:
     """Explain why the false-alarm rate cannot be promised for files, or return None if it can."""
-    return model.promise_problem(calibration=calibration_files(model), what="files or groups")
+    return model.promise_problem(calibration=calibration_files(model), what=f"{judged(model)} or groups")
+
+
+def judged(model: Scorer) -> str:
+    """Return what is judged: "files", or "blocks" if files are cut."""
+    return "files" if settings_of(model).block is None else "blocks"
 
 
 def _parts(
@@ -168,16 +174,40 @@ def read_as_learnt(
 ) -> tuple[list[Entry], dict[str, str]]:
     """List the files of a data set as the files learnt from were listed, except for the settings that are changed.
 
-    A data set without the field that groups were taken from is listed without groups.
+    A data set without the field that groups were taken from is listed without groups. Files are cut into blocks if
+    those learnt from were. What new pictures lose when they are read as those was is a `ConcernWarning`.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     settings = settings_of(model).model_copy(update=given)
     try:
-        return settings.entries(data, follow=follow)
+        files, refused = settings.entries(data, follow=follow)
     except InputError:
         if settings.group is None:
             raise
-    return settings.model_copy(update={"group": None}).entries(data, follow=follow)
+        files, refused = settings.model_copy(update={"group": None}).entries(data, follow=follow)
+    warn_of_losses(settings, files)
+    return in_blocks(files, settings, apart=False), refused
+
+
+def learnt_mark(entry: Entry) -> str:
+    """Return what identifies a file, or a block of one, that a model learnt from or held out."""
+    digest = fingerprint(entry.path)
+    return digest if entry.windows is None else f"{digest} {entry.windows[0]} {entry.windows[1]}"
+
+
+def learnt_by(model: Scorer) -> Callable[[Entry], bool]:
+    """Return a function that says whether a model learnt from a file or held it out, at least a window of it."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for mark in file_source(model)["learnt"]:
+        digest, *span = mark.split()
+        spans.setdefault(digest, []).append((float(span[0]), float(span[1])) if span else (0, np.inf))
+    digests = functools.cache(fingerprint)
+
+    def learnt(entry: Entry) -> bool:
+        start, stop = entry.windows or (0, np.inf)
+        return any(begin < stop and start < end for begin, end in spans.get(digests(entry.path), ()))
+
+    return learnt
 
 
 def fingerprint(file: Path) -> str:

@@ -56,6 +56,12 @@ def sample_rate_of(file: Path) -> int:
         return int(sound.samplerate)
 
 
+def n_samples_of(file: Path, sample_rate: int) -> int:
+    """Return the number of samples that a recording has, or has once it is resampled to this rate in Hz."""
+    with _opened(file, sample_rate) as sound:
+        return int(sound.frames * sample_rate / sound.samplerate)
+
+
 @dataclass(frozen=True)
 class Look:
     """What a look at a whole recording shows.

@@ -10,40 +10,58 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from oddkind.arrays import Array, to_memmap
 from oddkind.errors import ConcernWarning, InputError
 from oddkind.files.cache import cached
-from oddkind.files.columns import find_columns, marked, only_value
+from oddkind.files.columns import find_columns, marked, only_value, read_clock
 from oddkind.files.dialects import Dialect, sniff
+from oddkind.files.durations import seconds_of
 from oddkind.files.listing import Entry, entries, grouped, kind_of
 from oddkind.files.npy import AS_RECORDING, read_array
 from oddkind.files.pictures import Form, common_form, form_of, losses, read_picture
 from oddkind.files.sounds import sample_rate_of, windows
-from oddkind.files.tables import columns_of, read_signal
+from oddkind.files.tables import columns_of, count_rows, read_signal
 from oddkind.model.forward import FrontEnd
 from oddkind.samples import Samples
 
 T = TypeVar("T")
 
 # Increase it when files are read differently, so that what a cache holds is read again.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 
 # As many pictures or sounds, evenly spread over a data set, determine how all are read.
 MAX_EXAMINED_FILES = 1000
 
+FrontEndName = Literal["log-mel", "spectrum", "envelope"]
+# From this rate on, the rows of tables are samples of a vibration, whose spectrum says more than its values.
+LEAST_RATE_OF_VIBRATION = 1000
+# Windows of this many rows are read if tables differ in length, or the shortest table if it is shorter.
+WINDOW_ROWS = 64
+
+# Settings that are lengths of time.
+DURATIONS = {"window", "hop", "block"}
 # Which settings suit which kind of files.
 SUITS = {
-    "sounds": {"sample_rate", "window", "hop", "channels", "front_end", "match_loudness"},
+    "sounds": {"sample_rate", "window", "hop", "block", "channels", "front_end", "match_loudness"},
     "pictures": {"size", "grey", "pages"},
     "tables": {
-        *("columns", "time", "truth", "missing", "window", "hop", "sample_rate"),
+        *("columns", "time", "truth", "missing", "window", "hop", "block", "sample_rate", "front_end"),
         *("encoding", "delimiter", "decimal", "header", "skip_rows", "units_rows"),
     },
     "arrays": set(),
@@ -53,6 +71,12 @@ SUITS = {
 def _delimiter(name: Any) -> Any:
     """Return the delimiter for a name of one that is hard to type."""
     return "\t" if name in ("tab", "\\t") else name
+
+
+def _rate(rate: float | str | None) -> float | str | None:
+    if not isinstance(rate, str | None) and not 0 < rate <= 10_000_000:
+        raise ValueError("must be above 0 and at most 10,000,000")
+    return rate
 
 
 def _known_encoding(name: str) -> str:
@@ -71,16 +95,23 @@ class Source(BaseModel):
     kind : "sounds", "pictures", "tables" or "arrays"
     pattern, label, group, normal : str or None
         See `oddkind.files.listing.entries`.
-    sample_rate : int or None
+    sample_rate : number, "clock" or None
         In Hz. Sounds at another rate are resampled; None: the rate of most files. Arrays with a sample rate are read as
-        sounds, as are files of arrays that state one. Tables: rows per second; None: windows are counted in rows.
+        sounds, as are files of arrays that state one. Tables: rows per second; "clock": as the column of time says;
+        None: windows are counted in rows.
     window, hop : float or None
-        Length of a window and step between two windows, in seconds. None: 1 second for sounds, the whole file for
-        tables, and a step as long as the window.
+        Length of a window and step between two windows, in seconds; in rows for tables without a rate. None: 1 second
+        for sounds and vibration, or the length of the shortest table if that is shorter; for other tables the whole
+        file if all have the same length, otherwise 64 rows; a step as long as the window.
+    block : float, "none" or None
+        Length of the parts into which files are cut, in the unit of `window`: see `oddkind.files.blocks`. None: chosen
+        if there are few and long files; "none", and once resolved None: files are not cut.
     channels : tuple of int or None
         The channels of a sound to keep, counted from 1; None: the mean of all.
-    front_end : tuple of str
-        What a window of sound is turned into: keys of `oddkind.train.frontends.FRONT_ENDS`, concatenated.
+    front_end : tuple of str or None
+        What a window of sound or each column of a window of a table is turned into: keys of
+        `oddkind.train.frontends.FRONT_ENDS`, concatenated. () and ("none",): the values of a table are read as they
+        are. None: ("log-mel",) for sounds, ("spectrum",) for tables with at least 1,000 rows per second, otherwise ().
     match_loudness : bool
         Make all windows of sound equally loud, if the distance to the microphone must not matter.
     size : (height, width) or None
@@ -112,11 +143,12 @@ class Source(BaseModel):
     label: str | None = None
     group: str | None = None
     normal: str | None = None
-    sample_rate: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    sample_rate: Annotated[int | float | Literal["clock"] | None, AfterValidator(_rate)] = None
     window: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     hop: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    block: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["none"] | None = None
     channels: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(None, min_length=1)
-    front_end: tuple[Literal["log-mel", "spectrum", "envelope"], ...] = Field(("log-mel",), min_length=1)
+    front_end: tuple[FrontEndName | Literal["none"], ...] | None = None
     match_loudness: bool = False
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] | None = None
     grey: bool | None = None
@@ -134,11 +166,22 @@ class Source(BaseModel):
     units_rows: Annotated[int, Field(ge=0, le=100)] | None = None
     left_out: dict[str, str] | None = None
 
+    @model_validator(mode="after")
+    def _is_for_sounds(self) -> Self:
+        if self.kind == "sounds" and not isinstance(self.sample_rate, int | None):
+            raise ValueError(f"--sample-rate {self.sample_rate}: the rate of sounds is a whole number of Hz")
+        return self
+
     @property
-    def window_samples(self) -> int:
-        """The number of samples in a window of sound; the settings must be resolved."""
-        assert self.sample_rate is not None and self.window is not None  # noqa: S101, PT018 - resolved
-        return max(1, round(self.window * self.sample_rate))
+    def rate(self) -> float:
+        """Samples or rows per second; 1 if it is not known, so that windows are counted in rows."""
+        assert self.sample_rate != "clock"  # noqa: S101 - resolved
+        return self.sample_rate or 1
+
+    def window_samples(self, whole: int = 1) -> tuple[int, int]:
+        """The length of a window and the step between two, in samples or rows; `whole` if a file is one window."""
+        length = whole if self.window is None else max(1, round(self.window * self.rate))
+        return length, length if self.hop is None else max(1, round(self.hop * self.rate))
 
     def entries(self, data: Path, *, follow: bool = False) -> tuple[list[Entry], dict[str, str]]:
         """List the files of a data set: `oddkind.files.listing.entries`."""
@@ -172,14 +215,25 @@ def source_of(data: Path, *, follow: bool = False, **settings: Any) -> Source:
     """
     settings = {name: value for name, value in settings.items() if value is not None}
     kind = settings.pop("kind", None) or kind_of(data, follow=follow)
+    for name in DURATIONS & settings.keys():
+        try:
+            settings[name], in_time = settings[name], False
+            if isinstance(settings[name], str) and settings[name] != "none":
+                settings[name], in_time = seconds_of(settings[name])
+        except ValueError as error:
+            raise InputError(f"--{name} {settings[name]!r}: {error}") from error
+        if in_time and kind == "tables":
+            settings.setdefault("sample_rate", "clock")
     if kind == "arrays" and "sample_rate" in settings:
         kind = "sounds"  # signals at a sample rate
     try:
         source = Source.model_validate({"kind": kind} | settings)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise InputError(f"--{name} {first['input']!r}: {first['msg']}") from error
+        what = first["msg"].removeprefix("Value error, ")
+        if first["loc"]:
+            what = f"--{str(first['loc'][0]).replace('_', '-')} {first['input']!r}: {what}"
+        raise InputError(what) from error
     fits = SUITS[source.kind] | {"pattern", "label", "group", "normal"}
     others = sorted(name for name, value in settings.items() if name not in fits and value is not False)
     if others:
@@ -203,13 +257,14 @@ def resolved(source: Source, files: Sequence[Entry]) -> Source:
     if source.kind == "arrays" and files:
         return source
     window = source.window or 1.0
-    windowed = source.model_copy(update={"window": window, "hop": source.hop or window})
+    heard = {"window": window, "hop": source.hop or window, "front_end": source.front_end or ("log-mel",)}
+    windowed = source.model_copy(update=heard)
     if source.kind == "sounds" and source.sample_rate is not None and files:
         return windowed
     look = form_of if source.kind == "pictures" else sample_rate_of
     found: dict[str, Any] = {}
     reasons: dict[str, str] = {}
-    for examined in (files[:: 1 + len(files) // MAX_EXAMINED_FILES], files):
+    for examined in (_spread(files), files):
         if not found and len(reasons) < len(examined):
             found, reasons = looks(examined, look)
     if found and source.kind == "pictures":
@@ -239,23 +294,83 @@ def _for_pictures(source: Source, forms: Mapping[str, Form]) -> Source:
     grey, value_range = common_form([*forms.values()])
     grey = grey if source.grey is None else source.grey
     known = source.model_copy(update={"size": source.size or (64, 64), "grey": grey, "value_range": value_range})
-    for kind, message in losses(forms, grey=grey, value_range=value_range, all_pages=source.pages == "all"):
+    for kind, message in lost(known, forms):
         if kind != "colours" or source.grey is None:
             warnings.warn(message, ConcernWarning, stacklevel=3)
     return known
 
 
+def warn_of_losses(source: Source, files: Sequence[Entry]) -> None:
+    """Warn of what new pictures lose when they are read as those that were learnt from (`ConcernWarning`)."""
+    if source.kind != "pictures":
+        return
+    forms = looks(_spread(files), form_of)[0]
+    found = [message for _, message in lost(source, forms)]
+    if forms and source.grey is False and not any(form.coloured for form in forms.values()):
+        found.append(f"none of {len(forms)} pictures has colours, unlike those that the model learnt from")
+    for message in found:
+        warnings.warn(f"{message}. New pictures are read as 'oddkind fit' read its own", ConcernWarning, stacklevel=2)
+
+
+def lost(source: Source, forms: Mapping[str, Form]) -> list[tuple[str, str]]:
+    """Describe what pictures lose by resolved settings: `oddkind.files.pictures.losses`."""
+    assert source.grey is not None  # noqa: S101 - resolved
+    return losses(forms, grey=source.grey, value_range=source.value_range, all_pages=source.pages == "all")
+
+
 def _for_tables(source: Source, files: Sequence[Entry]) -> Source:
-    """Determine how CSV files are written, and which columns are sensors, time and truth."""
+    """Determine how CSV files are written, which columns are sensors, time and truth, and the length of windows."""
     dialect = _dialect_of(source, files)
     written = {} if all(entry.path.suffix.lower() == ".parquet" for entry in files) else vars(dialect)
-    known = written | {"hop": source.hop or source.window}
     tables = [(entry.name, entry.path) for entry in files]
     found = find_columns(
         tables, dialect, columns=source.columns, time=source.time, truth=source.truth, label=source.label
     )
-    known |= {"columns": found.sensors, "time": found.time, "truth": found.truth, "left_out": found.left_out}
-    return source.model_copy(update=known)
+    known: dict[str, Any] = {
+        "columns": found.sensors,
+        "time": found.time,
+        "truth": found.truth,
+        "left_out": found.left_out,
+    }
+    if source.sample_rate == "clock":
+        known["sample_rate"] = rate_of_clock(files, dialect, found.time)
+    source = source.model_copy(update=written | known)
+    front_end = source.front_end
+    if front_end is None:
+        front_end = ("spectrum",) if source.rate >= LEAST_RATE_OF_VIBRATION else ()
+    source = source.model_copy(update={"front_end": () if "none" in (front_end or ()) else front_end})
+    if source.front_end and source.sample_rate is None:
+        raise InputError(
+            "--front-end needs the number of rows per second: name it with --sample-rate, or as 'clock' if a column "
+            "holds the time"
+        )
+    if source.window is None:
+        lengths = {*looks(_spread(files), lambda file: count_rows(file, dialect))[0].values()}
+        usual = round(source.rate) if source.front_end else WINDOW_ROWS
+        if lengths and (source.front_end or len(lengths) > 1):
+            source = source.model_copy(update={"window": min(usual, *lengths) / source.rate})
+    return source.model_copy(update={"hop": source.hop or source.window})
+
+
+def rate_of_clock(files: Sequence[Entry], dialect: Dialect, column: str | None) -> float:
+    """Return the number of rows per second that a column of time says, the usual one of all files.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or its unit is not known.
+    """
+    tables = [(entry.name, entry.path) for entry in _spread(files)]
+    clock = None if column in (None, "none") else read_clock(tables, dialect, str(column))
+    if clock is None or not clock.step:
+        why = "no column is time" if clock is None else f"the unit of column {column!r} is not known"
+        raise InputError(f"{why}, so lengths of time cannot be used; name the rows per second with --sample-rate")
+    return 1 / float(f"{clock.step:.9g}")
+
+
+def _spread(files: Sequence[Entry]) -> Sequence[Entry]:
+    """Return at most `MAX_EXAMINED_FILES` files, evenly spread."""
+    return files[:: 1 + len(files) // MAX_EXAMINED_FILES]
 
 
 def _dialect_of(source: Source, files: Sequence[Entry]) -> Dialect:
@@ -286,7 +401,9 @@ def _with_truth(source: Source, files: Sequence[Entry], dialect: Dialect) -> Ite
             return entry
         column, odd = marks
         taken = f"column {column}", "a marked row: an anomalous file" if odd else "no marked row: a normal file"
-        return replace(entry, anomalous=odd, taken=(*(pair for pair in entry.taken if pair[0] != "no folder"), taken))
+        return replace(
+            entry, anomalous=odd, truth=column, taken=(*(pair for pair in entry.taken if pair[0] != "no folder"), taken)
+        )
 
     with ThreadPoolExecutor(_processors()) as pool:
         yield from pool.map(one, files)
@@ -301,7 +418,8 @@ def each(
 ) -> Iterator[tuple[Entry, Array | str]]:
     """Read files one by one with resolved settings: samples [n, …] of each, or the reason why it cannot be read.
 
-    Sounds give vectors [n, D], pictures [1, C, H, W], tables [n, C, T], arrays [1, …] as they are.
+    Sounds give vectors [n, D], pictures [1, C, H, W], tables [n, C, T] or with a front end [n, C · D], arrays [1, …] as
+    they are. Blocks of one file that follow each other are cut from what is read once.
     As many threads as there are processors read a few files ahead, because decoding and Fourier transforms release
     the interpreter lock. With a folder `cache`, what was read is kept there and looked up before a file is read.
 
@@ -317,29 +435,41 @@ def each(
                 pass
         except OSError as error:
             raise InputError(f"{cache}: cannot be written ({error.strerror}); choose another cache folder") from error
-    not_of_reading = {"pattern", "label", "group", "normal", "left_out", "time", "truth"}
+    not_of_reading = {"pattern", "label", "group", "normal", "left_out", "time", "truth", "block"}
     key = f"{CACHE_VERSION} {source.model_dump_json(exclude=not_of_reading)}"
 
-    def one(entry: Entry) -> Array | str:
+    def one(path: Path) -> Array | str:
         try:
             if cache is None:
-                return _inputs(entry.path, source, front_end)
-            return cached(cache, entry.path, key, lambda: _inputs(entry.path, source, front_end))
+                return _inputs(path, source, front_end)
+            return cached(cache, path, key, lambda: _inputs(path, source, front_end))
         except InputError as error:
             return str(error)
 
     processors = _processors()
     with ThreadPoolExecutor(processors) as pool:
-        waiting = iter(files)
-        ahead = deque((entry, pool.submit(one, entry)) for entry in islice(waiting, 4 * processors))
+        waiting = ((path, [*blocks]) for path, blocks in groupby(files, key=lambda entry: entry.path))
+        ahead = deque((blocks, pool.submit(one, path)) for path, blocks in islice(waiting, 4 * processors))
         try:
             while ahead:
-                entry, future = ahead.popleft()
-                yield entry, future.result()
-                ahead.extend((entry, pool.submit(one, entry)) for entry in islice(waiting, 1))
+                blocks, future = ahead.popleft()
+                inputs = future.result()
+                for entry in blocks:
+                    yield entry, inputs if isinstance(inputs, str) else _block(inputs, entry, source)
+                ahead.extend((blocks, pool.submit(one, path)) for path, blocks in islice(waiting, 1))
         finally:
             for _, future in ahead:
                 future.cancel()
+
+
+def _block(inputs: Array, entry: Entry, source: Source) -> Array | str:
+    """Return the samples of an entry, given those of its file; without windows of tables that lack values."""
+    if entry.windows is not None:
+        inputs = inputs[slice(*entry.windows)]
+    if source.kind != "tables":
+        return inputs
+    whole = ~np.isnan(inputs).reshape(len(inputs), -1).any(1)
+    return inputs[whole] if whole.any() else f"a value is missing in each of its {len(inputs)} windows"
 
 
 def read(
@@ -429,43 +559,48 @@ def _inputs(file: Path, source: Source, front_end: FrontEnd | None) -> Array:
         return read_array(file)[None]
     if source.kind == "tables":
         found = _windows_of_table(file, source)
-        whole = ~np.isnan(found).any((1, 2))
-        if not whole.any():
-            raise InputError(f"a value is missing in each of its {len(found)} windows")
-        return found[whole].copy()
-    if front_end is None:
-        raise InputError("sounds need a front end; oddkind.train.frontends.make_front_end makes one")
-    assert source.sample_rate is not None and source.window is not None and source.hop is not None  # noqa: S101, PT018
+        return _described(found, front_end) if source.front_end else found
+    assert source.window is not None and source.hop is not None  # noqa: S101, PT018 - resolved
     cuts = windows(
         file,
-        sample_rate=source.sample_rate,
+        sample_rate=int(source.rate),
         window=source.window,
         hop=source.hop,
         channels=source.channels,
         match_loudness=source.match_loudness,
     )
-    return np.concatenate([front_end(cut.reshape(-1, cut.shape[2])).reshape(len(cut), -1) for cut in cuts])
+    return np.concatenate([_described(cut, front_end) for cut in cuts])
 
 
-def kept_windows(file: Path, source: Source) -> Array:
+def _described(cut: Array, front_end: FrontEnd | None) -> Array:
+    """Turn windows [n, C, T] into vectors [n, C · D]."""
+    if front_end is None:
+        raise InputError("these settings need a front end; oddkind.make_front_end makes one")
+    writable = np.require(cut, requirements=["C", "W"])  # torch wants both
+    return front_end(writable.reshape(-1, cut.shape[2])).reshape(len(cut), -1)
+
+
+def kept_windows(entry: Entry, source: Source) -> Array:
     """Return the numbers of the windows of a sensor log that are read, because they have all their values, [n].
+
+    They are counted from the start of the file, also if the entry is a block of it.
 
     Raises
     ------
     InputError
         If the file cannot be read.
     """
-    return np.flatnonzero(~np.isnan(_windows_of_table(file, source)).any((1, 2)))
+    found = _windows_of_table(entry.path, source)
+    start, stop = entry.windows or (0, len(found))
+    return start + np.flatnonzero(~np.isnan(found[start:stop]).any((1, 2)))
 
 
 def _windows_of_table(file: Path, source: Source) -> Array:
     """Return all windows of a sensor log, [n, C, T], with its missing values treated as the settings say."""
     assert source.columns is not None  # noqa: S101 - resolved
     signal = read_signal(file, source.columns, source.dialect)
-    rate = source.sample_rate or 1
     n_rows = signal.shape[1]
-    length = n_rows if source.window is None else max(1, round(source.window * rate))
-    step = length if source.hop is None else max(1, round(source.hop * rate))
+    length, step = source.window_samples(n_rows)
     if n_rows < max(length, 1):
         raise InputError(f"has {n_rows} rows, fewer than the {length} rows of a window")
     if np.isinf(signal).any():

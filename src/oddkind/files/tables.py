@@ -115,6 +115,25 @@ def first_rows(file: Path, dialect: Dialect) -> pa.Table:
         raise InputError(_not_a_table(file, error)) from error
 
 
+def count_rows(file: Path, dialect: Dialect) -> int:
+    """Count the rows of a table, below its header.
+
+    Raises
+    ------
+    InputError
+        If the file is not a table.
+    """
+    try:
+        if _is_parquet(file):
+            return int(parquet.read_metadata(_opened(file)).num_rows)
+        first = names_of(file, dialect)[:1]
+        as_text = csv.ConvertOptions(include_columns=first, column_types=dict.fromkeys(first, pa.string()))
+        with csv.open_csv(_opened(file), *_layout_options(file, dialect), as_text) as reader:
+            return sum(batch.num_rows for batch in reader)
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise InputError(_not_a_table(file, error)) from error
+
+
 def is_number(kind: pa.DataType) -> bool:
     """Return whether a column's values are numbers; true and false are 1 and 0."""
     tests = pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean

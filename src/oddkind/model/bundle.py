@@ -30,12 +30,12 @@ from oddkind.model.scores import SCORES, FittedScore, Score, components_of
 from oddkind.model.task import Task
 from oddkind.output import written_whole
 
-FORMAT = 3
+FORMAT = 4
 """Number of the format, written first.
 
 Raise it when a file of the last format would be read incorrectly: fields or arrays change, or a name (a network, a
 score, a transform) comes to mean something else. Then keep, in `read`, a function that turns what the last format held
-into what this one does, and a file of the last format among the tests. Formats 1 and 2 were never released.
+into what this one does, and a file of the last format among the tests. Formats 1 to 3 were never released.
 """
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"

@@ -35,17 +35,17 @@ def as_module(model: Model, *, member: int = 0) -> nn.Module:
         raise InputError(f"member {member} is a {type(forward).__name__}; only a TorchForward can be exported")
     source = model.source or {}
     settings = Source.model_validate(source["settings"]) if "settings" in source else None
-    sound = None if settings is None or settings.kind != "sounds" else Sound(settings)
+    sound = Sound(settings) if settings is not None and settings.front_end else None
     return Exported(model, sound, forward).to(next(forward.network.parameters()).device).eval()
 
 
 class Sound(nn.Module):
-    """Windows of sound [B, channels, T] → what a model learnt from, [B, D]."""
+    """Windows of sound or vibration [B, channels, T] → what a model learnt from, [B, D]."""
 
     def __init__(self, settings: Source) -> None:
         super().__init__()
-        assert settings.sample_rate is not None  # noqa: S101 - resolved
-        self.front_end = FrontEnds(settings.front_end, settings.sample_rate, settings.window_samples)
+        length, _ = settings.window_samples()
+        self.front_end = FrontEnds(settings.front_end or (), settings.rate, length)
         self.match_loudness = settings.match_loudness
 
     def forward(self, x: Tensor) -> Tensor:

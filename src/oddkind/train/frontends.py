@@ -31,7 +31,7 @@ class LogMel(nn.Module):
     filters: Tensor
     window: Tensor
 
-    def __init__(self, sample_rate: int, n_samples: int, bands: int = 64) -> None:
+    def __init__(self, sample_rate: float, n_samples: int, bands: int = 64) -> None:
         super().__init__()
         self.n_fft = frame_length(sample_rate, n_samples)
         frequencies = torch.linspace(0, sample_rate / 2, self.n_fft // 2 + 1, dtype=torch.float64)
@@ -67,7 +67,7 @@ class Spectrum(nn.Module):
 
     window: Tensor
 
-    def __init__(self, sample_rate: int, n_samples: int) -> None:
+    def __init__(self, sample_rate: float, n_samples: int) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(min(512, frame_length(sample_rate, n_samples))))
         self.sample_rate = sample_rate
@@ -95,7 +95,7 @@ class Envelope(nn.Module):
     values, whose distances hide the few lines that a fault changes.
     """
 
-    def __init__(self, sample_rate: int, n_samples: int) -> None:
+    def __init__(self, sample_rate: float, n_samples: int) -> None:
         super().__init__()
         self.n_samples, self.sample_rate = n_samples, sample_rate
         nyquist = n_samples // 2
@@ -140,7 +140,7 @@ def mel(frequency: float) -> float:
     return 2595 * math.log10(1 + frequency / 700)
 
 
-def frame_length(sample_rate: int, n_samples: int) -> int:
+def frame_length(sample_rate: float, n_samples: int) -> int:
     """Return the power of two nearest to 64 ms, at most half a window.
 
     Raises
@@ -167,7 +167,7 @@ def statistics(x: Tensor) -> Tensor:
     return torch.cat([mean, (x - mean[:, None]).square().mean(1).sqrt()], 1)  # var_mean would take eight times as long
 
 
-FRONT_ENDS: dict[str, Callable[[int, int], nn.Module]] = {
+FRONT_ENDS: dict[str, Callable[[float, int], nn.Module]] = {
     "log-mel": LogMel,
     "spectrum": Spectrum,
     "envelope": Envelope,
@@ -177,7 +177,7 @@ FRONT_ENDS: dict[str, Callable[[int, int], nn.Module]] = {
 class FrontEnds(nn.Module):
     """Several front ends, whose features are concatenated, [B, T] → [B, D]."""
 
-    def __init__(self, names: tuple[str, ...], sample_rate: int, n_samples: int) -> None:
+    def __init__(self, names: tuple[str, ...], sample_rate: float, n_samples: int) -> None:
         super().__init__()
         unknown = [name for name in names if name not in FRONT_ENDS]
         if unknown or not names:
@@ -211,22 +211,23 @@ class TorchFrontEnd:
 
 
 def make_front_end(source: Source) -> TorchFrontEnd | None:
-    """Build the front end that resolved settings name; None if the settings are not for sounds.
+    """Build the front end that resolved settings name; None if the settings name none.
 
     Raises
     ------
     InputError
         If the windows are too short for it.
     """
-    if source.kind != "sounds":
+    if not source.front_end:
         return None
-    if source.sample_rate is None:
-        raise InputError("the settings name no sample rate")
-    return TorchFrontEnd(FrontEnds(source.front_end, source.sample_rate, source.window_samples))
+    if source.sample_rate is None or source.window is None:
+        raise InputError("the settings name no sample rate or no window")
+    length, _ = source.window_samples()
+    return TorchFrontEnd(FrontEnds(source.front_end, source.rate, length))
 
 
 def front_end_of(source: Mapping[str, Any] | None) -> TorchFrontEnd | None:
-    """Build the front end of a model from `Model.source`; None if the model did not learn from sounds."""
+    """Build the front end of a model from `Model.source`; None if the model has none."""
     if source is None or "settings" not in source:
         return None
     return make_front_end(Source.model_validate(source["settings"]))
