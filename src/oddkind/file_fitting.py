@@ -120,12 +120,18 @@ def learnable(
     Raises
     ------
     InputError
-        If there is none, or none that can be read.
+        If there is none, or none that can be read, or only one sample.
     """
     normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"]
     if not normal:
-        raise InputError(f"none of {len(files)} files is normal and outside the test split; there is nothing to learn")
+        raise InputError(
+            f"none of {len(files)} files is normal and outside the test split; there is nothing to learn; "
+            "--normal names the normal ones"
+        )
     normal = labelled(normal, on_refused)
     source = resolved(source, normal)
     front_end = make_front_end(source)
-    return read(normal, source, front_end, cache=cache, on_refused=on_refused, on_progress=on_progress), source
+    samples = read(normal, source, front_end, cache=cache, on_refused=on_refused, on_progress=on_progress)
+    if len(samples) < 2:
+        raise InputError(f"{normal[0].name}: the only sample to learn from; it takes 2 at least, and 20 are a start")
+    return samples, source

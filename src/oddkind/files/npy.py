@@ -19,7 +19,8 @@ from oddkind.errors import InputError
 MAX_UNPACKED = 1 << 32
 # What NumPy, zipfile and struct raise if a file is damaged.
 DAMAGE = (
-    *(OSError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, NotImplementedError),
+    *(OSError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError),
+    RuntimeError,  # of zipfile: a password is needed, or a method of compression is not known
     *(zlib.error, struct.error, zipfile.BadZipFile, StopIteration, SyntaxError, tokenize.TokenError),
 )
 # MATLAB's numbers for types of elements, for types of stored values, and for classes of arrays.
@@ -42,12 +43,12 @@ def read_array(file: Path) -> Array:
     if len(arrays) != 1:
         raise InputError(f"holds {_named(arrays)}; a file must hold one array. {AS_RECORDING}")
     (array,) = arrays.values()
+    if array.dtype.kind not in "uifb":
+        raise InputError(f"holds values of type {array.dtype}; a sample must hold numbers")
     if not 1 <= array.ndim <= 3 or array.size == 0:
         raise InputError(
             f"has shape {array.shape}; a sample must be a vector [D], a signal [C, T] or a picture [C, H, W]"
         )
-    if array.dtype.kind not in "uifb":
-        raise InputError(f"holds values of type {array.dtype}; a sample must hold numbers")
     if array.dtype != np.uint8:
         with np.errstate(over="ignore"):  # refused below
             array = array.astype(np.float32)
@@ -102,14 +103,27 @@ def _arrays_of(file: Path) -> dict[str, Array]:
             return _arrays_of_matlab(file.read_bytes())
         except DAMAGE as error:
             raise InputError(f"is damaged, or not a file of MATLAB 5 to 7 ({error})") from error
+    if not head.startswith((b"\x93NUMPY", b"PK")):  # NumPy would recommend to unpickle it
+        raise InputError(
+            "is not an array that NumPy can read without pickle (it does not begin as .npy, .npz or MATLAB 5 to 7 do)"
+        )
     try:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as packed:
                 if sum(entry.file_size for entry in packed.infolist()) > MAX_UNPACKED:
                     raise InputError(f"unpacks to more than {MAX_UNPACKED:,} bytes")
+                names = packed.namelist()
+                if len({*names}) < len(names):
+                    raise InputError("holds several arrays of the same name; write each under a name of its own")
         with file.open("rb") as content:
             loaded = np.load(content, allow_pickle=False)
-            return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            with loaded:  # a member that is no array is only bytes
+                return {
+                    name: content if isinstance(content, np.ndarray) else np.empty((), object)
+                    for name, content in loaded.items()
+                }
     except DAMAGE as error:
         raise InputError(f"is not an array that NumPy can read without pickle ({error})") from error
 

@@ -57,7 +57,7 @@ def _delimiter(name: Any) -> Any:
 
 def _known_encoding(name: str) -> str:
     try:
-        b"a".decode(name)
+        "a".encode(name)  # not decoding: in UTF-16 a letter has two bytes
     except (LookupError, ValueError):
         raise ValueError("this encoding is not known; utf-8, cp949 and latin-1 are") from None
     return name
