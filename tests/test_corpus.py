@@ -12,12 +12,15 @@ from itertools import chain
 import corpus
 import numpy as np
 import pytest
+from typer.main import get_command
 
 from oddkind import Detector, fit_files, save, source_of
+from oddkind.cli import main as cli
 from oddkind.files.listing import SUFFIXES
 
 SECONDS = 20  # that a command may take
 set_signal = signal.signal  # the fixture `command` replaces it
+PARSER = get_command(cli.app)  # once: typer would take as long to build it as most commands here
 
 
 def too_late(*_):
@@ -28,6 +31,7 @@ def too_late(*_):
 def surroundings(tmp_path, monkeypatch):
     """Fits are short, temporary files are seen, and warnings of others than oddkind are errors."""
     monkeypatch.setattr("oddkind.detector.Detector", partial(Detector, epochs=1))
+    monkeypatch.setattr(cli, "app", PARSER)
     monkeypatch.setattr("oddkind.files.tables.MAX_VALUES", corpus.MANY - 1)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
