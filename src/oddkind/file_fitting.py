@@ -136,13 +136,16 @@ def learnable(
     Raises
     ------
     InputError
-        If there is none, or none that can be read.
+        If there is none, or none that can be read, or only one sample.
     """
     learnt = [entry for entry in files if entry.split != "test"]
     normal = [entry for entry in learnt if entry.anomalous is not True]
     partly = [entry for entry in learnt if entry.truth is not None]  # only some of its rows are marked
     if not normal and not partly:
-        raise InputError(f"none of {len(files)} files is normal and outside the test split; there is nothing to learn")
+        raise InputError(
+            f"none of {len(files)} files is normal and outside the test split; there is nothing to learn; "
+            "--normal names the normal ones"
+        )
     normal = labelled(normal, on_refused)
     source = with_blocks(resolved(source, normal or partly), normal or partly, min_groups)
     if source.block is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 NORMAL = {"normal", "good", "ok", "okay", "healthy", "nominal", "undamaged", "faultless", "flawless"}
 ANOMALOUS = {
@@ -42,3 +43,13 @@ def condition_of(name: str) -> tuple[bool | None, str]:
 def printable(name: str) -> str:
     r"""Escape the bytes of a file name that are not UTF-8 as Python shows them, such as \udcff."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def on_one_line(text: str) -> str:
+    r"""Escape what would change how other text is shown: newlines, as \n, control characters and marks of direction."""
+    return "".join(
+        letter.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in "\u200c\u200d"
+        else letter
+        for letter in text
+    )

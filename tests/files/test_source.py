@@ -97,6 +97,25 @@ def test_a_table_is_cut_into_windows(tmp_path):
         inputs()
 
 
+def test_tables_of_different_lengths_have_windows_that_suit_nearly_all(tmp_path):
+    def window(*lengths, **settings):
+        for old in tmp_path.iterdir():
+            old.unlink()
+        for number, n in enumerate(lengths):
+            rows = "\n".join(f"{row % 7 * 0.3:.1f}" for row in range(n))
+            (tmp_path / f"{number:02}.csv").write_text(f"load\n{rows}\n")
+        source = source_of(tmp_path, **settings)
+        return resolved(source, source.entries(tmp_path)[0]).window
+
+    assert window(100, 100) is None
+    assert window(100, 200) == 64
+    assert window(50, 200) == 50
+    assert window(0, 1, *[100] * 29) == 64
+    assert window(100, 200, window=20) == 20
+    assert window(3000, 2000, sample_rate=1000) == 1
+    assert window(300, 300, sample_rate=1000) == 0.3
+
+
 def test_windows_of_sound_become_vectors_with_the_label_and_the_name_of_their_file(data):
     files = listed(data, "test")[:3]
     source = resolved(source_of(data), files)

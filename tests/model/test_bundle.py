@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
@@ -102,6 +103,16 @@ def zipped(parts, method=zipfile.ZIP_STORED):
     return stream.getvalue()
 
 
+def sealed(manifest, arrays):
+    """The file with these members, and their digest, if the manifest still has a place for it."""
+    manifest = manifest if isinstance(manifest, bytes) else manifest.encode()
+    found = re.search(rb'"sha256": ?"([0-9a-f]{64})"', manifest)
+    if found:
+        digest = bundle.digest_of(manifest, arrays, found[1].decode())
+        manifest = manifest.replace(found[1], digest.encode(), 1)
+    return zipped({MANIFEST: manifest, ARRAYS: arrays})
+
+
 def manifest_of(content):
     return json.loads(members(content)[MANIFEST])
 
@@ -116,13 +127,12 @@ def changed(content, fold=None, **fields):
     if fold:
         facts["folds"][0] = {k: v for k, v in (facts["folds"][0] | fold).items() if v is not ...}
     facts = {name: value for name, value in facts.items() if value is not ...}
-    return zipped({**members(content), MANIFEST: json.dumps(facts)})
+    return sealed(json.dumps(facts), members(content)[ARRAYS])
 
 
 def with_content(content, arrays):
     """The file with other bytes for its arrays, and the digest of those."""
-    facts = manifest_of(content) | {"arrays_sha256": hashlib.sha256(arrays).hexdigest()}
-    return zipped({MANIFEST: json.dumps(facts), ARRAYS: arrays})
+    return sealed(members(content)[MANIFEST], arrays)
 
 
 def with_arrays(content, changes):
@@ -353,7 +363,9 @@ def test_only_what_is_needed_is_saved(saved):
     facts = manifest_of(saved[2])
     assert list(facts)[:2] == ["format", "oddkind"]
     assert (facts["format"], facts["oddkind"]) == (FORMAT, oddkind.__version__)
-    assert facts["arrays_sha256"] == hashlib.sha256(members(saved[2])[ARRAYS]).hexdigest()
+    manifest, arrays = members(saved[2])[MANIFEST], members(saved[2])[ARRAYS]
+    blank = manifest.replace(facts["sha256"].encode(), b"0" * 64)
+    assert facts["sha256"] == hashlib.sha256(blank + arrays).hexdigest()
 
 
 def test_the_format_number_is_read_first():
@@ -424,8 +436,16 @@ def labels(dtype, *values):
         (lambda content: zipped({**members(content), ARRAYS: b""}), r"arrays\.safetensors is not what was saved"),
         (lambda content: with_content(content, b""), r"arrays\.safetensors is damaged"),
         (lambda content: with_content(content, members(content)[ARRAYS][:-9]), r"arrays\.safetensors is damaged"),
-        (lambda content: changed(content, arrays_sha256=""), r"arrays\.safetensors is not what was saved"),
-        (lambda content: changed(content, arrays_sha256=...), "arrays_sha256: Field required"),
+        (lambda content: changed(content, sha256="0a"), "sha256: String should match pattern"),
+        (lambda content: changed(content, sha256=...), "sha256: Field required"),
+        (
+            lambda content: zipped({**members(content), ARRAYS: members(content)[ARRAYS] + b" "}),
+            r"manifest\.json or arrays\.safetensors is not what was saved",
+        ),
+        (
+            lambda content: zipped({**members(content), MANIFEST: members(content)[MANIFEST].replace(b"0.2", b"0.3")}),
+            r"manifest\.json or arrays\.safetensors is not what was saved",
+        ),
         (lambda content: changed(content, format=FORMAT + 1), "written by a newer oddkind; upgrade"),
         (lambda content: changed(content, format=FORMAT + 1, novelty=1), "written by a newer oddkind; upgrade"),
         (lambda content: changed(content, format=2), f"format 2; this oddkind reads format {FORMAT}"),
@@ -629,7 +649,7 @@ def test_a_member_that_was_changed_on_purpose_is_refused_or_read(saved, with_vie
         st.one_of(st.binary(max_size=3), st.sampled_from([b"9", b"-", b"e9", b"null", b",", b'"', b"[", b"}"]))
     )
     content = bytes(content)
-    changed_whole = with_content(whole, content) if name == ARRAYS else zipped({**members(whole), name: content})
+    changed_whole = with_content(whole, content) if name == ARRAYS else sealed(content, members(whole)[ARRAYS])
     refused_or_read(saved[1].parent, changed_whole)
 
 
@@ -650,7 +670,7 @@ def test_values_of_the_manifest_that_were_changed_on_purpose_are_refused_or_read
         max_leaves=4,
     )
     place[data.draw(st.sampled_from(sorted(place)))] = data.draw(strange)
-    refused_or_read(saved[1].parent, zipped({**members(whole), MANIFEST: json.dumps(facts)}))
+    refused_or_read(saved[1].parent, sealed(json.dumps(facts), members(whole)[ARRAYS]))
 
 
 def misfits(array):
@@ -720,7 +740,7 @@ def test_folds_that_do_not_fit_together_are_refused(tmp_path):
         mixed = {name: array for name, array in arrays_of(content).items() if name.startswith("fold.0.")}
         mixed |= {name.replace("fold.0.", "fold.1."): array for name, array in arrays.items()}
         facts = json.dumps(facts)
-        file.write_bytes(with_arrays(with_content(zipped({MANIFEST: facts, ARRAYS: b""}), save_arrays(mixed)), {}))
+        file.write_bytes(sealed(facts, save_arrays(mixed)))
         with pytest.raises(InputError, match=file.name):
             load(file)
 

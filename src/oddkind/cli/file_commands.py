@@ -30,6 +30,7 @@ from oddkind.cli.options import (
 )
 from oddkind.cli.terminal import listed, plus_minus, print_json, progress_bars, show, table_of, three_digits
 from oddkind.errors import InputError
+from oddkind.naming import on_one_line
 
 if TYPE_CHECKING:
     from oddkind.files.evaluate import Promise
@@ -82,12 +83,12 @@ def check(
     taken = table_of("found", "taken for", "files")
     taken.columns[1].no_wrap = False
     for row in found["taken"][:MOST_TAKEN]:
-        taken.add_row(row["found"], row["taken_for"], str(row["files"]))
+        taken.add_row(on_one_line(row["found"]), on_one_line(row["taken_for"]), str(row["files"]))
     more = len(found["taken"]) - MOST_TAKEN
     show(taken, *([f"{more} more are listed with --json."] if more > 0 else []))
     table = table_of("split", "label", "condition", "files", "groups", "samples")
     for row in found["parts"]:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*("" if value is None else on_one_line(str(value)) for value in row.values()))
     read_as = {name: value for name, value in found["settings"].items() if value not in (None, False, [])}
     if "sample_rate" in read_as:
         read_as |= {name: duration_in_words(value) for name, value in read_as.items() if name in DURATIONS}
@@ -187,7 +188,8 @@ def fit(
     else:
         held_out = f"{facts['held_out']} {what} or groups were held out"
         print(f"{out} was fitted to {facts['learnt']} {what}, of which {held_out}.")
-    print(f"Labels: {', '.join(facts['labels']) or 'none'}. Accuracy on held-out views: {facts['accuracy']:.3f}.")
+    labels = on_one_line(", ".join(facts["labels"])) or "none"
+    print(f"Labels: {labels}. Accuracy on held-out views: {facts['accuracy']:.3f}.")
     print(*columns_left_out(facts["left_out"]), sep="\n", end="\n" if facts["left_out"] else "")
     listing(refused)
 
@@ -281,7 +283,7 @@ def evaluate(
     table = table_of("", "normal", "anomalous", "AUC", "pAUC", "false\nalarms", "found")
     for row in rows:
         values = row.auc, row.partial_auc, row.false_alarms, row.found
-        table.add_row(row.label, str(row.n_normal), str(row.n_anomalous), *map(three_digits, values))
+        table.add_row(on_one_line(row.label), str(row.n_normal), str(row.n_anomalous), *map(three_digits, values))
     if means["auc"] is not None:
         table.add_row("harmonic mean", "", "", *map(three_digits, means.values()))
     left = len(files) - len(wanted)
@@ -492,7 +494,7 @@ def _in_words(value: Any) -> str:
 
 def columns_left_out(columns: dict[str, str]) -> list[str]:
     """Name the columns of tables that are not read, and why."""
-    lines = [f"column left out: {name}: {reason}" for name, reason in columns.items()]
+    lines = [on_one_line(f"column left out: {name}: {reason}") for name, reason in columns.items()]
     return [*lines, "--columns names the columns to read instead."] if lines else []
 
 
@@ -506,7 +508,7 @@ def listing(refused: dict[str, str]) -> None:
     for reason, alike in kinds.items():
         lines = [f"{name}: {reason}" for name in alike] if len(alike) <= MOST_NAMED else [grouped(alike)]
         for line in lines:
-            print(f"left out: {line}", file=sys.stderr)
+            print(on_one_line(f"left out: {line}"), file=sys.stderr)
 
 
 def harmonic(values: list[float | None]) -> float | None:

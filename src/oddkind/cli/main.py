@@ -17,6 +17,7 @@ import typer
 from oddkind.cli import file_commands
 from oddkind.cli.terminal import listed, plus_minus, progress_bars, show, table_of
 from oddkind.errors import InputError
+from oddkind.naming import on_one_line
 
 app = typer.Typer(
     name="oddkind",
@@ -43,13 +44,13 @@ def main() -> None:
             warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
             app()
     except InputError as error:
-        print(f"oddkind: {error}", file=sys.stderr)
+        print(on_one_line(f"oddkind: {error}"), file=sys.stderr)
         sys.exit(2)
 
 
 def print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning without the line of code that gave it."""
-    print(f"oddkind: {message}", file=sys.stderr)
+    print(on_one_line(f"oddkind: {message}"), file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from oddkind.errors import InputError
+from oddkind.naming import on_one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,4 +79,4 @@ def show(table: Table, *lines: str) -> None:
     console = Console(markup=False, emoji=False)  # names of files and labels are printed as they are
     console.print(table)
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(on_one_line(line), highlight=False, soft_wrap=True)

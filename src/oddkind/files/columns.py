@@ -240,7 +240,7 @@ def _look_at(column: pa.ChunkedArray) -> Look:
         strictly=bool((steps > 0).all()),
         evenly=bool((steps > 0).all() and np.ptp(steps) <= UNEVEN * steps.max()) if len(steps) else True,
         counts=whole and len(steps) > 0 and bool((steps == 1).all()),
-        steady=bool((steps == 0).all()),
+        steady=len(steps) > 0 and bool((steps == 0).all()),
         codes=whole and len(np.unique(numbers)) <= MAX_CODES,
         first=float(numbers[0]),
         last=float(numbers[-1]),

@@ -155,8 +155,10 @@ def _layout(rows: Sequence[list[str]], known: dict[str, Any]) -> dict[str, Any]:
     """Find the lines before the header, the header and the rows of units."""
     size = _usual(rows)[0]
     skip = 0
-    for row in rows:
-        if len(row) >= size or (len(row) == size - 1 > 0 and row[0][:1] != "#"):
+    for row, below in zip(rows, [*rows[1:], []], strict=True):
+        # A header may lack one name, as an index has none; then values come right below it.
+        nearly = len(row) == size - 1 > 0 and row[0][:1] != "#" and any(map(_is_value, below[:size]))
+        if len(row) >= size or (nearly and len(below) == size):
             break
         skip += 1
     skip = known.get("skip_rows", skip)

@@ -21,6 +21,7 @@ from oddkind.files.source import Source, each, kept_windows
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.forward import Band
 from oddkind.model.model import Scorer
+from oddkind.naming import on_one_line
 
 NAMED = 3  # neighbours, views and places of evidence: more would be too many to read
 LEAST_SHARE = 0.05  # a place with a smaller share of the evidence is not named
@@ -264,7 +265,7 @@ def as_text(of: FileExplanation) -> str:
         lines.append(f"nearest normal samples (distance): {', '.join(near[:NAMED])}")
     places = [f"{place.text} ({place.share:.0%})" for place in of.places]
     lines.append(f"evidence: {'; '.join(places) or 'none, because no region raises the score'}")
-    return textwrap.indent("\n".join(lines), "  ")[2:]
+    return textwrap.indent("\n".join(map(on_one_line, lines)), "  ")[2:]
 
 
 def as_json(of: FileExplanation) -> dict[str, Any]:

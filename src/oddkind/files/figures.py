@@ -22,6 +22,7 @@ from oddkind.model.model import Scorer
 
 # Fonts for Korean file names; the first that is installed is used.
 HANGUL = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo")
+MAX_NAME = 200  # bytes of a path that the name of a picture keeps; a file system takes 255
 
 
 def evidence_map(
@@ -50,7 +51,7 @@ def evidence_map(
     """
     figure = figure_of(11, 4.6)
     family = ["DejaVu Sans", *(name for name in HANGUL if name in font_manager.get_font_names())]
-    figure.suptitle(text, fontsize=9, x=0.01, ha="left", wrap=True, family=family, parse_math=False)
+    figure.suptitle(_literal(text), fontsize=9, x=0.01, ha="left", wrap=True, family=family)
     if sample.ndim == 3:
         _picture_evidence(figure, sample, explanation)
     elif sample.ndim == 2:
@@ -59,6 +60,11 @@ def evidence_map(
     else:
         _vector_evidence(figure, sample, explanation, bands or [(n, n + 1, "value") for n in range(len(sample))])
     return figure
+
+
+def _literal(text: str) -> str:
+    """Escape what matplotlib would read as a formula; if lines are wrapped, it does so even with parse_math=False."""
+    return text.replace("$", r"\$")
 
 
 def _picture_evidence(figure: Figure, sample: Array, explanation: Explanation) -> None:
@@ -113,13 +119,13 @@ def _signal_evidence(
         interpolation="nearest",
     )
     axes.set(xlabel=unit, title="where the evidence is")
-    axes.set_yticks(range(len(channels)), channels, fontsize=8)
+    axes.set_yticks(range(len(channels)), [*map(_literal, channels)], fontsize=8)
     first = np.argsort(-evidence.sum(1), kind="stable")[:3]
     panels = axes_of(right, len(first), sharex=True)[:, 0]
     for panel, channel in zip(panels, first, strict=True):
         panel.plot(time, sample[channel], color=ANOMALOUS, label="the sample")
         panel.plot(time, explanation.normal[channel], color=NORMAL, label="nearest normal sample")
-        panel.set_title(channels[channel], fontsize=10, loc="left")
+        panel.set_title(_literal(channels[channel]), fontsize=10, loc="left")
     panels[0].legend(frameon=False, fontsize=8)
     panels[-1].set_xlabel(unit)
 
@@ -139,7 +145,8 @@ def write_pictures(explanations: Sequence[FileExplanation], model: Scorer, folde
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph")  # a picture with missing letters is better than none
             for number, of in enumerate(explanations, start=1):
-                file = folder / f"{number:02d} {of.verdict.path.replace('/', ' ')}.png"
+                name = of.verdict.path.replace("/", " ").encode()[-MAX_NAME:].decode(errors="ignore")
+                file = folder / f"{number:02d} {name}.png"
                 evidence_map(of.sample, of.explanation, as_text(of), **_axis(model, source, of)).savefig(file, dpi=110)
                 written.append(file)
     except OSError as error:

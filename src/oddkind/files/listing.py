@@ -320,13 +320,15 @@ def _truth(name: str, value: str | None) -> bool | None:
 def _files(data: Path, *, follow: bool) -> tuple[list[tuple[Path, str | None]], dict[str, str]]:
     """List every file in order, with the reason why it cannot be used, or None; and folders that cannot be.
 
-    Links are followed inside the folder, except for those to a folder that contains them; with `follow` also out of it.
+    Links are followed inside the folder, except for those to a folder that contains them and those in a linked
+    folder; with `follow` also out of it.
     """
     if not os.path.isdir(data):
         return [(data, problem_of(data))], {}
     errors: list[OSError] = []
     files: list[tuple[Path, str | None]] = []
     folders: dict[str, str] = {}
+    linked: set[str] = set()
     root = None if follow else os.path.realpath(data)
     for folder, inside, names in os.walk(data, followlinks=True, onerror=errors.append):
         above = {folder_id(parent) for parent in (Path(folder), *Path(folder).parents)}
@@ -335,10 +337,17 @@ def _files(data: Path, *, follow: bool) -> tuple[list[tuple[Path, str | None]], 
             path = Path(folder, name)
             if name[0] == "." or folder_id(path) in above:
                 continue
-            if root is not None and path.is_symlink() and not _inside(path, root):
+            is_link = path.is_symlink()
+            if root is not None and is_link and not _inside(path, root):
                 folders[printable(path.relative_to(data).as_posix())] = OUTSIDE
+            elif is_link and folder in linked:  # n folders with links to each other have n! paths
+                folders[printable(path.relative_to(data).as_posix())] = (
+                    "is a link in a linked folder; it is not followed"
+                )
             else:
                 kept.append(name)
+                if is_link or folder in linked:
+                    linked.add(str(path))
         inside[:] = kept
         files += [(path, problem_of(path, root)) for path in (Path(folder, n) for n in sorted(names) if n[0] != ".")]
     for error in errors:
@@ -354,7 +363,7 @@ def problem_of(file: Path, root: str | None = None) -> str | None:
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ELOOP:
             return "is a link that leads in a circle"
-        if file.is_symlink():
+        if os.path.islink(file):  # never raises
             return "is a link to a file that does not exist"
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return "does not exist"

@@ -36,12 +36,12 @@ def read_array(file: Path) -> Array:
     if len(arrays) != 1:
         raise InputError(f"holds {_named(arrays)}; a file must hold one array. {AS_RECORDING}")
     (array,) = arrays.values()
+    if array.dtype.kind not in "uifb":
+        raise InputError(f"holds values of type {array.dtype}; a sample must hold numbers")
     if not 1 <= array.ndim <= 3 or array.size == 0:
         raise InputError(
             f"has shape {array.shape}; a sample must be a vector [D], a signal [C, T] or a picture [C, H, W]"
         )
-    if array.dtype.kind not in "uifb":
-        raise InputError(f"holds values of type {array.dtype}; a sample must hold numbers")
     if array.dtype != np.uint8:
         with np.errstate(over="ignore", invalid="ignore"):  # refused below
             array = array.astype(np.float32)
@@ -109,13 +109,25 @@ def _named(arrays: dict[str, Array]) -> str:
 
 def _read_numpy(file: Path, max_bytes: int) -> dict[str, Array]:
     """Return the arrays of a file by name; an array that is alone in a file has no name."""
+    with file.open("rb") as content:
+        if not content.read(6).startswith((b"\x93NUMPY", b"PK")):  # NumPy would recommend to unpickle it
+            raise ValueError("it does not begin as .npy and .npz do")
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as packed:
             if sum(entry.file_size for entry in packed.infolist()) > max_bytes:
                 raise InputError(f"unpacks to more than {max_bytes:,} bytes")
+            names = packed.namelist()
+            if len({*names}) < len(names):
+                raise InputError("holds several arrays of the same name; write each under a name of its own")
     with file.open("rb") as content:
         loaded = np.load(content, allow_pickle=False)
-        return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:  # a member that is no array is only bytes
+            return {
+                name: member if isinstance(member, np.ndarray) else np.empty((), object)
+                for name, member in loaded.items()
+            }
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,8 @@ def _of_8_bits(file: Path, page: int, size: tuple[int, int], grey: bool) -> Arra
         upright = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I"):  # 16 bits: Pillow would cut off, not scale
             upright = Image.fromarray((np.asarray(upright) / 257).clip(0, 255).astype(np.uint8))
+        if upright.mode == "P" and "transparency" in upright.info:  # Pillow would warn, though colours are the same
+            upright = upright.convert("RGBA")
         resized = upright.convert("L" if grey else "RGB").resize(size[::-1], Image.Resampling.BILINEAR)
         pixels = np.asarray(resized)
     return pixels[None] if grey else np.moveaxis(pixels, -1, 0)

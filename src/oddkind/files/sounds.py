@@ -38,6 +38,10 @@ CANCELLING = (
     "channels that cancel each other: their mean is nearly silent; choose channels, for example with --channels 1"
 )
 
+# The largest sample: squares of more, summed over a window, are beyond float32. Full scale is 1.
+LARGEST = 1e12
+# What is resampled to more than so many times its rate holds next to nothing, and a wrong rate would fill the memory.
+MAX_UPSAMPLING = 100
 # libsndfile's own limit.
 MAX_CHANNELS = 1024
 # At most so many samples at a time, should a header announce an absurd rate.
@@ -146,7 +150,8 @@ def windows(
     Raises
     ------
     InputError
-        If the recording cannot be read, is incomplete, has no such channel, holds NaN or is shorter than a window.
+        If the recording cannot be read, is incomplete, has no such channel, holds NaN or values beyond `LARGEST`, is
+        shorter than a window, or has less than a hundredth of `sample_rate`.
     """
     length, step = max(1, round(window * sample_rate)), max(1, round(hop * sample_rate))
     with _opened(file, sample_rate) as sound:
@@ -154,6 +159,10 @@ def windows(
             raise InputError(f"has no channel {max(channels)}; it has {sound.channels}")
         width = 1 if channels is None else len(channels)
         resampled = sound.samplerate != sample_rate
+        if sample_rate > MAX_UPSAMPLING * sound.samplerate:
+            raise InputError(
+                f"has a sample rate of {sound.samplerate} Hz, too low for {sample_rate} Hz, at which all are read"
+            )
         stream = soxr.ResampleStream(sound.samplerate, sample_rate, width, dtype="float32") if resampled else None
         if resampled:  # Python shows the same warning once
             warnings.warn(f"recordings {resampling(sound.samplerate, sample_rate)}", ConcernWarning, stacklevel=2)
@@ -163,9 +172,10 @@ def windows(
         whole = sound.subtype == "PCM_16"
         for read, last in _blocks(sound, "int16" if whole else "float32"):
             block = read * np.float32(2**-15) if whole else read
-            if not whole and not np.isfinite(block).all():
-                second = seconds + np.flatnonzero(~np.isfinite(block).all(1))[0] / sound.samplerate
-                raise InputError(f"is NaN or infinite at {second:.3f} s")
+            if not whole and not (fits := np.abs(block) <= LARGEST).all():
+                row = np.flatnonzero(~fits.all(1))[0]
+                what = f"beyond ±{LARGEST:g}" if np.isfinite(block[row]).all() else "NaN or infinite"
+                raise InputError(f"is {what} at {seconds + row / sound.samplerate:.3f} s")
             seconds += len(block) / sound.samplerate
             if channels is not None:
                 kept = block[:, np.subtract(channels, 1)]

@@ -51,8 +51,8 @@ MAX_EXAMINED_FILES = 1000
 FrontEndName = Literal["log-mel", "spectrum", "envelope"]
 # From this rate on, the rows of tables are samples of a vibration, whose spectrum says more than its values.
 LEAST_RATE_OF_VIBRATION = 1000
-# Windows of this many rows are read if tables differ in length, or the shortest table if it is shorter.
-WINDOW_ROWS = 64
+# Windows of this many rows are read if tables differ in length, or of fewer if more than this part of them is shorter.
+WINDOW_ROWS, MAX_SHORTER = 64, 0.1
 
 # Settings that are lengths of time.
 DURATIONS = {"window", "hop", "block"}
@@ -81,7 +81,7 @@ def _rate(rate: float | str | None) -> float | str | None:
 
 def _known_encoding(name: str) -> str:
     try:
-        b"a".decode(name)
+        "a".encode(name)  # not decoding: in UTF-16 a letter has two bytes
     except (LookupError, ValueError):
         raise ValueError("this encoding is not known; utf-8, cp949 and latin-1 are") from None
     return name
@@ -101,8 +101,8 @@ class Source(BaseModel):
         None: windows are counted in rows.
     window, hop : float or None
         Length of a window and step between two windows, in seconds; in rows for tables without a rate. None: 1 second
-        for sounds and vibration, or the length of the shortest table if that is shorter; for other tables the whole
-        file if all have the same length, otherwise 64 rows; a step as long as the window.
+        for sounds and vibration; for other tables the whole file if all have the same length, otherwise 64 rows; in
+        both cases less if more than a tenth of the tables is shorter. A step as long as the window.
     block : float, "none" or None
         Length of the parts into which files are cut, in the unit of `window`: see `oddkind.files.blocks`. None: chosen
         if there are few and long files; "none", and once resolved None: files are not cut.
@@ -345,10 +345,12 @@ def _for_tables(source: Source, files: Sequence[Entry]) -> Source:
             "holds the time"
         )
     if source.window is None:
-        lengths = {*looks(_spread(files), lambda file: count_rows(file, dialect))[0].values()}
+        counted = looks(_spread(files), lambda file: count_rows(file, dialect))[0].values()
+        lengths = [length for length in counted if length]
         usual = round(source.rate) if source.front_end else WINDOW_ROWS
-        if lengths and (source.front_end or len(lengths) > 1):
-            source = source.model_copy(update={"window": min(usual, *lengths) / source.rate})
+        if lengths and (source.front_end or len({*lengths}) > 1):
+            shortest = int(np.quantile(lengths, MAX_SHORTER, method="lower"))
+            source = source.model_copy(update={"window": min(usual, shortest) / source.rate})
     return source.model_copy(update={"hop": source.hop or source.window})
 
 

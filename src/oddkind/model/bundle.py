@@ -39,6 +39,7 @@ into what this one does, and a file of the last format among the tests. Formats 
 """
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
+UNKNOWN = "0" * 64  # stands for the digest of a file while it is computed
 
 # Blank samples of at most this many numbers in all are scored when a file is read.
 MAX_TRIED = 1 << 24
@@ -98,7 +99,7 @@ class Manifest(_Strict):
 
     format: int
     oddkind: str
-    arrays_sha256: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     false_alarm_rate: Rate
     per_label: bool
     source: dict[str, JsonValue] | None
@@ -165,7 +166,7 @@ def save(model: Scorer, file: str | Path) -> None:
     facts = {
         "format": FORMAT,
         "oddkind": version("oddkind"),
-        "arrays_sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": UNKNOWN,
         "false_alarm_rate": float(model.false_alarm_rate),
         "per_label": bool(model.per_label),
         "source": dict(model.source) if isinstance(model.source, Mapping) else model.source,
@@ -178,7 +179,8 @@ def save(model: Scorer, file: str | Path) -> None:
         raise InputError(f"{_first(error)}; it cannot be saved") from error
     except ValueError as error:
         raise InputError(f"source, labels or names of features cannot be saved as JSON ({error})") from error
-    members = {MANIFEST: manifest.model_dump_json(indent=1).encode(), ARRAYS: content}
+    text = manifest.model_dump_json(indent=1).encode()
+    members = {MANIFEST: text.replace(UNKNOWN.encode(), digest_of(text, content).encode(), 1), ARRAYS: content}
     with written_whole(Path(file)) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name), data)  # without the time: same content, same bytes
@@ -233,13 +235,18 @@ def _arrays(model: Model) -> Iterator[tuple[str, Array]]:
         yield f"report.{name}", getattr(model.report, name)
 
 
+def digest_of(manifest: bytes, arrays: bytes, own: str = UNKNOWN) -> str:
+    """Return the SHA-256 of both members, the manifest with `UNKNOWN` in place of its own digest, `own`."""
+    return hashlib.sha256(manifest.replace(own.encode(), UNKNOWN.encode(), 1) + arrays).hexdigest()
+
+
 # --- reading ---
 
 
 def read(file: Path) -> Bundle:
     """Read a file: its members, then the manifest, then the arrays, each checked before the next.
 
-    The digest of the arrays finds damage. It is not a signature: whoever changes a file on purpose can change both.
+    The digest of both members finds damage. It is not a signature: whoever changes a file on purpose can change both.
 
     Raises
     ------
@@ -248,8 +255,8 @@ def read(file: Path) -> Bundle:
     """
     members = _members(file)
     manifest = _manifest(file, members[MANIFEST])
-    if hashlib.sha256(members[ARRAYS]).hexdigest() != manifest.arrays_sha256:
-        raise InputError(f"{file}: {ARRAYS} is not what was saved; the file is damaged, save the model again")
+    if digest_of(members[MANIFEST], members[ARRAYS], manifest.sha256) != manifest.sha256:
+        raise InputError(f"{file}: {MANIFEST} or {ARRAYS} is not what was saved; the file is damaged, save it again")
     try:
         arrays = load(members[ARRAYS])
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:

@@ -149,7 +149,9 @@ def frame_length(sample_rate: float, n_samples: int) -> int:
         If a window is too short to be cut into frames.
     """
     if n_samples < 32:
-        raise InputError(f"a window of {n_samples} samples is too short for a spectrum; it needs at least 32")
+        raise InputError(
+            f"a window of {n_samples} samples is too short for a spectrum; it needs at least 32: raise --window"
+        )
     longest = 2 ** int(math.log2(n_samples // 2))
     return max(16, min(longest, 2 ** round(math.log2(0.064 * sample_rate))))
 
