@@ -572,6 +572,7 @@ OTHER = {
     "schedule": "constant",
     "max_shift": 2,
     "label_smoothing": 0.4,
+    "mixup": 0.7,
     "temperature": 9.0,
     "calibration_fraction": 0.4,
     "device": "meta",

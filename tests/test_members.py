@@ -116,7 +116,8 @@ def test_an_ensemble_scores_with_every_score(score):
     detector = quick(n_members=2, task="labels+rotations", score_function=score, temperature=2.0).fit(inputs, labels)
     model, report = detector.model, detector.model_.report
     references = model.member_outputs(inputs[report.training_rows], labels[report.training_rows])
-    weights_of = component_weights(SCORES[score], report.perplexity, model.task.n_classes)
+    ratio = len(report.training_rows) / inputs[0].size
+    weights_of = component_weights(SCORES[score], report.perplexity, model.task.n_classes, ratio)
     for known in (None, labels):
         held_out = report.calibration_rows
         claimed = None if known is None else labels[held_out]
@@ -124,7 +125,7 @@ def test_an_ensemble_scores_with_every_score(score):
             scored(score, model.member_outputs(x, y), references, 2.0, weights_of)
             for x, y in ((inputs, known), (inputs[held_out], claimed))
         )
-        expected = combined(samples, normal, weights_of)
+        expected = combined(samples, normal, weights_of, model.score.fuse)
         assert_allclose(detector.anomaly_score(inputs, known), expected, rtol=1e-5, atol=1e-6)
 
 

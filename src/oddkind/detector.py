@@ -40,8 +40,9 @@ class Detector(Estimator):
         once, L · V classes. "auto": the transforms that suit the shape, together with the labels if there are any
         (pictures that are not square: only the labels, or pastes if there are none).
     network : str, callable or torch module
-        "lecture", "picture", "local", "mlp", "signal", "auto" (by shape and task); `(input_shape, n_classes) → module`;
-        or a module (a copy is trained, from the weights it has). It returns `(logits [B, C], features [B, D])`.
+        "lecture", "picture", "local", "mlp", "branches", "signal", "auto" (by shape and task); or a builder
+        `(input_shape, n_classes) → module`; or a module (a copy is trained, from the weights it has). It returns
+        `(logits [B, C], features [B, D])`.
     score_function : str or Score
         "auto" ("combined" for pictures, "joint-neighbours" for vectors and signals), a name of `oddkind.SCORES`, or an
         `oddkind.Score`, such as `oddkind.neighbours(k=5)`.
@@ -58,6 +59,9 @@ class Detector(Estimator):
         epoch; "auto": a fourteenth of the shortest axis.
     label_smoothing : float in [0, 1)
         The fraction of the target that is spread over all classes, in training only.
+    mixup : float
+        If above 0, the network learns from mixtures of two samples and of their labels, λ x₁ + (1 − λ) x₂ with λ drawn
+        from Beta(mixup, mixup): Zhang et al., "mixup", ICLR 2018.
     temperature : float > 0 or "fit"
         Divides the logits when scoring, never in training. "fit": the most likely one on the held-out samples.
     calibration_fraction : float in (0, 1) or "auto"
@@ -114,6 +118,7 @@ class Detector(Estimator):
         schedule: str = "one-cycle",
         max_shift: int | Literal["auto"] = "auto",
         label_smoothing: float = 0.1,
+        mixup: float = 0.0,
         temperature: float | Literal["fit"] = 1.0,
         calibration_fraction: float | Literal["auto"] = "auto",
         false_alarm_rate: float = 0.05,
@@ -133,6 +138,7 @@ class Detector(Estimator):
         self.schedule = schedule
         self.max_shift = max_shift
         self.label_smoothing = label_smoothing
+        self.mixup = mixup
         self.temperature = temperature
         self.calibration_fraction = calibration_fraction
         self.false_alarm_rate = false_alarm_rate

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from oddkind.model.combining import PARTS, combined, combined_among_others, surprise
+from oddkind.model.combining import (
+    PARTS,
+    FarOrLocal,
+    combined,
+    combined_among_others,
+    dimension,
+    standardised_logs,
+    surprise,
+)
 from oddkind.model.conformal import alarms, conformal_threshold, p_values
 
 
@@ -95,3 +103,41 @@ def test_false_alarms_of_combined_scores_stay_within_the_promise(draw, n):
         assert_array_equal(alarms(p_values(scores, usual), 0.1), scores > threshold)
         found.append((scores > threshold).mean())
     assert np.mean(found) <= 0.1 + 3 * np.std(found) / np.sqrt(len(found))
+
+
+# --- far or local ---
+
+
+def lengths(draw, size, n=4000):
+    """Distances that are the lengths of Gaussian vectors."""
+    return np.linalg.norm(draw.normal(size=(n, size)), axis=1)
+
+
+@pytest.mark.parametrize("size", [5, 25, 100])
+def test_the_spread_of_distances_tells_the_number_of_dimensions(draw, size):
+    assert dimension(lengths(draw, size)) == pytest.approx(size, rel=0.2)
+    assert dimension(np.ones(5)) == np.inf
+
+
+def test_standardised_logs_do_not_depend_on_the_unit(draw):
+    normal, scores = draw.uniform(1, 5, size=(50, 2)), draw.uniform(0, 9, size=(7, 2))
+    assert_allclose(standardised_logs(scores, normal), standardised_logs(scores * 7, normal * 7))
+    own = standardised_logs(normal, normal)
+    assert_allclose([own.mean(0), own.std(0)], [[0, 0], [1, 1]], atol=1e-12)
+    assert np.isfinite(standardised_logs(np.zeros((1, 2)), np.zeros((3, 2)))).all()
+
+
+@pytest.mark.parametrize(("size", "share"), [(5, 0), (25, 0.5), (60, 1)])
+def test_in_few_dimensions_the_largest_distance_counts_and_in_many_the_local_ones(draw, size, share):
+    fuse = FarOrLocal((False, False, True, True), spread=0)
+    normal = np.stack([lengths(draw, size), *draw.uniform(1, 2, size=(3, 4000))], 1)
+    scores, weights = draw.uniform(1, 9, size=(6, 4)), np.ones(4)
+    values = standardised_logs(scores, normal)
+    expected = (1 - share) * values[:, :2].max(1) + share * values[:, 2:].mean(1)
+    assert_allclose(fuse(scores, normal, weights), expected, rtol=0.0 if share != 0.5 else 0.5, atol=1e-9)
+    assert_allclose(fuse(scores, normal, np.array([1, 0, 0, 0])), values[:, 0])  # what has no weight is left out
+    assert combined(scores, normal, weights, fuse).tolist() == fuse(scores, normal, weights).tolist()
+
+
+def test_far_or_local_compares_with_nothing_if_there_is_nothing(draw):
+    assert FarOrLocal((False, True), 0)(np.ones((3, 2)), np.ones((0, 2)), np.ones(2)).tolist() == [0] * 3

@@ -15,6 +15,8 @@ from oddkind.model.distances import (
     REFERENCE_ROWS,
     class_means,
     joint_distance,
+    local_distances,
+    local_scales,
     neighbour_distances,
     principal_residual,
     row_products,
@@ -264,3 +266,35 @@ def test_directions_that_never_vary_are_all_left_over(draw):
     residual = np.linalg.norm((np.eye(7) - middle) @ left_over, axis=1)
     assert_allclose(residual[4:], 1, rtol=0.1)
     assert (residual[:2] < 0.3).all()
+
+
+@pytest.mark.parametrize("k", [1, 8, 30])
+def test_local_scales_are_mean_distances_to_the_nearest_others(draw, k):
+    reference = draw.normal(size=(25, D))
+    nearest = np.sort(cdist(reference, reference), axis=1)[:, 1 : k + 1]
+    assert_allclose(local_scales(reference, k), nearest.mean(1), rtol=1e-9)
+
+
+def test_local_scales_of_copies_and_of_one_vector_are_positive(draw):
+    assert local_scales(np.ones((9, D))).tolist() == [1] * 9
+    assert local_scales(np.ones((1, D))).tolist() == [1]
+    reference = np.concatenate([np.ones((9, D)), draw.normal(size=(20, D))])
+    assert (local_scales(reference)[:9] == 1e-3 * np.median(local_scales(reference)[9:])).all()
+
+
+@pytest.mark.parametrize("references", [3, REFERENCE_ROWS + 5])
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_local_distances_are_the_least_quotients(draw, references, offset):
+    vectors, reference = draw.normal(size=(N, D)) + offset, draw.normal(size=(references, D)) + offset
+    scales = draw.uniform(0.2, 5, references)
+    assert_allclose(local_distances(vectors, reference, scales), (cdist(vectors, reference) / scales).min(1), rtol=1e-6)
+    assert_allclose(
+        local_distances(vectors, reference, np.ones(references)), cdist(vectors, reference).min(1), rtol=1e-6
+    )
+
+
+def test_local_distances_do_not_depend_on_the_other_vectors(draw):
+    vectors, reference, scales = draw.normal(size=(300, D)), draw.normal(size=(80, D)), draw.uniform(0.2, 5, 80)
+    together = local_distances(vectors, reference, scales)
+    for rows in (slice(1), slice(5, 40)):
+        assert_array_equal(local_distances(vectors[rows], reference, scales), together[rows])

@@ -17,7 +17,7 @@ with np.load(GOLDEN) as archive:
     RECORDED = dict(zip(archive["keys"].tolist(), archive["values"], strict=True))
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", sorted({key.split("/")[2] for key in RECORDED}))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_scores_and_p_values_are_those_recorded(shape, name):
     views, labels, *_ = SHAPES[shape]

@@ -39,9 +39,16 @@ LEARNS = {
     "mahalanobis",
     "relative-mahalanobis",
     "vim",
+    *(
+        DISTANCES := {
+            name for name in SCORES if name.removesuffix("-to-all").endswith("-distance") and "rot" not in name
+        }
+    ),
 }
-JOINS_VIEWS = {"likelihood", "joint-neighbours", "view-neighbours", "hellinger-neighbours"}
-COMBINED = {"combined"}
+JOINS_VIEWS = {"likelihood", "joint-neighbours", "view-neighbours", "hellinger-neighbours", *DISTANCES}
+COMPARES_INPUTS = {name for name in DISTANCES if "feature" not in name}
+TO_ALL = {name for name in DISTANCES if name.endswith("-to-all")}
+COMBINED = {"combined", "evidence", "input-evidence"}
 SINGLE = [name for name in SCORES if name not in COMBINED]
 
 
@@ -103,7 +110,7 @@ def test_scores_made_of_the_softmax_use_no_features(draw, name, views, known):
     outputs, normal = outputs_of(draw, N, views=views, known=known), outputs_of(draw, 40, views=views)
     elsewhere = replace(outputs, features=np.roll(outputs.features, 1, 0))
     one, other = (scored(name, some, normal) for some in (outputs, elsewhere))
-    assert np.array_equal(one, other) == SCORES[name].uses_softmax
+    assert np.array_equal(one, other) == (SCORES[name].uses_softmax or name in COMPARES_INPUTS)
 
 
 def test_the_share_of_the_softmax_grows_with_the_classes_that_it_rules_out():
@@ -501,7 +508,7 @@ def test_target_nll_refuses_samples_without_labels(draw):
         scored("target-nll", outputs_of(draw, 3, views=1, known=False))
 
 
-@pytest.mark.parametrize("name", sorted(LEARNS))
+@pytest.mark.parametrize("name", sorted(LEARNS - TO_ALL))
 def test_scores_that_learn_refuse_to_do_so_from_nothing(draw, name):
     with pytest.raises(InputError, match=f"score '{name}' compares with normal samples: pass their outputs"):
         learn_score(name, SCORES[name], None, 1.0, np.ones(1))
@@ -509,7 +516,7 @@ def test_scores_that_learn_refuse_to_do_so_from_nothing(draw, name):
         learnt(name, outputs_of(draw, 3, known=False))
 
 
-@pytest.mark.parametrize("name", sorted(LEARNS))
+@pytest.mark.parametrize("name", sorted(LEARNS - TO_ALL))
 def test_scores_that_learn_refuse_a_label_without_normal_samples(draw, name):
     outputs, normal = outputs_of(draw, N), outputs_of(draw, 60)
     without_label_0 = normal[normal.targets[:, 0] != 0]
@@ -540,3 +547,44 @@ def test_neighbours_refuse_more_neighbours_than_there_are(draw):
 def test_neighbours_refuse_an_unknown_metric():
     with pytest.raises(InputError, match="metric='manhattan'; known are 'cosine' and 'euclidean'"):
         neighbours(metric="manhattan")
+
+
+# --- distances and the evidence made of them ---
+
+
+@pytest.mark.parametrize("name", sorted(DISTANCES))
+@pytest.mark.parametrize("known", [True, False])
+def test_distances_are_those_of_scipy(draw, name, known):
+    outputs, normal = outputs_of(draw, N, views=1, known=known), outputs_of(draw, 60, views=1)
+    own, others = (o.features[:, 0] if "feature" in name else o.inputs for o in (outputs, normal))
+    label = np.zeros(60, int) if "to-all" in name else normal.targets[:, 0]
+    if "input" not in name:
+        means = np.stack([others[label == one].mean(0) for one in range(label.max() + 1)])
+        covariance = LedoitWolf(assume_centered=True).fit(others - means[label]).covariance_
+        root = np.linalg.cholesky(np.linalg.inv(covariance))
+        own, others = own @ root, others @ root
+    apart = cdist(own, others)
+    if "local" in name:
+        inner = np.where(label[:, None] == label, cdist(others, others), np.inf)
+        apart /= np.sort(inner, axis=1)[:, 1:9].mean(1)
+    if known and "to-all" not in name:
+        apart = np.where(outputs.targets == label, apart, np.inf)
+    assert_allclose(scored(name, outputs, normal), apart.min(1), rtol=1e-5)
+
+
+def test_with_many_normal_samples_the_3_nearest_count(draw):
+    outputs, normal = outputs_of(draw, N, known=False), outputs_of(draw, 1001)
+    nearest = np.sort(cdist(outputs.inputs, normal.inputs), axis=1)[:, :3]
+    assert_allclose(scored("input-distance", outputs, normal), nearest.mean(1), rtol=1e-5)
+
+
+def test_evidence_leaves_out_what_was_not_learnt_and_what_too_few_samples_tell():
+    names = list(SCORES["evidence"].powers)
+    all_count, unlearnt, few = (
+        dict(zip(names, component_weights(SCORES["evidence"], *given), strict=True))
+        for given in ((1.0, 2, 2.0), (1.6, 2, 2.0), (1.0, 2, 1.0))
+    )
+    assert set(all_count.values()) == {1}
+    assert {name for name, weight in unlearnt.items() if not weight} == {"feature-distance", "local-feature-distance"}
+    local = {name for name in names if name.startswith("local")}
+    assert {name for name, weight in few.items() if not weight} == local | {"whitened-distance"}

@@ -118,6 +118,7 @@ OTHERS = {
     "seed": edited(seed=5),
     "label smoothing": edited(label_smoothing=0.2),
     "learning rate": edited(learning_rate=2e-2),
+    "mixup": edited(mixup=0.5),
     "weight decay": edited(weight_decay=0.2),
     "rows": edited(rows=np.arange(N)[::-1]),
     "targets": lambda jobs: [replace(one, targets=(one.targets + 1) % 3) for one in jobs],

@@ -16,12 +16,20 @@ from oddkind.train.networks import NETWORKS, build
 from oddkind.train.transforms import Affine, Identity, Pastes, Reversals, Rotations, Transform
 
 CPU, N = torch.device("cpu"), 50
-SHAPES = {"lecture": (1, 16, 16), "picture": (1, 16, 16), "local": (1, 16, 12), "mlp": (5,), "signal": (2, 40)}
+SHAPES = {
+    "lecture": (1, 16, 16),
+    "picture": (1, 16, 16),
+    "local": (1, 16, 12),
+    "mlp": (5,),
+    "branches": (5,),
+    "signal": (2, 40),
+}
 TRANSFORMS = {
     "lecture": Rotations(),
     "picture": Rotations(),
     "local": Pastes(),
     "mlp": Affine(np.random.default_rng(0).normal(size=(3, 5, 5)).astype(np.float32)),
+    "branches": Identity(),
     "signal": Reversals(),
 }
 
@@ -383,3 +391,61 @@ def test_adamw_is_torchs(rates, decays):
             parameter.grad = row.clone()
         optimizer.step()
         torch.testing.assert_close(found.weights, torch.stack([p.detach() for p in own]), rtol=1e-5, atol=1e-6)
+
+
+def mixed_loop(one, *, epochs, batch_size):
+    """Training with mixup as anyone would write it: the network."""
+    network, n = copy.deepcopy(one.network).train(), len(one.rows)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=one.learning_rate, weight_decay=one.weight_decay)
+    for epoch in range(epochs):
+        order, draw = (
+            np.random.default_rng((one.seed, epoch)).permutation(n),
+            np.random.default_rng((one.seed, epoch, 3)),
+        )
+        other = order[draw.permutation(n)]
+        share = torch.from_numpy(draw.beta(one.mixup, one.mixup, n).astype(np.float32))[:, None]
+        one_hot = torch.eye(3)[torch.from_numpy(one.targets[:, 0])]
+        for batch in np.arange(n).reshape(-1, batch_size):
+            a, b, part = order[batch], other[batch], share[batch]
+            x, target = (part * values[a] + (1 - part) * values[b] for values in (one.inputs, one_hot))
+            smooth = (1 - one.label_smoothing) * target + one.label_smoothing / 3
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x)[0], smooth).backward()
+            optimizer.step()
+    return network
+
+
+@pytest.mark.parametrize("network", ["mlp", "branches"])
+def test_mixup_is_a_plain_torch_loop(network):
+    one = job(network, n=48, mixup=0.5)
+    (found,), _ = run(one, batch_size=16)
+    assert_allclose(weights(found), weights(mixed_loop(one, epochs=2, batch_size=16)), rtol=1e-3, atol=1e-4)
+
+
+def test_each_view_is_mixed_with_the_same_view_of_another_sample(monkeypatch):
+    seen = []
+    monkeypatch.setattr(training, "mixed", lambda x, other, share: seen.append((x, other, share)) or x)
+    one = job("mlp", transform=TRANSFORMS["mlp"], mixup=1.0)
+    run(one, epochs=1, batch_size=N)
+    ((x, other, share),) = seen
+    draw = np.random.default_rng((0, 0, 3))
+    partner = draw.permutation(N)
+    assert_allclose(other, x[torch.from_numpy(partner)])
+    assert_allclose(share, draw.beta(1, 1, N), rtol=1e-6)
+
+
+def test_bytes_are_mixed_as_networks_read_them():
+    x, other = torch.tensor([[255], [0]], dtype=torch.uint8), torch.tensor([[0], [255]], dtype=torch.uint8)
+    assert_allclose(training.mixed(x, other, torch.tensor([0.25, 1.0])), [[0.25], [0]])
+
+
+@pytest.mark.parametrize("network", ["mlp", "branches", "picture"])
+def test_models_mixed_at_once_are_those_mixed_alone(network):
+    jobs = [
+        job(network, seed=seed, n=n, mixup=mixup) for seed, (n, mixup) in enumerate([(50, 1.0), (50, 0.0), (49, 0.3)])
+    ]
+    together, losses = run(*jobs)
+    for m, one in enumerate(jobs):
+        (alone,), loss = run(one)
+        assert_allclose(weights(together[m]), weights(alone), rtol=1e-3, atol=1e-4)
+        assert_allclose(losses[:, m], loss[:, 0], rtol=1e-4)

@@ -8,7 +8,14 @@ from torch.nn import functional as F  # noqa: N812 - as everyone writes it
 from oddkind import InputError
 from oddkind.train.networks import MLP, NETWORKS, LectureCNN, LocalCNN, PictureCNN, SignalCNN, build
 
-SHAPES = {"lecture": (1, 28, 28), "picture": (1, 28, 28), "local": (1, 28, 28), "mlp": (5,), "signal": (2, 100)}
+SHAPES = {
+    "lecture": (1, 28, 28),
+    "picture": (1, 28, 28),
+    "local": (1, 28, 28),
+    "mlp": (5,),
+    "branches": (5,),
+    "signal": (2, 100),
+}
 
 
 class Pair(nn.Module):
@@ -57,7 +64,7 @@ def test_logits_are_one_linear_layer_on_the_features(name):
     network = build(name, SHAPES[name], 7, seed=0)
     logits, features = network(torch.randn(3, *SHAPES[name], generator=torch.Generator().manual_seed(0)))
     assert logits.shape == (3, 7)
-    assert features.shape == (3, {"lecture": 72, "local": 128, "mlp": 64, "signal": 32}[name])
+    assert features.shape == (3, {"lecture": 72, "local": 128, "mlp": 64, "branches": 256, "signal": 32}[name])
     torch.testing.assert_close(logits, F.linear(features, network.classifier.weight, network.classifier.bias))
 
 
@@ -160,9 +167,8 @@ def test_a_callable_is_told_the_shape_and_the_number_of_classes():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(
-        InputError, match="network='resnet'; known are 'auto', 'lecture', 'picture', 'local', 'mlp', 'signal'"
-    ):
+    known = "'auto', 'lecture', 'picture', 'local', 'mlp', 'branches', 'signal'"
+    with pytest.raises(InputError, match=f"network='resnet'; known are {known}"):
         build("resnet", (5,), 3, seed=0)
 
 

@@ -5,7 +5,7 @@ import torch
 from problems import Own, frozen, with_batch_norm, with_dropout
 from torch import nn
 
-from oddkind.train.networks import MLP, LectureCNN, LocalCNN, PictureCNN, SignalCNN
+from oddkind.train.networks import MLP, BranchedMLP, LectureCNN, LocalCNN, PictureCNN, SignalCNN
 from oddkind.train.stacked import Stack, why_alone
 
 CPU = torch.device("cpu")
@@ -20,6 +20,7 @@ CASES = [
     (PictureCNN, (3, 40, 21)),
     (LocalCNN, (2, 21, 30)),
     (MLP, (5,)),
+    (BranchedMLP, (5,)),
     (SignalCNN, (2, 50)),
     (Own, (5,)),
 ]

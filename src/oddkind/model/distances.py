@@ -8,6 +8,7 @@ from oddkind.arrays import Array
 
 ROWS, REFERENCE_ROWS = 256, 1024  # the block of a product that stays in the cache
 FEWEST_ROWS, PRODUCT_ROWS = 16, 32
+CANDIDATES = 4  # rounding may confuse the nearest with the next ones
 
 
 def unit(vectors: Array) -> Array:
@@ -33,6 +34,44 @@ def neighbour_distances(vectors: Array, reference: Array, k: int) -> Array:
     (nearest,) = _nearest(vectors[:, :0], vectors[:, None], reference[:, :0], reference[:, None], k)
     apart = [np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) for one in nearest.T]
     return np.sort(np.stack(apart, 1), axis=1)
+
+
+def local_scales(reference: Array, k: int = 8) -> Array:
+    """Mean distance of each row [R, D] to the k nearest of the others, [R]; at least a thousandth of their median.
+
+    It is 1 if there are no others, or if all rows are equal.
+    """
+    count = min(k, len(reference) - 1)
+    if count < 1:
+        return np.ones(len(reference))
+    scales = neighbour_distances(reference, reference, count + 1)[:, 1:].mean(1)
+    least = 1e-3 * np.median(scales[scales > 0]) if scales.any() else 1.0
+    return np.maximum(scales, least)
+
+
+def local_distances(vectors: Array, reference: Array, scales: Array) -> Array:
+    """Least distance of each vector [N, D] to one of [R, D], each divided by its scale [R]: min_b ‖a − b‖ / s_b; [N].
+
+    Candidates are found in single precision: ‖a − b‖² / s² is least where a·b / s² − ‖a‖² / 2s² − ‖b‖² / 2s² is
+    greatest, a product with two more coordinates. Their quotients are then computed exactly.
+    """
+    k, n = min(CANDIDATES, len(reference)), len(vectors)
+    middle = reference[:REFERENCE_ROWS].mean(0)
+    a = (np.pad(vectors, ((0, max(0, FEWEST_ROWS - n)), (0, 0)), "edge") - middle).astype(np.float32)
+    a = np.hstack([a, np.square(a).sum(1, keepdims=True), np.ones((len(a), 1), np.float32)])
+    nearest, most = np.zeros((len(a), k), int), np.full((len(a), k), -np.inf, np.float32)
+    for start in range(0, len(reference), REFERENCE_ROWS):
+        block = slice(start, start + REFERENCE_ROWS)
+        b, weight = reference[block] - middle, 1 / np.square(scales[block])[:, None]
+        beside = np.hstack([b * weight, -weight / 2, -np.square(b).sum(1, keepdims=True) * weight / 2])
+        products = beside.astype(np.float32).T
+        for first in range(0, len(a), ROWS):
+            rows = slice(first, first + ROWS)
+            _keep_best(a[rows] @ products, start, most[rows], nearest[rows])
+    quotients = [
+        np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) / scales[one] for one in nearest[:n].T
+    ]
+    return np.min(quotients, axis=0)
 
 
 def joint_distance(shared: Array, views: Array, reference_shared: Array, reference_views: Array) -> Array:

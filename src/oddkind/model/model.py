@@ -319,7 +319,8 @@ class Model(Scorer):
     def score_outputs(self, members: Sequence[Outputs], *, with_labels: bool) -> Array:
         """Anomaly score [N] from the outputs of each network; `with_labels`: whether the labels were known."""
         held_out = self.calibration.of(with_labels=with_labels)
-        return combined(self.score(members, self.temperature), held_out.components, self.score.weights)
+        components = self.score(members, self.temperature)
+        return combined(components, held_out.components, self.score.weights, self.score.fuse)
 
     def fold_score(self, X: Array, y: Array | None = None) -> Array:
         """Anomaly score [N], as `anomaly_score`."""

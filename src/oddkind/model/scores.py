@@ -14,9 +14,12 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.model.combining import FarOrLocal, Fusion, surprises
 from oddkind.model.distances import (
     class_means,
     joint_distance,
+    local_distances,
+    local_scales,
     neighbour_distances,
     principal_residual,
     row_products,
@@ -46,6 +49,9 @@ MAX_WHITENED_FEATURES = 1024
 # Samples are compared with at most this many normal ones: more would take more time and memory than most users have.
 MAX_REFERENCE_ROWS = 65_536
 
+# Among more normal samples than this, a single nearest one is more often an accident.
+MANY_ROWS = 1000
+
 
 @dataclass(frozen=True)
 class Score:
@@ -63,6 +69,10 @@ class Score:
         What is averaged over several networks before the rest is computed.
     needs_rotations, needs_labels : bool
         Requirements; labels are needed if samples are seen in one view only.
+    rows_needed : float
+        In a combination it counts only if there are at least this many normal samples for each number of the input.
+    needs_learnt : bool
+        In a combination it counts only if at least half of what there is to learn was learnt.
     uses_softmax : bool
         Whether it is computed from the logits and not from the features: worthless if nothing was learnt.
     """
@@ -73,6 +83,8 @@ class Score:
     pool: Literal["probability", "logit", "score"] = "score"
     needs_rotations: bool = False
     needs_labels: bool = False
+    rows_needed: float = 0.0
+    needs_learnt: bool = False
     uses_softmax: bool = False
 
     def label_modes(self, task: Task) -> tuple[bool, ...]:
@@ -90,10 +102,12 @@ class Combination:
         One line, for tables.
     powers : mapping of names of `SCORES` to int
         Each component is weighted by this power of the fraction of the classes that the network rules out.
+    fuse : callable (scores [N, P], those of held-out normal samples [n, P], weights [P]) → [N]
     """
 
     formula: str
     powers: Mapping[str, int]
+    fuse: Fusion = surprises
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +135,12 @@ class FittedScore:
         """The scores it is made of."""
         return components_of(self.own if self.name is None else SCORES[self.name])  # type: ignore[arg-type]
 
+    @property
+    def fuse(self) -> Fusion:
+        """How its components are combined."""
+        score = None if self.name is None else SCORES[self.name]
+        return score.fuse if isinstance(score, Combination) else surprises
+
     def __call__(self, members: Sequence[Outputs], temperature: float) -> Array:
         """Compute the score of each component, [N, P]; `oddkind.model.combining.combined` makes one of them."""
         return np.stack(
@@ -140,12 +160,22 @@ def components_of(score: Score | Combination) -> tuple[Score, ...]:
     return tuple(component for component in found if isinstance(component, Score))
 
 
-def component_weights(score: Score | Combination, perplexity: float, n_classes: int) -> Array:
-    """Weight of each component, [P]: the softmax counts the more, the more classes the network rules out."""
+def component_weights(
+    score: Score | Combination, perplexity: float, n_classes: int, rows_per_number: float = np.inf
+) -> Array:
+    """Weight of each component, [P]: the softmax counts the more, the more classes the network rules out.
+
+    `rows_per_number`: how many normal samples there are for each number of the input.
+    """
     if isinstance(score, Score):
         return np.ones(1)
     ruled_out = 1 - perplexity / n_classes
-    return np.array([ruled_out**power for power in score.powers.values()])
+    learnt = n_classes - perplexity >= (n_classes - 1) / 2
+    counts = [
+        rows_per_number >= component.rows_needed and (learnt or not component.needs_learnt)
+        for component in components_of(score)
+    ]
+    return np.array([ruled_out**power for power in score.powers.values()]) * counts
 
 
 def softmax_share(score: Score | Combination, weights: Array) -> float:
@@ -322,6 +352,57 @@ def _joint_neighbours(outputs: Outputs, arrays: Arrays, _: float) -> Array:
         return joint_distance(some.inputs, some.features, arrays["inputs"][rows], arrays["features"][rows])
 
     return _within_label(replace(outputs, inputs=placed), arrays, distance) / arrays["scale"]
+
+
+def _distances(
+    formula: str, space: Literal["inputs", "features"], *, whiten: bool, local: bool = False, labelled: bool = True
+) -> Score:
+    """Return a score that compares inputs, or the features of all views, with normal samples by Euclidean distance.
+
+    With `whiten` they are whitened by the shrunk covariance within labels, unless they are long. The score is the
+    distance to the nearest normal sample, or the mean over the 3 nearest if there are more than `MANY_ROWS`. With
+    `local` it is the least distance to one of them, each divided by the mean distance of that one to its 8 nearest.
+    Without `labelled` labels are ignored, known or not.
+    """
+
+    def vectors(outputs: Outputs) -> Array:
+        if space == "features":
+            return outputs.features.reshape(len(outputs), -1)
+        if outputs.inputs is None:
+            raise InputError("this score compares inputs: pass outputs with inputs")
+        return outputs.inputs
+
+    def place(outputs: Outputs, arrays: Arrays) -> Array:
+        own, whitener = vectors(outputs), arrays.get("whitening")
+        return (own if whitener is None else row_products(own, whitener)).astype(np.float32)
+
+    def learn(normal: Outputs, _: float) -> Arrays:
+        if not labelled:
+            normal = replace(normal, targets=np.zeros((len(normal), 1), int))
+        order, arrays = _by_class(normal)
+        assert normal.targets is not None  # noqa: S101 - _by_class refuses
+        if whiten and vectors(normal).shape[1] <= 2 * MAX_WHITENED_FEATURES:
+            index = np.unique(normal.targets[:, 0], return_inverse=True)[1]
+            arrays["whitening"] = whitening(vectors(normal), index, shrink=True)
+        arrays["reference"] = place(normal, arrays)[order]
+        if local:
+            parts = np.split(arrays["reference"], arrays["starts"][1:-1])
+            arrays["scales"] = np.concatenate([local_scales(part) for part in parts])
+        return arrays
+
+    def compute(outputs: Outputs, arrays: Arrays, _: float) -> Array:
+        def distance(some: Outputs, rows: slice, _: int) -> Array:
+            assert some.inputs is not None  # noqa: S101 - placed below
+            reference = arrays["reference"][rows]
+            if local:
+                return local_distances(some.inputs, reference, arrays["scales"][rows])
+            return mean_of(list(neighbour_distances(some.inputs, reference, 1 + 2 * (len(reference) > MANY_ROWS)).T))
+
+        known = outputs.targets if labelled else None
+        return _within_label(replace(outputs, inputs=place(outputs, arrays), targets=known), arrays, distance)
+
+    rows_needed = 2.0 if local else 1.25 if whiten and labelled and space == "inputs" else 0.0
+    return Score(formula, compute, learn, rows_needed=rows_needed, needs_learnt=space == "features")
 
 
 def _learn_mahalanobis(normal: Outputs, _: float) -> Arrays:
@@ -519,6 +600,42 @@ SCORES: dict[str, Score | Combination] = {
     "mahalanobis": Score("min (f − μ)ᵀ Σ⁺ (f − μ)", _mahalanobis, _learn_mahalanobis),
     "relative-mahalanobis": Score("mahalanobis − (f − μ₀)ᵀ Σ₀⁺ (f − μ₀)", _relative_mahalanobis, _learn_mahalanobis),
     "vim": Score("α ‖f outside the principal space‖ − log Σ exp z", _vim, _learn_vim),
+    "input-distance": _distances("‖x − nearest normal x‖", "inputs", whiten=False),
+    "whitened-distance": _distances("‖W (x − nearest normal x)‖", "inputs", whiten=True),
+    "feature-distance": _distances("‖W (f − nearest normal f)‖", "features", whiten=True),
+    "input-distance-to-all": _distances("‖x − nearest x of any label‖", "inputs", whiten=False, labelled=False),
+    "whitened-distance-to-all": _distances("‖W₀ (x − nearest x of any label)‖", "inputs", whiten=True, labelled=False),
+    "local-input-distance": _distances("min ‖x − normal x‖ / its local distance", "inputs", whiten=False, local=True),
+    "local-whitened-distance": _distances(
+        "min ‖W (x − normal x)‖ / its local distance", "inputs", whiten=True, local=True
+    ),
+    "local-feature-distance": _distances(
+        "min ‖W (f − normal f)‖ / its local distance", "features", whiten=True, local=True
+    ),
+    "input-evidence": Combination(
+        "max z of log distances of x, W x; mean z of local ones if x has many dimensions",
+        {
+            "input-distance": 0,
+            "whitened-distance-to-all": 0,
+            "local-input-distance": 0,
+            "local-whitened-distance": 0,
+        },
+        FarOrLocal((False, False, True, True), spread=1),
+    ),
+    "evidence": Combination(
+        "max z of log distances of x, W x, W f; mean z of local ones if x has many dimensions",
+        {
+            "input-distance": 0,
+            "whitened-distance": 0,
+            "input-distance-to-all": 0,
+            "whitened-distance-to-all": 0,
+            "feature-distance": 0,
+            "local-input-distance": 0,
+            "local-whitened-distance": 0,
+            "local-feature-distance": 0,
+        },
+        FarOrLocal((False,) * 5 + (True,) * 3, spread=1),
+    ),
     "combined": Combination(
         "−log p of view-neighbours − (1 − perplexity / C)⁴ log p of hellinger-neighbours and likelihood",
         {"view-neighbours": 0, "hellinger-neighbours": 4, "likelihood": 4},

@@ -275,13 +275,14 @@ def scorer_of(
     the score needs them.
     """
     score, temperature = SCORES[setting.score], _temperature(model, setting)
-    weights = component_weights(score, model.report.perplexity, model.task.n_classes)
+    rows_per_number = len(model.report.training_rows) / np.prod(model.inputs.shape)
+    weights = component_weights(score, model.report.perplexity, model.task.n_classes, float(rows_per_number))
     fitted = learn_score(setting.score, score, references, temperature, weights)
     usual = np.empty((0, 1))
     if isinstance(score, Combination):
         unknown = replace(calibration, targets=model.task.targets(None, len(calibration)))
         usual = fitted([unknown], temperature)
-    return lambda outputs: combined(fitted([outputs], temperature), usual, weights)
+    return lambda outputs: combined(fitted([outputs], temperature), usual, weights, fitted.fuse)
 
 
 def _temperature(model: Model, setting: Configuration) -> float:

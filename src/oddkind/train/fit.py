@@ -174,6 +174,7 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
             float(given.learning_rate),
             float(given.weight_decay),
             int(given.max_shift) if given.max_shift != "auto" else min(shape[1:], default=0) // 14,
+            float(given.mixup),
         )
         runs.append(Run(job, epochs, given.batch_size, given.schedule, device_of(given.device)))
     _warn_about_views(transform, prepared[training_rows[:EXAMINED]], given.task)
@@ -293,7 +294,8 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         rows = reference_rows(plan.training_rows)
         reference = _outputs(plan, members, rows)
         normal = _normal(plan, reference, rows, temperature)
-    weights = component_weights(plan.score, sure, plan.task.n_classes)
+    rows_per_number = len(plan.training_rows) / plan.prepared[0].size
+    weights = component_weights(plan.score, sure, plan.task.n_classes, rows_per_number)
     score = learn_score(plan.score_name, plan.score, reference, temperature, weights)
     report = TrainingReport(
         accuracy,
@@ -355,7 +357,7 @@ def _calibrate(plan: Plan, held_out: Sequence[Outputs], score: FittedScore, temp
         targets = task.targets(known, len(groups))
         components = score([replace(outputs, targets=targets) for outputs in held_out], temperature)
         return CalibrationScores(
-            components, combined_among_others(components, score.weights, groups), groups, label_index
+            components, combined_among_others(components, score.weights, groups, score.fuse), groups, label_index
         )
 
     without_labels = all(False in component.label_modes(task) for component in score.components)

@@ -32,6 +32,8 @@ class Job:
     label_smoothing, learning_rate, weight_decay : float
         ε of Szegedy et al. (CVPR 2016); the step size of Adam; the decay, which shrinks the weights by this fraction of
         the step size at each step.
+    mixup : float
+        If above 0, each sample is mixed with another one, by a share drawn from Beta(mixup, mixup); see `loop.mixed`.
     shift : int
         Every view is moved by up to this many pixels or points along each of its axes, differently in each epoch; the
         border is repeated.
@@ -47,6 +49,7 @@ class Job:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     shift: int = 0
+    mixup: float = 0.0
 
     @property
     def source(self) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from oddkind.arrays import Array
 from oddkind.train.checkpoints import fingerprint, restore, save
 from oddkind.train.job import Job
 from oddkind.train.networks import NETWORKS
-from oddkind.train.stacked import Stack
+from oddkind.train.stacked import Stack, as_float
 from oddkind.train.torch_state import seeded
 from oddkind.train.transforms import Transform
 
@@ -107,16 +107,27 @@ def train(
                 for draw in (_moves, _draws)
             )
             true = torch.as_tensor(np.stack(classes), device=device).flatten(1)  # [M, longest · V]
+            partners, shares = _mixtures(jobs, epoch, longest, device)
             for step in range(optimizer.steps % steps, steps):
                 samples = slice(step * batch_size, (step + 1) * batch_size)
-                x = torch.index_select(pool, 0, picked[:, samples].flatten())
-                x = prepare(x, moves[:, samples].flatten(0, 1), draws[:, samples].flatten(0, 1))  # [M · B, V, ...]
+                rest = moves[:, samples].flatten(0, 1), draws[:, samples].flatten(0, 1)
+                x = prepare(torch.index_select(pool, 0, picked[:, samples].flatten()), *rest)  # [M · B, V, ...]
+                in_views = slice(samples.start * views, samples.stop * views)
+                classes_of = [(true[:, None, in_views].long(), on_true)]  # [M, 1, B · V] each
+                if partners is not None:
+                    other, share = partners[:, samples], shares[:, samples]
+                    x_other = prepare(torch.index_select(pool, 0, picked.gather(1, other).flatten()), *rest)
+                    x = mixed(x, x_other, share.flatten())
+                    share, class_other = share.repeat_interleave(views, 1)[:, None], true.unflatten(1, (-1, views))
+                    class_other = class_other.take_along_dim(other[..., None], 1).flatten(1)[:, None].long()
+                    classes_of = [(classes_of[0][0], on_true * share), (class_other, on_true * (1 - share))]
                 z = stack.logits(x.view(len(jobs), -1, *x.shape[2:]))  # [M, C, B · V]
                 with torch.no_grad():
-                    in_views = slice(samples.start * views, samples.stop * views)
-                    index, scale = true[:, None, in_views].long(), weight[:, None, in_views]  # [M, 1, B · V]
+                    scale = weight[:, None, in_views]
                     log_p = z.log_softmax(1)
-                    target = (smoothing / z.shape[1]).expand_as(z).scatter_add(1, index, on_true.expand_as(index))
+                    target = (smoothing / z.shape[1]).expand_as(z)
+                    for index, on_class in classes_of:
+                        target = target.scatter_add(1, index, on_class.expand_as(index))
                     losses[epoch] -= (target * log_p * scale).sum((1, 2))
                     # The gradient of cross-entropy, written out: half the work of deriving it automatically.
                     gradient = log_p.exp_().sub_(target).mul_(scale)
@@ -196,6 +207,26 @@ def _draws(job: Job, epoch: int, longest: int) -> Array:
     """Random numbers of the transform for each sample, float32 [longest, n_draws]; from seed and epoch alone."""
     shape = longest, job.transform.n_draws
     return np.random.default_rng((job.seed, epoch, 2)).random(shape, np.float32)
+
+
+def _mixtures(jobs: Sequence[Job], epoch: int, longest: int, device: torch.device) -> tuple[Tensor | None, Tensor]:
+    """Place in the epoch's order of the sample that each is mixed with, and its own share, [M, longest] each.
+
+    They depend on seed and epoch alone. Without mixup there are no partners, and a job without it has shares of 1.
+    """
+    partners, shares = np.zeros((len(jobs), longest), np.int64), np.ones((len(jobs), longest), np.float32)
+    for m, job in enumerate(jobs):
+        if job.mixup > 0:
+            draw, n = np.random.default_rng((job.seed, epoch, 3)), len(job.rows)
+            partners[m, :n], shares[m, :n] = draw.permutation(n), draw.beta(job.mixup, job.mixup, n)
+    found = torch.as_tensor(partners, device=device) if any(job.mixup > 0 for job in jobs) else None
+    return found, torch.as_tensor(shares, device=device)
+
+
+def mixed(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """Mixtures λ x + (1 − λ) x' of samples [n, ...], λ [n], as networks read them: Zhang et al., ICLR 2018."""
+    share = share.view(-1, *[1] * (x.ndim - 1))
+    return share * as_float(x) + (1 - share) * as_float(other)
 
 
 def shifted(x: Tensor, moves: Tensor) -> Tensor:

@@ -149,6 +149,31 @@ class MLP(nn.Module):
         return self.classifier(features), features
 
 
+class BranchedMLP(nn.Module):
+    """Two branches of two hidden layers for vectors, one with layer norm: [B, D] → logits [B, C], features [B, 256].
+
+    Layer norm (Ba, Kiros & Hinton, 2016) makes a branch see the shape of a vector and not its size, which the other
+    branch sees. Neither keeps a running state.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        if len(input_shape) != 1:
+            raise InputError(f"network 'branches' reads vectors [N, D]; got samples of shape {input_shape}")
+
+        def branch(norm: Callable[[], nn.Module]) -> nn.Sequential:
+            first, second = nn.Linear(input_shape[0], 128), nn.Linear(128, 128)
+            return nn.Sequential(first, norm(), nn.ReLU(), second, norm(), nn.ReLU())
+
+        self.normed, self.plain = branch(lambda: nn.LayerNorm(128)), branch(nn.Identity)
+        self.classifier = nn.Linear(256, n_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and features."""
+        features = torch.cat([self.normed(x), self.plain(x)], 1)
+        return self.classifier(features), features
+
+
 class SignalCNN(nn.Module):
     """Three strided 1-D convolutions averaged over time: [B, C, T] → logits [B, n_classes], features [B, 32]."""
 
@@ -177,6 +202,7 @@ NETWORKS: dict[str, Builder] = {
     "picture": PictureCNN,
     "local": LocalCNN,
     "mlp": MLP,
+    "branches": BranchedMLP,
     "signal": SignalCNN,
 }
 
