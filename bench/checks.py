@@ -70,7 +70,7 @@ def main() -> None:
             learnt = train[model.report.training_rows]
             normal, tested = [model.outputs(learnt.inputs, learnt.labels)], [model.outputs(problem.test.inputs)]
             neighbours = "cosine-neighbours" if pictures else "joint-neighbours"
-            scores = [learn_score(name, SCORES[name], normal, 1.0, np.ones(1)) for name in ("msp", neighbours)]
+            scores = [learn_score(name, SCORES[name], normal, 1.0) for name in ("msp", neighbours)]
             aucs = [problem.auc(score(tested, 1.0)[:, 0]) for score in scores]
             some = slice(None, None, 1 + len(train) // 2000)
             single, _ = best_single_feature(train.inputs[some], train.labels[some])

@@ -286,7 +286,7 @@ def measure(problem: Problem, seed: int, parameters: dict[str, Any]) -> dict[str
     labels, learnt = problem.train.labels, model.report.training_rows
     normal = model.member_outputs(problem.train.inputs[learnt], None if labels is None else labels[learnt])
     for name in [name for name in SCORED if name not in found]:
-        score = learn_score(name, SCORES[name], normal, model.temperature, np.ones(1))
+        score = learn_score(name, SCORES[name], normal, model.temperature)
         found[name] = problem.auc(score(members, model.temperature)[:, 0])
     return {
         "auc": found,

@@ -11,7 +11,7 @@ from oddkind import SCORES, InputError, Outputs, Score
 from oddkind.model.combining import combined
 from oddkind.model.formulas import target_nll
 from oddkind.model.outputs import pooled
-from oddkind.model.scores import component_weights, learn_score
+from oddkind.model.scores import learn_score
 
 # Two epochs teach little, and pictures of one slope or another are told apart by a single pixel.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")]
@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::oddkind.Conc
 SINGLE = [name for name, score in SCORES.items() if isinstance(score, Score)]
 
 
-def scored(name, members, references, temperature, weights=(1.0,)):
+def scored(name, members, references, temperature):
     """The score of each component, [N, P]."""
-    return learn_score(name, SCORES[name], references, temperature, np.asarray(weights))(members, temperature)
+    return learn_score(name, SCORES[name], references, temperature)(members, temperature)
 
 
 def test_the_first_of_several_members_is_the_network_that_is_trained_alone():
@@ -35,7 +35,7 @@ def test_the_first_of_several_members_is_the_network_that_is_trained_alone():
 
 def test_outputs_of_an_ensemble_are_log_mean_probabilities_and_features_side_by_side():
     inputs, labels = kinds()
-    detector = quick(task="labels", n_members=3).fit(inputs, labels)
+    detector = quick(task="labels", network="mlp", n_members=3).fit(inputs, labels)
     members, found = detector.model.member_outputs(inputs, labels), detector.outputs(inputs, labels)
     mean = np.mean([probabilities(member.logits, axis=-1) for member in members], 0)
     assert_allclose(np.exp(found.logits), mean, rtol=1e-5)
@@ -116,16 +116,14 @@ def test_an_ensemble_scores_with_every_score(score):
     detector = quick(n_members=2, task="labels+rotations", score_function=score, temperature=2.0).fit(inputs, labels)
     model, report = detector.model, detector.model_.report
     references = model.member_outputs(inputs[report.training_rows], labels[report.training_rows])
-    ratio = len(report.training_rows) / inputs[0].size
-    weights_of = component_weights(SCORES[score], report.perplexity, model.task.n_classes, ratio)
     for known in (None, labels):
         held_out = report.calibration_rows
         claimed = None if known is None else labels[held_out]
         samples, normal = (
-            scored(score, model.member_outputs(x, y), references, 2.0, weights_of)
+            scored(score, model.member_outputs(x, y), references, 2.0)
             for x, y in ((inputs, known), (inputs[held_out], claimed))
         )
-        expected = combined(samples, normal, weights_of, model.score.fuse)
+        expected = combined(samples, normal, model.score.weights, model.score.fuse)
         assert_allclose(detector.anomaly_score(inputs, known), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -17,9 +17,12 @@ from oddkind.model.bundle import read, unpack
 from oddkind.train.torch_forward import restore_forward
 
 MODELS = {
-    "vectors": (lambda: quick(epochs=10).fit(*kinds(200)), kinds(8, seed=5)),
+    "vectors": (lambda: quick(epochs=10, task="labels+affine").fit(*kinds(200)), kinds(8, seed=5)),
     "pictures": (lambda: quick(epochs=4, n_members=2, temperature="fit").fit(*pictures(120)), pictures(6, seed=5)),
-    "folds": (lambda: CrossConformal(quick(epochs=10), folds=3).fit(*kinds(120)), kinds(8, seed=5)),
+    "folds": (
+        lambda: CrossConformal(quick(epochs=10, task="labels+affine"), folds=3).fit(*kinds(120)),
+        kinds(8, seed=5),
+    ),
 }
 
 
@@ -92,7 +95,7 @@ def test_a_model_is_saved_to_the_same_bytes_without_torch(folder, name):
 
 
 def test_the_models_are_of_the_kinds_that_they_should_be(folder):
-    for name, score in (("vectors", "joint-neighbours"), ("pictures", "combined"), ("folds", "joint-neighbours")):
+    for name, score in (("vectors", "fused-distances"), ("pictures", "combined"), ("folds", "fused-distances")):
         manifest = read(folder / f"{name}.oddkind").manifest
         assert {fold.score for fold in manifest.folds} == {score}
         assert len(manifest.folds) == (3 if name == "folds" else 1)

@@ -37,14 +37,16 @@ class Detector(Estimator):
         pictures; "pastes" of a piece of a picture into the picture, for surfaces, where defects are small marks
         anywhere; "reversals" of signals in time, "speeds" (faster and slower), "bands" (without a third of the
         frequencies), "permutations" of their channels; "affine" maps of vectors. "labels+rotations" and so on: both at
-        once, L · V classes. "auto": the transforms that suit the shape, together with the labels if there are any
-        (pictures that are not square: only the labels, or pastes if there are none).
+        once, L · V classes. "auto": the transforms that suit the shape, together with the labels if there are any;
+        vectors and pictures that are not square: only the labels, if there are any; pictures of surfaces, which vary
+        equally at every place: only pastes.
     network : str, callable or torch module
         "lecture", "picture", "local", "mlp", "branches", "signal", "auto" (by shape and task); or a builder
         `(input_shape, n_classes) → module`; or a module (a copy is trained, from the weights it has). It returns
         `(logits [B, C], features [B, D])`.
     score_function : str or Score
-        "auto" ("combined" for pictures, "joint-neighbours" for vectors and signals), a name of `oddkind.SCORES`, or an
+        "auto" ("combined" for pictures, "joint-neighbours" for signals, for vectors "fused-distances" with labels and
+        "fused-input-distances" without), a name of `oddkind.SCORES`, or an
         `oddkind.Score`, such as `oddkind.neighbours(k=5)`.
     n_members : int
         The number of networks to train, at once and each from its own seed, which score together.
@@ -59,9 +61,10 @@ class Detector(Estimator):
         epoch; "auto": a fourteenth of the shortest axis.
     label_smoothing : float in [0, 1)
         The fraction of the target that is spread over all classes, in training only.
-    mixup : float
+    mixup : float or "auto"
         If above 0, the network learns from mixtures of two samples and of their labels, λ x₁ + (1 − λ) x₂ with λ drawn
-        from Beta(mixup, mixup): Zhang et al., "mixup", ICLR 2018.
+        from Beta(mixup, mixup): Zhang et al., "mixup", ICLR 2018. "auto": 1 for vectors whose labels alone are
+        classified, otherwise 0.
     temperature : float > 0 or "fit"
         Divides the logits when scoring, never in training. "fit": the most likely one on the held-out samples.
     calibration_fraction : float in (0, 1) or "auto"
@@ -118,7 +121,7 @@ class Detector(Estimator):
         schedule: str = "one-cycle",
         max_shift: int | Literal["auto"] = "auto",
         label_smoothing: float = 0.1,
-        mixup: float = 0.0,
+        mixup: float | Literal["auto"] = "auto",
         temperature: float | Literal["fit"] = 1.0,
         calibration_fraction: float | Literal["auto"] = "auto",
         false_alarm_rate: float = 0.05,

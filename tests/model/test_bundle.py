@@ -462,8 +462,11 @@ def labels(dtype, *values):
         (lambda content: changed(content, {"input_shape": []}), "input_shape: "),
         (lambda content: changed(content, {"input_shape": [5]}), r"'mean' is float32 \(4,\); it must be .*\(5,\)"),
         (lambda content: changed(content, {"input_shape": [2**30, 2**30]}), "'mean'"),
-        (lambda content: changed(content, {"input_shape": [2**30], "standardises": False}), "weight 'feature"),
-        (lambda content: changed(content, {"input_shape": [4, 1], "standardises": False}), "network 'mlp' reads vec"),
+        (lambda content: changed(content, {"input_shape": [2**30], "standardises": False}), "weight 'normed"),
+        (
+            lambda content: changed(content, {"input_shape": [4, 1], "standardises": False}),
+            "network 'branches' reads v",
+        ),
         (lambda content: changed(content, {"standardises": False}), "unexpected array 'fold.0.mean'"),
         (
             lambda content: changed(content, {"epochs": 3}),
@@ -594,7 +597,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, place):
 
 def test_a_network_or_score_the_file_names_is_not_asked_for(saved):
     for passed, named in (
-        ({"network": nn.Identity()}, "network, 'mlp'"),
+        ({"network": nn.Identity()}, "network, 'branches'"),
         ({"score_function": neighbours()}, "score, 'msp'"),
     ):
         with pytest.raises(InputError, match=rf"pump\.oddkind: names its {named}; leave out {next(iter(passed))}="):

@@ -11,9 +11,8 @@ from oddkind.model.combining import (
     FarOrLocal,
     combined,
     combined_among_others,
-    dimension,
-    standardised_logs,
     surprise,
+    usual_log,
 )
 from oddkind.model.conformal import alarms, conformal_threshold, p_values
 
@@ -108,36 +107,43 @@ def test_false_alarms_of_combined_scores_stay_within_the_promise(draw, n):
 # --- far or local ---
 
 
-def lengths(draw, size, n=4000):
-    """Distances that are the lengths of Gaussian vectors."""
-    return np.linalg.norm(draw.normal(size=(n, size)), axis=1)
+def test_usual_logs_have_mean_0_and_deviation_1(draw):
+    usual = draw.uniform(1, 5, size=50)
+    least, middle, deviation = usual_log(usual)
+    own = (np.log(usual + least) - middle) / deviation
+    assert_allclose([own.mean(), own.std()], [0, 1], atol=1e-12)
+    # The unit does not matter, and equal distances, zeros and none at all have an answer.
+    assert_allclose((np.log(7 * usual + usual_log(7 * usual)[0]) - usual_log(7 * usual)[1]) / deviation, own)
+    assert usual_log(np.ones(3))[2] == 1
+    assert np.isfinite([usual_log(np.zeros(3)), usual_log(np.empty(0))]).all()
 
 
-@pytest.mark.parametrize("size", [5, 25, 100])
-def test_the_spread_of_distances_tells_the_number_of_dimensions(draw, size):
-    assert dimension(lengths(draw, size)) == pytest.approx(size, rel=0.2)
-    assert dimension(np.ones(5)) == np.inf
+FUSE = FarOrLocal(far=(0, 1), local=(0, 2, 3), spread=0)
+ALL = np.ones(4, bool)
 
 
-def test_standardised_logs_do_not_depend_on_the_unit(draw):
-    normal, scores = draw.uniform(1, 5, size=(50, 2)), draw.uniform(0, 9, size=(7, 2))
-    assert_allclose(standardised_logs(scores, normal), standardised_logs(scores * 7, normal * 7))
-    own = standardised_logs(normal, normal)
-    assert_allclose([own.mean(0), own.std(0)], [[0, 0], [1, 1]], atol=1e-12)
-    assert np.isfinite(standardised_logs(np.zeros((1, 2)), np.zeros((3, 2)))).all()
+@pytest.mark.parametrize(("n_dimensions", "share"), [(0, 0), (20, 0), (30, 0.5), (40, 1), (np.inf, 1)])
+def test_in_few_dimensions_the_largest_distance_counts_and_in_many_the_local_ones(draw, n_dimensions, share):
+    usual, scores = draw.uniform(1, 2, size=(4, 90)), draw.uniform(1, 9, size=(6, 4))
+    weights = FUSE.weights(ALL, ALL, n_dimensions, usual)
+    assert weights[:8].tolist() == pytest.approx([1 - share, 1 - share, 0, 0, share / 3, 0, share / 3, share / 3])
+    least, middle, deviation = np.transpose([*map(usual_log, usual)])
+    values = (np.log(scores + least) - middle) / deviation
+    expected = (1 - share) * values[:, :2].max(1) + share * values[:, [0, 2, 3]].mean(1)
+    assert_allclose(FUSE(scores, np.empty((0, 4)), weights), expected)
+    assert combined_among_others(scores, weights, np.zeros(6), FUSE).tolist() == FUSE(scores, scores, weights).tolist()
 
 
-@pytest.mark.parametrize(("size", "share"), [(5, 0), (25, 0.5), (60, 1)])
-def test_in_few_dimensions_the_largest_distance_counts_and_in_many_the_local_ones(draw, size, share):
-    fuse = FarOrLocal((False, False, True, True), spread=0)
-    normal = np.stack([lengths(draw, size), *draw.uniform(1, 2, size=(3, 4000))], 1)
-    scores, weights = draw.uniform(1, 9, size=(6, 4)), np.ones(4)
-    values = standardised_logs(scores, normal)
-    expected = (1 - share) * values[:, :2].max(1) + share * values[:, 2:].mean(1)
-    assert_allclose(fuse(scores, normal, weights), expected, rtol=0.0 if share != 0.5 else 0.5, atol=1e-9)
-    assert_allclose(fuse(scores, normal, np.array([1, 0, 0, 0])), values[:, 0])  # what has no weight is left out
-    assert combined(scores, normal, weights, fuse).tolist() == fuse(scores, normal, weights).tolist()
+def test_what_was_not_learnt_or_has_too_few_samples_is_left_out():
+    def weights(*given):
+        return FUSE.weights(*given, np.ones((4, 3)))[:8].tolist()
+
+    some = np.array([True, False, True, False])
+    assert weights(some, ALL, 0) == [1, 0, 0, 0, 0, 0, 0, 0]
+    assert weights(ALL, some, 99) == [0, 0, 0, 0, 0.5, 0, 0.5, 0]
+    assert weights(np.array([True, False, False, False]), ALL, 99) == [0, 0, 0, 0, 1, 0, 0, 0]
 
 
-def test_far_or_local_compares_with_nothing_if_there_is_nothing(draw):
-    assert FarOrLocal((False, True), 0)(np.ones((3, 2)), np.ones((0, 2)), np.ones(2)).tolist() == [0] * 3
+def test_distances_that_overflow_give_a_high_score_and_no_nan():
+    weights = FUSE.weights(ALL, ALL, 30, np.ones((4, 3)))
+    assert np.isfinite(FUSE(np.array([[np.inf, 1, np.nan, 1]]), np.empty((0, 4)), weights)).all()

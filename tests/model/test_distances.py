@@ -13,6 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from oddkind.model.distances import (
     REFERENCE_ROWS,
+    among_others,
     class_means,
     joint_distance,
     local_distances,
@@ -266,6 +267,21 @@ def test_directions_that_never_vary_are_all_left_over(draw):
     residual = np.linalg.norm((np.eye(7) - middle) @ left_over, axis=1)
     assert_allclose(residual[4:], 1, rtol=0.1)
     assert (residual[:2] < 0.3).all()
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_distances_among_others_are_those_to_the_nearest_of_other_groups(draw, k):
+    reference, groups, scales = draw.normal(size=(300, D)) + 50, draw.integers(9, size=300), draw.uniform(1, 2, 300)
+    rows = np.arange(0, 300, 2)
+    apart = np.where(groups[rows, None] == groups, np.inf, cdist(reference[rows], reference) / scales)
+    assert_allclose(among_others(reference, groups, scales, rows, k), np.sort(apart, axis=1)[:, :k].mean(1), rtol=1e-6)
+
+
+def test_vectors_without_others_are_left_out(draw):
+    one = draw.normal(size=(1, D))
+    assert among_others(one, np.zeros(1), np.ones(1), np.arange(1), 1).tolist() == []
+    assert among_others(one, np.zeros(1), np.ones(1), np.arange(1), 3).tolist() == []
+    assert among_others(np.tile(one, (5, 1)), np.zeros(5), np.ones(5), np.arange(5), 1).tolist() == []
 
 
 @pytest.mark.parametrize("k", [1, 8, 30])

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from oddkind import SCORES, Outputs
 from oddkind.model.combining import combined, combined_among_others
 from oddkind.model.conformal import p_values
-from oddkind.model.scores import component_weights, components_of, learn_score
+from oddkind.model.scores import components_of, learn_score
 from oddkind.model.task import Task
 
 with np.load(GOLDEN) as archive:
@@ -23,11 +23,10 @@ def test_scores_and_p_values_are_those_recorded(shape, name):
     views, labels, *_ = SHAPES[shape]
     task = Task(None if labels == 1 else np.arange(labels), tuple(map(str, range(views))), views)
     score, found = SCORES[name], {}
-    weights = component_weights(score, 1.7, task.n_classes)
     for n_members in (1, 3):
         normal, held_out, new = problem(shape, n_members, Outputs)
         for temperature in (1.0, 2.5):
-            fitted = learn_score(name, score, normal, temperature, weights)
+            fitted = learn_score(name, score, normal, temperature, 1.7, task.n_classes)
             for known in (True, False):
                 key = f"{shape}/{n_members}/{name}/{'labelled' if known else 'unlabelled'}/{temperature:g}"
                 if key not in RECORDED:
@@ -39,8 +38,8 @@ def test_scores_and_p_values_are_those_recorded(shape, name):
                     )
                     for members in (held_out, new)
                 )
-                scores = combined(others, usual, weights)
-                found[key] = scores, p_values(scores, combined_among_others(usual, weights))
+                scores = combined(others, usual, fitted.weights)
+                found[key] = scores, p_values(scores, combined_among_others(usual, fitted.weights))
     assert found or any(component.needs_rotations for component in components_of(score))
     for key, (scores, p) in found.items():
         # Joint neighbours scale by sums in single precision, in which the order of whitened columns counts.

@@ -48,7 +48,7 @@ LEARNS = {
 JOINS_VIEWS = {"likelihood", "joint-neighbours", "view-neighbours", "hellinger-neighbours", *DISTANCES}
 COMPARES_INPUTS = {name for name in DISTANCES if "feature" not in name}
 TO_ALL = {name for name in DISTANCES if name.endswith("-to-all")}
-COMBINED = {"combined", "evidence", "input-evidence"}
+COMBINED = {"combined", "fused-distances", "fused-input-distances"}
 SINGLE = [name for name in SCORES if name not in COMBINED]
 
 
@@ -115,11 +115,11 @@ def test_scores_made_of_the_softmax_use_no_features(draw, name, views, known):
 
 def test_the_share_of_the_softmax_grows_with_the_classes_that_it_rules_out():
     score = SCORES["combined"]
-    assert softmax_share(score, component_weights(score, 4.0, 4)) == 0
+    assert softmax_share(score, 4.0, 4) == 0
     weight = 0.75**4  # of each of its two scores made of the softmax, beside one that is not
-    assert softmax_share(score, component_weights(score, 1.0, 4)) == pytest.approx(2 * weight / (1 + 2 * weight))
+    assert softmax_share(score, 1.0, 4) == pytest.approx(2 * weight / (1 + 2 * weight))
     for name, share in (("msp", 1), ("mahalanobis", 0)):
-        assert softmax_share(SCORES[name], component_weights(SCORES[name], 4.0, 4)) == share
+        assert softmax_share(SCORES[name], 4.0, 4) == share
 
 
 @pytest.mark.parametrize(("name", "views", "known"), CASES)
@@ -426,7 +426,7 @@ def test_with_fewer_than_5_normal_samples_all_are_neighbours(draw, name, n):
 @pytest.mark.parametrize("name", SINGLE)
 def test_several_networks_are_pooled_as_the_score_says(draw, name):
     score, new, normal = SCORES[name], *([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
-    found = learn_score(name, score, normal, 2.0, np.ones(1))(new, 2.0)
+    found = learn_score(name, score, normal, 2.0)(new, 2.0)
     assert found.shape == (N, 1)
     if score.pool == "probability":
         expected = score.compute(pooled(new, 2.0), {}, 1.0)
@@ -441,11 +441,11 @@ def test_several_networks_are_pooled_as_the_score_says(draw, name):
 @pytest.mark.parametrize("name", sorted(COMBINED))
 def test_a_combination_has_a_column_for_each_of_its_scores(draw, name):
     new, normal = ([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
-    fitted = learn_score(name, SCORES[name], normal, 2.0, component_weights(SCORES[name], 2.0, 12))
+    fitted = learn_score(name, SCORES[name], normal, 2.0, 2.0, 12)
     assert [SCORES[part] for part in SCORES[name].powers] == list(fitted.components)
     columns = fitted(new, 2.0)
     for column, part in zip(columns.T, SCORES[name].powers, strict=True):
-        alone = learn_score(part, SCORES[part], normal, 2.0, np.ones(1))
+        alone = learn_score(part, SCORES[part], normal, 2.0)
         assert_array_equal(column, alone(new, 2.0)[:, 0])
 
 
@@ -471,7 +471,7 @@ def test_a_score_of_ones_own_learns_once_and_scores_by_what_it_learnt(draw):
     own = Score(
         "‖f − mean f‖", lambda o, arrays, _: np.linalg.norm(o.features - arrays["centre"], axis=2).sum(1), learn
     )
-    fitted = learn_score(None, own, [outputs_of(draw, 60)], 2.0, np.ones(1))
+    fitted = learn_score(None, own, [outputs_of(draw, 60)], 2.0)
     assert (fitted.name, fitted.own, fitted.components) == (None, own, (own,))
     for n in (1, N):
         assert fitted([outputs_of(draw, n)], 2.0).shape == (n, 1)
@@ -479,14 +479,15 @@ def test_a_score_of_ones_own_learns_once_and_scores_by_what_it_learnt(draw):
 
 
 def test_auto_stands_for_a_score_that_suits_the_shape():
-    assert [resolve_score("auto", shape)[0] for shape in ((3,), (2, 9), (1, 8, 8))] == [
-        "joint-neighbours",
+    assert [resolve_score("auto", shape, with_labels=False)[0] for shape in ((3,), (2, 9), (1, 8, 8))] == [
+        "fused-input-distances",
         "joint-neighbours",
         "combined",
     ]
-    assert resolve_score("msp", (3,)) == ("msp", SCORES["msp"])
+    assert resolve_score("auto", (3,), with_labels=True)[0] == "fused-distances"
+    assert resolve_score("msp", (3,), with_labels=True) == ("msp", SCORES["msp"])
     own = neighbours(3)
-    assert resolve_score(own, (3,)) == (None, own)
+    assert resolve_score(own, (3,), with_labels=True) == (None, own)
     assert components_of(own) == (own,)
 
 
@@ -511,7 +512,7 @@ def test_target_nll_refuses_samples_without_labels(draw):
 @pytest.mark.parametrize("name", sorted(LEARNS - TO_ALL))
 def test_scores_that_learn_refuse_to_do_so_from_nothing(draw, name):
     with pytest.raises(InputError, match=f"score '{name}' compares with normal samples: pass their outputs"):
-        learn_score(name, SCORES[name], None, 1.0, np.ones(1))
+        learn_score(name, SCORES[name], None, 1.0)
     with pytest.raises(InputError, match="pass their outputs with targets"):
         learnt(name, outputs_of(draw, 3, known=False))
 
@@ -578,13 +579,29 @@ def test_with_many_normal_samples_the_3_nearest_count(draw):
     assert_allclose(scored("input-distance", outputs, normal), nearest.mean(1), rtol=1e-5)
 
 
-def test_evidence_leaves_out_what_was_not_learnt_and_what_too_few_samples_tell():
-    names = list(SCORES["evidence"].powers)
-    all_count, unlearnt, few = (
-        dict(zip(names, component_weights(SCORES["evidence"], *given), strict=True))
-        for given in ((1.0, 2, 2.0), (1.6, 2, 2.0), (1.0, 2, 1.0))
-    )
-    assert set(all_count.values()) == {1}
-    assert {name for name, weight in unlearnt.items() if not weight} == {"feature-distance", "local-feature-distance"}
-    local = {name for name in names if name.startswith("local")}
-    assert {name for name, weight in few.items() if not weight} == local | {"whitened-distance"}
+def evidence(draw, size, n, perplexity=1.0, groups=None):
+    """Names of the distances of which the largest, and of those of which the mean counts."""
+    targets = draw.integers(2, size=(n, 1))
+    inputs = (draw.normal(size=(n, size)) + 50 * targets).astype(np.float32)
+    outputs = Outputs(draw.normal(size=(n, 1, 2)), draw.normal(size=(n, 1, 3)), targets, inputs)
+    score = SCORES["fused-distances"]
+    found = learn_score("fused-distances", score, [outputs], 1.0, perplexity, 2, groups).weights.reshape(5, -1)
+    return [[name for name, one in zip(score.powers, row, strict=True) if one] for row in found[:2]]
+
+
+NAMES = list(SCORES["fused-distances"].powers)
+FAR, LOCAL = NAMES[:5], [NAMES[0], *NAMES[5:]]
+
+
+def test_the_number_of_dimensions_decides_which_distances_count(draw):
+    assert evidence(draw, 3, 200) == [FAR, []]
+    assert evidence(draw, 90, 400) == [[], LOCAL]
+
+
+def test_evidence_leaves_out_what_was_not_learnt_and_what_too_few_samples_tell(draw):
+    assert evidence(draw, 3, 200, perplexity=1.6)[0] == [name for name in FAR if "feature" not in name]
+    assert evidence(draw, 90, 400, perplexity=1.6)[1] == [name for name in LOCAL if "feature" not in name]
+    assert evidence(draw, 90, 80)[1] == ["input-distance"]
+    # A network knows the groups that it was trained with.
+    grouped = evidence(draw, 3, 200, groups=np.arange(200) // 20)
+    assert grouped == [[name for name in FAR if "feature" not in name], []]

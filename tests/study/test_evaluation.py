@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from oddkind import SCORES, Detector, InputError
 from oddkind.metrics import auc
 from oddkind.model.combining import combined
-from oddkind.model.scores import component_weights, learn_score
+from oddkind.model.scores import learn_score
 from oddkind.samples import Samples
 from oddkind.study.evaluation import Configuration, Result, Row, evaluate_settings, train_settings
 
@@ -136,12 +136,12 @@ def test_every_number_by_hand(evaluated):
             temperature = model.temperature if setting.temperature == "fit" else setting.temperature
             learnt, held_out = normal[model.report.training_rows], normal[model.report.calibration_rows]
             reference = detector.outputs(learnt.inputs, learnt.labels)
-            weights = component_weights(formula, model.report.perplexity, model.task.n_classes)
-            fitted = learn_score(setting.score, formula, [reference], temperature, weights)
+            sure, classes = model.report.perplexity, model.task.n_classes
+            fitted = learn_score(setting.score, formula, [reference], temperature, sure, classes)
 
             def score(inputs, detector=detector, held_out=held_out, fitted=fitted, temperature=temperature):
                 of, usual = (fitted([detector.outputs(rows)], temperature) for rows in (inputs, held_out.inputs))
-                return combined(of, usual, fitted.weights)
+                return combined(of, usual, fitted.weights, fitted.fuse)
 
             found, outputs = result[setting.name], detector.outputs(held_out.inputs, held_out.labels)
             log_p = log_softmax(outputs.logits / temperature, axis=-1)

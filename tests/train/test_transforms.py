@@ -21,6 +21,7 @@ from oddkind.train.transforms import (
     Speeds,
     indistinguishable_views,
     make_task,
+    show_surfaces,
 )
 
 SHAPES = {"affine": (5,), "pastes": (1, 9, 8), "rotations": (1, 6, 6)}
@@ -268,7 +269,7 @@ def test_auto_is_the_transforms_of_the_shape_together_with_the_labels_if_any():
     for name, kind in (("rotations", Rotations), ("reversals", Reversals), ("affine", Affine)):
         alone, both = made("auto", SHAPES[name]), made("auto", SHAPES[name], np.array([7, 3]))
         assert isinstance(alone[1], kind)
-        assert isinstance(both[1], kind)
+        assert isinstance(both[1], Identity if name == "affine" else kind)
         assert alone[0].labels is None
         assert both[0].labels.tolist() == [3, 7]
     oblong, transform = made("auto", (1, 6, 7), np.array([0, 1]))
@@ -326,3 +327,23 @@ def test_samples_a_transform_cannot_turn_are_refused(name, shape, message):
 def test_unknown_tasks_are_refused(name):
     with pytest.raises(InputError, match=r"task=.*; known are 'auto', 'labels', 'rotations'"):
         task(name, labels=np.array([0, 1]))
+
+
+def test_vectors_with_a_single_label_are_mapped_too():
+    task, transform = made("auto", SHAPES["affine"], np.array([7, 7]))
+    assert isinstance(transform, Affine)
+    assert task.labels.tolist() == [7]
+
+
+def test_pictures_that_vary_equally_at_every_place_show_surfaces(draw, mnist):
+    noise = draw.integers(256, size=(60, 1, 16, 16)).astype(np.uint8)
+    assert show_surfaces(noise)
+    assert not show_surfaces(mnist[0].inputs)
+    assert not show_surfaces(noise[:10])  # too few to see that
+    assert not show_surfaces(noise[:, 0])
+    assert not show_surfaces(noise[..., :7])
+    centred = noise * (np.hypot(*np.mgrid[-8:8, -8:8]) < 6)
+    assert not show_surfaces(centred)
+    for labels in (None, np.array([0, 1])):
+        task, transform, name = make_task("auto", (1, 16, 16), labels, np.random.RandomState(0), surfaces=True)
+        assert (task.labels, type(transform), name) == (None, Pastes, "pastes")

@@ -380,7 +380,7 @@ def choose(
             on_progress=lambda done: update("reading", done),
         )
         usual = Detector()
-        usual_score, _ = resolve_score(usual.score_function, samples.inputs.shape[1:])
+        usual_score, _ = resolve_score(usual.score_function, samples.inputs.shape[1:], with_labels=True)
         default = Configuration("", usual.task, usual.label_smoothing, score=str(usual_score))
         choices = [Configuration("", task, level, score=score) for task, level, score in product(tasks, levels, scores)]
         choices = list(dict.fromkeys([*choices, default]))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from oddkind.arrays import Array
-from oddkind.model.outputs import mean_of
 
 PARTS = 200
-# With more dimensions than `MANY` local distances are compared, with fewer than `FEW` distances.
-FEW, MANY = 20, 30
+# Samples that fill more dimensions than `MANY` are compared by the mean of some scores, with fewer than `FEW` by the
+# largest.
+FEW, MANY = 20, 40
 
 
 def surprise(scores: Array, normal: Array) -> Array:
@@ -46,54 +46,70 @@ def surprises(scores: Array, normal: Array, weights: Array) -> Array:
     return np.sum(np.asarray(weights)[:, None] * found, axis=0)
 
 
-def standardised_logs(scores: Array, normal: Array) -> Array:
-    """Logarithms of scores ≥ 0 [N, P], in standard deviations from the mean of those of normal samples [n, P]."""
-    middle = np.median(normal, axis=0)
-    least = np.where(middle > 0, 1e-3 * middle, 1e-9)  # a distance of 0 has no logarithm
-    usual = np.log(normal + least)
-    deviation = usual.std(0)
-    return (np.log(scores + least) - usual.mean(0)) / np.where(deviation > 0, deviation, 1)
+def usual_log(usual: Array) -> tuple[float, float, float]:
+    """What is added to a score ≥ 0 before the logarithm is taken, and mean and deviation of the logarithms.
 
-
-def dimension(distances: Array) -> float:
-    """Number of dimensions that samples fill, from the spread of their distances [n]: 1 / (2 Var(log distance)).
-
-    The length of a Gaussian vector of m dimensions has a logarithm of standard deviation 1 / √(2 m), nearly.
+    `usual` [n] are the scores of normal samples. As a distance of 0 has no logarithm, a thousandth of the median is
+    added.
     """
-    variance = np.log(distances + max(1e-3 * float(np.median(distances)), 1e-9)).var()
-    return float(1 / (2 * variance)) if variance > 0 else np.inf
+    middle = float(np.median(usual)) if len(usual) else 0.0
+    least = 1e-3 * middle if middle > 0 else 1e-9
+    logs = np.log(usual + least) if len(usual) else np.zeros(1)
+    return least, float(logs.mean()), float(logs.std()) or 1.0
 
 
 @dataclass(frozen=True)
 class FarOrLocal:
-    """The largest of some distances, or, where many dimensions make all distances alike, the mean of local ones.
+    """The largest of some distances, or, if many dimensions make all distances alike, the mean of local ones.
 
-    All are `standardised_logs`. In few dimensions an anomaly is far away in some respect: the largest counts, so that a
-    useless one does little harm. In many dimensions some normal samples are near to everything and others to nothing
-    ("hubness"), and distances relative to those among normal samples tell more: Schnitzer et al., "Local and global
-    scaling reduce hubs in space", JMLR 2012. Between 20 and 30 dimensions the two are mixed.
+    All are logarithms, in standard deviations from their mean among the samples that were learnt from. In few
+    dimensions an anomaly is far away in some respect: the largest counts, so that a useless one does little harm. In
+    many dimensions some normal samples are near to everything and others to nothing ("hubness"), and distances relative
+    to those among normal samples tell more: Schnitzer et al., "Local and global scaling reduce hubs in space", JMLR
+    2012. Between 20 and 40 dimensions the two are mixed.
 
     Attributes
     ----------
-    local : tuple of P bool
-        Which scores are local. Scores of weight 0 are left out.
+    far : tuple of int
+        The columns of the distances.
+    local : tuple of int
+        The columns whose mean is taken: of the local distances, and of one that always counts, also if there are too
+        few samples for those.
     spread : int
-        The column of the distances from which the number of dimensions is estimated.
+        The column whose spread tells how many dimensions the samples fill.
     """
 
-    local: tuple[bool, ...]
+    far: tuple[int, ...]
+    local: tuple[int, ...]
     spread: int
 
+    def weights(self, reliable: Array, learnt: Array, n_dimensions: float, usual: Sequence[Array]) -> Array:
+        """Return the weight of each score in the maximum and in the mean, and its `usual_log`; [5 · P].
+
+        Parameters
+        ----------
+        reliable, learnt : bool [P]
+            Whether there are enough samples for a score, and whether what it uses was learnt.
+        n_dimensions : float
+            The number of dimensions that samples fill.
+        usual : P arrays [n]
+            The scores of samples that were learnt from, each compared with the others.
+        """
+        share = float(np.clip((n_dimensions - FEW) / (MANY - FEW), 0, 1))
+        usable = reliable & learnt
+        largest, mean = np.zeros(len(usable)), np.zeros(len(usable))
+        largest[[column for column in self.far if usable[column]]] = 1 - share
+        averaged = [column for column in self.local if usable[column]]
+        mean[averaged] = share / len(averaged)
+        return np.concatenate([largest, mean, *np.transpose([*map(usual_log, usual)])])
+
     def __call__(self, scores: Array, normal: Array, weights: Array) -> Array:
-        """Combine [N, P] among [n, P]; [N]."""
-        if len(normal) < 2:
-            return np.zeros(len(scores))
-        values, used, local = standardised_logs(scores, normal), np.asarray(weights) > 0, np.array(self.local)
-        far = values[:, used & ~local].max(1)
-        if not (used & local).any():
-            return far
-        share = float(np.clip((dimension(normal[:, self.spread]) - FEW) / (MANY - FEW), 0, 1))
-        return (1 - share) * far + share * mean_of(list(values[:, used & local].T))
+        """Combine [N, P]; [N]. Held-out samples are not needed."""
+        largest, mean, least, middle, deviation = np.reshape(weights, (5, -1))
+        finite = np.nan_to_num(scores, nan=np.finfo(float).max)  # distances of damaged arrays overflow
+        values = (np.log(finite + least) - middle) / deviation
+        among = largest > 0
+        return (values * mean).sum(1) + (largest.max() * values[:, among].max(1) if among.any() else 0)
 
 
 Fusion = Callable[[Array, Array, Array], Array]
@@ -113,8 +129,8 @@ def combined_among_others(
     [n] are never compared with each other. A single group has nothing to be compared with; it gets the greatest number
     there is, so that no other sample looks rare compared with it.
     """
-    if normal.shape[1] == 1:
-        return normal[:, 0]
+    if normal.shape[1] == 1 or isinstance(fuse, FarOrLocal):  # compared with nothing
+        return combined(normal, normal, weights, fuse)
     index = np.arange(len(normal)) if groups is None else np.unique(groups, return_inverse=True)[1]
     n_groups = index.max() + 1 if len(index) else 0
     if n_groups == 1:

@@ -8,6 +8,7 @@ from oddkind.arrays import Array
 
 ROWS, REFERENCE_ROWS = 256, 1024  # the block of a product that stays in the cache
 FEWEST_ROWS, PRODUCT_ROWS = 16, 32
+AMONG_ROWS = 128
 CANDIDATES = 4  # rounding may confuse the nearest with the next ones
 
 
@@ -47,6 +48,24 @@ def local_scales(reference: Array, k: int = 8) -> Array:
     scales = neighbour_distances(reference, reference, count + 1)[:, 1:].mean(1)
     least = 1e-3 * np.median(scales[scales > 0]) if scales.any() else 1.0
     return np.maximum(scales, least)
+
+
+def among_others(reference: Array, groups: Array, scales: Array, rows: Array, k: int) -> Array:
+    """Mean distance of some of the vectors [R, D] to the k nearest of other groups, each divided by its scale; [n].
+
+    Vectors that have fewer than k others are left out.
+    """
+    found = []
+    vectors = np.asarray(reference, float) - np.mean(reference, axis=0, dtype=float)
+    squares = np.square(vectors).sum(1)
+    for own in np.array_split(rows, -(-len(rows) // AMONG_ROWS)):
+        apart = squares[own, None] - 2 * vectors[own] @ vectors.T + squares
+        apart = np.sqrt(apart.clip(min=0)) / scales
+        apart[groups[own, None] == groups] = np.inf
+        if k <= len(vectors):
+            nearest = np.partition(apart, k - 1, axis=1)[:, :k].mean(1)
+            found.append(nearest[np.isfinite(nearest)])
+    return np.concatenate(found) if found else np.empty(0)
 
 
 def local_distances(vectors: Array, reference: Array, scales: Array) -> Array:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.combining import FarOrLocal, Fusion, surprises
+from oddkind.model.combining import FarOrLocal, Fusion, surprises, usual_log
 from oddkind.model.distances import (
+    among_others,
     class_means,
     joint_distance,
     local_distances,
@@ -49,6 +51,8 @@ MAX_WHITENED_FEATURES = 1024
 # Samples are compared with at most this many normal ones: more would take more time and memory than most users have.
 MAX_REFERENCE_ROWS = 65_536
 
+# The usual distances are those of at most about this many samples.
+MAX_USUAL = 1000
 # Among more normal samples than this, a single nearest one is more often an accident.
 MANY_ROWS = 1000
 
@@ -65,6 +69,8 @@ class Score:
         It must not estimate anything: a sample's score must not depend on the other samples.
     learn : callable (outputs of normal samples, temperature) → dict of arrays, or None
         What the score learns, once; None if it learns nothing. The arrays are saved with the model.
+    usual : callable (learnt arrays, outputs of normal samples, their groups or None) → [n], or None
+        Scores of some of the samples learnt from, each compared with those of other groups.
     pool : "probability", "logit" or "score"
         What is averaged over several networks before the rest is computed.
     needs_rotations, needs_labels : bool
@@ -80,6 +86,7 @@ class Score:
     formula: str
     compute: Callable[[Outputs, Arrays, float], Array]
     learn: Callable[[Outputs, float], Arrays] | None = None
+    usual: Callable[[Arrays, Outputs, Array | None], Array] | None = None
     pool: Literal["probability", "logit", "score"] = "score"
     needs_rotations: bool = False
     needs_labels: bool = False
@@ -121,8 +128,8 @@ class FittedScore:
     own : Score or None
     learnt : tuple of tuples of dicts of arrays
         What each of the P components learnt from each network; empty for a component that learns nothing.
-    weights : array [P]
-        The weight of each component.
+    weights : array [P], or [5 · P] for `oddkind.model.combining.FarOrLocal`
+        The weight of each component, or all that combining them needs.
     """
 
     name: str | None
@@ -160,27 +167,56 @@ def components_of(score: Score | Combination) -> tuple[Score, ...]:
     return tuple(component for component in found if isinstance(component, Score))
 
 
-def component_weights(
-    score: Score | Combination, perplexity: float, n_classes: int, rows_per_number: float = np.inf
-) -> Array:
-    """Weight of each component, [P]: the softmax counts the more, the more classes the network rules out.
-
-    `rows_per_number`: how many normal samples there are for each number of the input.
-    """
+def component_weights(score: Score | Combination, perplexity: float, n_classes: int) -> Array:
+    """Weight of each component, [P]: the softmax counts the more, the more classes the network rules out."""
     if isinstance(score, Score):
         return np.ones(1)
     ruled_out = 1 - perplexity / n_classes
-    learnt = n_classes - perplexity >= (n_classes - 1) / 2
-    counts = [
-        rows_per_number >= component.rows_needed and (learnt or not component.needs_learnt)
-        for component in components_of(score)
+    return np.array([ruled_out**power for power in score.powers.values()])
+
+
+def _weights_of_distances(
+    score: Combination,
+    fuse: FarOrLocal,
+    learnt: Sequence[Sequence[Arrays]],
+    normal: Sequence[Outputs],
+    groups: Array | None,
+    perplexity: float,
+    n_classes: int,
+) -> Array:
+    """Weights of distances: which are reliable, and what is usual among the samples that were learnt from."""
+    components = components_of(score)
+    assert normal[0].inputs is not None  # noqa: S101 - the distances need them
+    rows_per_number = len(normal[0]) / normal[0].inputs.shape[1]
+    half_learnt = n_classes - perplexity >= (n_classes - 1) / 2
+    reliable = np.array([rows_per_number >= component.rows_needed for component in components])
+    useful = np.array([half_learnt or not component.needs_learnt for component in components])
+    if groups is not None and 2 * len(np.unique(groups)) < len(groups):
+        # A network knows the groups that it was trained with, so their features do not show how far others are apart.
+        reliable[[column for column in fuse.far if components[column].needs_learnt]] = False
+    usual = [
+        mean_of([component.usual(own, outputs, groups) for own, outputs in zip(arrays, normal, strict=True)])
+        for component, arrays in zip(components, learnt, strict=True)
+        if component.usual is not None
     ]
-    return np.array([ruled_out**power for power in score.powers.values()]) * counts
+    # The length of a Gaussian vector of m dimensions has a logarithm of variance 1 / 2m, nearly.
+    _, _, deviation = usual_log(usual[fuse.spread])
+    n_dimensions = 1 / (2 * deviation**2)
+    return fuse.weights(reliable, useful, n_dimensions, usual)
 
 
-def softmax_share(score: Score | Combination, weights: Array) -> float:
+def n_weights(score: Score | Combination) -> int:
+    """Return how many numbers say how the components of a score are combined."""
+    of_each = 5 if isinstance(score, Combination) and isinstance(score.fuse, FarOrLocal) else 1
+    return of_each * len(components_of(score))
+
+
+def softmax_share(score: Score | Combination, perplexity: float, n_classes: int) -> float:
     """Return how much of a score is computed from the softmax, from 0 to 1."""
     uses = [component.uses_softmax for component in components_of(score)]
+    if not any(uses):
+        return 0.0
+    weights = component_weights(score, perplexity, n_classes)
     return float(weights[uses].sum() / weights.sum())
 
 
@@ -189,9 +225,15 @@ def learn_score(
     score: Score | Combination,
     normal: Sequence[Outputs] | None,
     temperature: float,
-    weights: Array,
+    perplexity: float = 1.0,
+    n_classes: int = 2,
+    groups: Array | None = None,
 ) -> FittedScore:
-    """Learn a score from the outputs of each network for normal samples; None is enough for one that learns nothing."""
+    """Learn a score from the outputs of each network for normal samples; None is enough for one that learns nothing.
+
+    The perplexity among the classes decides how much each component of a combination counts. `groups` [n]: normal
+    samples of one group are more alike than others, so they are not compared to see what is usual.
+    """
     learnt: list[tuple[Arrays, ...]] = []
     for component in components_of(score):
         if component.learn is None:
@@ -200,6 +242,10 @@ def learn_score(
         if normal is None:
             raise InputError(f"score {name!r} compares with normal samples: pass their outputs")
         learnt.append(tuple(component.learn(outputs, temperature) for outputs in normal))
+    weights = component_weights(score, perplexity, n_classes)
+    if isinstance(score, Combination) and isinstance(score.fuse, FarOrLocal):
+        assert normal is not None  # noqa: S101 - refused above
+        weights = _weights_of_distances(score, score.fuse, learnt, normal, groups, perplexity, n_classes)
     return FittedScore(name, score if name is None and isinstance(score, Score) else None, tuple(learnt), weights)
 
 
@@ -385,10 +431,25 @@ def _distances(
             index = np.unique(normal.targets[:, 0], return_inverse=True)[1]
             arrays["whitening"] = whitening(vectors(normal), index, shrink=True)
         arrays["reference"] = place(normal, arrays)[order]
+        parts = np.split(arrays["reference"], arrays["starts"][1:-1])
         if local:
-            parts = np.split(arrays["reference"], arrays["starts"][1:-1])
             arrays["scales"] = np.concatenate([local_scales(part) for part in parts])
         return arrays
+
+    def usual(arrays: Arrays, normal: Outputs, groups: Array | None) -> Array:
+        order = np.arange(len(normal)) if not labelled else _by_class(normal)[0]
+        of = order if groups is None else np.asarray(groups)[order]
+        found = []
+        every = -(-len(order) // MAX_USUAL)
+        for start, stop in pairwise(arrays["starts"].tolist()):
+            part, own_groups = arrays["reference"][start:stop], of[start:stop]
+            scales = arrays["scales"][start:stop] if local else np.ones(len(part))
+            k = 1 if local else n_nearest(len(part))
+            found.append(among_others(part, own_groups, scales, np.arange(0, len(part), every), k))
+        return np.concatenate(found)
+
+    def n_nearest(n: int) -> int:
+        return 3 if n > MANY_ROWS else 1
 
     def compute(outputs: Outputs, arrays: Arrays, _: float) -> Array:
         def distance(some: Outputs, rows: slice, _: int) -> Array:
@@ -396,13 +457,20 @@ def _distances(
             reference = arrays["reference"][rows]
             if local:
                 return local_distances(some.inputs, reference, arrays["scales"][rows])
-            return mean_of(list(neighbour_distances(some.inputs, reference, 1 + 2 * (len(reference) > MANY_ROWS)).T))
+            return mean_of(list(neighbour_distances(some.inputs, reference, n_nearest(len(reference))).T))
 
         known = outputs.targets if labelled else None
         return _within_label(replace(outputs, inputs=place(outputs, arrays), targets=known), arrays, distance)
 
     rows_needed = 2.0 if local else 1.25 if whiten and labelled and space == "inputs" else 0.0
-    return Score(formula, compute, learn, rows_needed=rows_needed, needs_learnt=space == "features")
+    return Score(
+        formula,
+        compute,
+        learn,
+        usual,
+        rows_needed=rows_needed,
+        needs_learnt=space == "features",
+    )
 
 
 def _learn_mahalanobis(normal: Outputs, _: float) -> Arrays:
@@ -612,7 +680,7 @@ SCORES: dict[str, Score | Combination] = {
     "local-feature-distance": _distances(
         "min ‖W (f − normal f)‖ / its local distance", "features", whiten=True, local=True
     ),
-    "input-evidence": Combination(
+    "fused-input-distances": Combination(
         "max z of log distances of x, W x; mean z of local ones if x has many dimensions",
         {
             "input-distance": 0,
@@ -620,9 +688,9 @@ SCORES: dict[str, Score | Combination] = {
             "local-input-distance": 0,
             "local-whitened-distance": 0,
         },
-        FarOrLocal((False, False, True, True), spread=1),
+        FarOrLocal(far=(0, 1), local=(0, 2, 3), spread=1),
     ),
-    "evidence": Combination(
+    "fused-distances": Combination(
         "max z of log distances of x, W x, W f; mean z of local ones if x has many dimensions",
         {
             "input-distance": 0,
@@ -634,7 +702,7 @@ SCORES: dict[str, Score | Combination] = {
             "local-whitened-distance": 0,
             "local-feature-distance": 0,
         },
-        FarOrLocal((False,) * 5 + (True,) * 3, spread=1),
+        FarOrLocal(far=(0, 1, 2, 3, 4), local=(0, 5, 6, 7), spread=1),
     ),
     "combined": Combination(
         "−log p of view-neighbours − (1 − perplexity / C)⁴ log p of hellinger-neighbours and likelihood",
@@ -643,14 +711,21 @@ SCORES: dict[str, Score | Combination] = {
 }
 
 # The score "auto" stands for, by the number of axes of one sample: [D], [C, T], [C, H, W].
-_AUTO = {1: "joint-neighbours", 2: "joint-neighbours", 3: "combined"}
+_AUTO = {1: "fused-input-distances", 2: "joint-neighbours", 3: "combined"}
 
 
-def resolve_score(score: str | Score, input_shape: tuple[int, ...]) -> tuple[str | None, Score | Combination]:
-    """Return the name (None for a score of your own) and the score; "auto" depends on the shape of a sample."""
+def resolve_score(
+    score: str | Score, input_shape: tuple[int, ...], *, with_labels: bool
+) -> tuple[str | None, Score | Combination]:
+    """Return the name (None for a score of your own) and the score.
+
+    "auto" depends on the shape of a sample and on whether internal labels are learnt.
+    """
     if not isinstance(score, str):
         return None, score
-    name = _AUTO[len(input_shape)] if score == "auto" else score
+    name = score
+    if score == "auto":
+        name = "fused-distances" if len(input_shape) == 1 and with_labels else _AUTO[len(input_shape)]
     return name, SCORES[name]
 
 

@@ -20,7 +20,7 @@ from oddkind.model.combining import combined
 from oddkind.model.formulas import target_nll
 from oddkind.model.model import Model
 from oddkind.model.outputs import Outputs
-from oddkind.model.scores import SCORES, Combination, component_weights, components_of, learn_score
+from oddkind.model.scores import SCORES, Combination, components_of, learn_score
 from oddkind.samples import Samples
 from oddkind.study.reliability import reliability
 
@@ -275,14 +275,12 @@ def scorer_of(
     the score needs them.
     """
     score, temperature = SCORES[setting.score], _temperature(model, setting)
-    rows_per_number = len(model.report.training_rows) / np.prod(model.inputs.shape)
-    weights = component_weights(score, model.report.perplexity, model.task.n_classes, float(rows_per_number))
-    fitted = learn_score(setting.score, score, references, temperature, weights)
+    fitted = learn_score(setting.score, score, references, temperature, model.report.perplexity, model.task.n_classes)
     usual = np.empty((0, 1))
     if isinstance(score, Combination):
         unknown = replace(calibration, targets=model.task.targets(None, len(calibration)))
         usual = fitted([unknown], temperature)
-    return lambda outputs: combined(fitted([outputs], temperature), usual, weights, fitted.fuse)
+    return lambda outputs: combined(fitted([outputs], temperature), usual, fitted.weights, fitted.fuse)
 
 
 def _temperature(model: Model, setting: Configuration) -> float:

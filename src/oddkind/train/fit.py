@@ -25,7 +25,6 @@ from oddkind.model.scores import (
     Combination,
     FittedScore,
     Score,
-    component_weights,
     components_of,
     learn_score,
     reference_rows,
@@ -43,7 +42,7 @@ from oddkind.train.scaling import Scaling, learn_scaling
 from oddkind.train.stacks import Run, train_together
 from oddkind.train.temperature import fit_temperature, perplexity
 from oddkind.train.torch_forward import TorchForward
-from oddkind.train.transforms import Rotations, Transform, indistinguishable_views, make_task
+from oddkind.train.transforms import Rotations, Transform, indistinguishable_views, make_task, show_surfaces
 
 # This many samples are examined before training; a warning says so if a larger fraction of them has equal views.
 EXAMINED, INDISTINGUISHABLE = 32, 0.1
@@ -140,8 +139,9 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     given, inputs, labels = problem.parameters, problem.inputs, problem.labels
     shape = inputs.shape[1:]
     random_state = check_random_state(given.random_state)
-    task, transform, transform_name = make_task(given.task, shape, labels, random_state)
-    score_name, score = resolve_score(given.score_function, shape)
+    surfaces = given.task == "auto" and not given.per_label and show_surfaces(inputs)
+    task, transform, transform_name = make_task(given.task, shape, labels, random_state, surfaces=surfaces)
+    score_name, score = resolve_score(given.score_function, shape, with_labels=task.labels is not None)
     if any(one.needs_rotations for one in components_of(score)) and not isinstance(transform, Rotations):
         raise InputError(f"score {score_name!r} needs a task with rotations; task={given.task!r} has none here")
     if given.per_label and task.labels is None:
@@ -164,7 +164,7 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     runs = []
     for for_weights, for_order in seeds:
         job = Job(
-            build(given.network, shape, task.n_classes, for_weights, local=transform.local),
+            build(given.network, shape, task.n_classes, for_weights, local=transform.local, labels=task.n_views == 1),
             torch.from_numpy(prepared),
             transform,
             targets,
@@ -174,7 +174,7 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
             float(given.learning_rate),
             float(given.weight_decay),
             int(given.max_shift) if given.max_shift != "auto" else min(shape[1:], default=0) // 14,
-            float(given.mixup),
+            float(given.mixup) if given.mixup != "auto" else float(len(shape) == 1 and task.n_views == 1),
         )
         runs.append(Run(job, epochs, given.batch_size, given.schedule, device_of(given.device)))
     _warn_about_views(transform, prepared[training_rows[:EXAMINED]], given.task)
@@ -264,7 +264,7 @@ def _warn_about_data(plans: Sequence[Plan], copies: Mapping[int, Array]) -> None
 
 
 def _share_of_softmax(plan: Plan, perplexity: float) -> float:
-    return softmax_share(plan.score, component_weights(plan.score, perplexity, plan.task.n_classes))
+    return softmax_share(plan.score, perplexity, plan.task.n_classes)
 
 
 # --- after training ---
@@ -275,7 +275,8 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
     given = plan.problem.parameters
     name = None
     if isinstance(given.network, str):
-        name = resolve_network(given.network, plan.inputs.shape, local=plan.transform.local)
+        local, labels = plan.transform.local, plan.task.n_views == 1
+        name = resolve_network(given.network, plan.inputs.shape, local=local, labels=labels)
     members = tuple(TorchForward(run.job.network, plan.transform, name, plan.transform_name) for run in plan.runs)
     held_out = _outputs(plan, members, plan.calibration_rows)
     together = pooled(held_out)
@@ -294,9 +295,8 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         rows = reference_rows(plan.training_rows)
         reference = _outputs(plan, members, rows)
         normal = _normal(plan, reference, rows, temperature)
-    rows_per_number = len(plan.training_rows) / plan.prepared[0].size
-    weights = component_weights(plan.score, sure, plan.task.n_classes, rows_per_number)
-    score = learn_score(plan.score_name, plan.score, reference, temperature, weights)
+    groups = None if plan.units is None else plan.units[reference_rows(plan.training_rows)]
+    score = learn_score(plan.score_name, plan.score, reference, temperature, sure, plan.task.n_classes, groups)
     report = TrainingReport(
         accuracy,
         sure,

@@ -210,8 +210,8 @@ NETWORKS: dict[str, Builder] = {
 _AUTO = {1: "mlp", 2: "signal", 3: "picture"}
 
 
-def resolve_network(name: str, input_shape: tuple[int, ...], *, local: bool = False) -> str:
-    """Return the name in `NETWORKS` of a network; "auto" is resolved by the shape and by `local`, as in `build`.
+def resolve_network(name: str, input_shape: tuple[int, ...], *, local: bool = False, labels: bool = False) -> str:
+    """Return the name in `NETWORKS` of a network; "auto" is resolved by shape, `local` and `labels`, as in `build`.
 
     Raises
     ------
@@ -221,21 +221,30 @@ def resolve_network(name: str, input_shape: tuple[int, ...], *, local: bool = Fa
     if name != "auto" and name not in NETWORKS:
         raise InputError(f"network={name!r}; known are 'auto', {', '.join(map(repr, NETWORKS))}")
     if name == "auto":
+        if len(input_shape) == 1 and labels:
+            return "branches"
         return "local" if local else _AUTO[len(input_shape)]
     return name
 
 
 def build(
-    network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_classes: int, seed: int, *, local: bool = False
+    network: str | nn.Module | Builder,
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    seed: int,
+    *,
+    local: bool = False,
+    labels: bool = False,
 ) -> nn.Module:
     """Build the network for samples of `input_shape`; its initial weights depend on `seed` alone.
 
     Parameters
     ----------
     network : str, callable or nn.Module
-        "auto" (chosen by the input shape and by `local`: whether views differ in one place of a picture only) or a name
-        of `NETWORKS`; a callable `(input_shape, n_classes) → nn.Module`; or a module, which is copied with the weights
-        it has. A module takes [B, *input_shape] and returns `(logits [B, n_classes], features [B, D])`.
+        "auto" (chosen by the input shape, by `local`: whether views differ in one place of a picture only, and by
+        `labels`: whether internal labels alone are classified) or a name of `NETWORKS`; a callable `(input_shape,
+        n_classes) → nn.Module`; or a module, which is copied with the weights it has. A module takes [B, *input_shape]
+        and returns `(logits [B, n_classes], features [B, D])`.
 
     Raises
     ------
@@ -243,7 +252,7 @@ def build(
         If the name is unknown, or the network does not return logits and features of the right shapes.
     """
     if isinstance(network, str):
-        network = NETWORKS[resolve_network(network, input_shape, local=local)]
+        network = NETWORKS[resolve_network(network, input_shape, local=local, labels=labels)]
     if not callable(network):
         raise InputError(f"network={network!r}; pass a name, a torch module or a callable that builds one")
     with seeded(seed):
