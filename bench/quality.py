@@ -42,9 +42,9 @@ from torch.nn import functional
 
 from oddkind import Detector, Samples, load_mnist
 from oddkind.metrics import auc, mean_interval
-from oddkind.model.combining import combined
+from oddkind.model.combining import combined, surprises
 from oddkind.model.distances import neighbour_distances, unit
-from oddkind.model.scores import SCORES, learn_score
+from oddkind.model.scores import SCORES, Combination, learn_score
 from oddkind.train.networks import PictureCNN
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -278,7 +278,8 @@ def measure(problem: Problem, seed: int, parameters: dict[str, Any]) -> dict[str
     members = model.member_outputs(problem.test.inputs)
     components = model.score(members, model.temperature)
     fitted = SCORES[model.score.name]
-    for number, name in enumerate(getattr(fitted, "powers", [])):
+    of_softmax = isinstance(fitted, Combination) and fitted.fuse is surprises
+    for number, name in enumerate(fitted.powers if of_softmax else []):
         found[name] = problem.auc(components[:, number])
         weights = model.score.weights.copy()
         weights[number] = 0

@@ -130,7 +130,7 @@ OURS: dict[str, dict[str, Callable[[Case, int], Array]]] = {
         "Detector(), label known": detector(known=True),
         "Detector(), no labels": detector(labels=False),
     },
-    "magnetic tiles": {"Detector()": detector(), 'Detector(task="pastes")': detector(task="pastes")},
+    "magnetic tiles": {"Detector()": detector(), 'Detector(task="rotations")': detector(task="rotations")},
     "hydraulic rig": {"Detector()": detector(), "Detector(), no labels": detector(labels=False)},
 }
 OTHERS: dict[str, Callable[[Case, int], Array]] = {

@@ -773,3 +773,20 @@ def test_a_warning_names_the_line_of_the_call(ask, category):
         ask()
     (one,) = (one for one in said if one.category is category)
     assert (one.filename, one.lineno) == (ask.__code__.co_filename, ask.__code__.co_firstlineno)
+
+
+def test_a_model_says_what_it_classifies_and_what_it_is_scored_by():
+    vectors, labels = kinds()
+    said = quick().fit(vectors, labels).model_.describe()
+    assert said["task"] == "labels"
+    assert said["score"].startswith("fused-distances: the largest of input-distance, ")
+    assert quick().fit(vectors).model_.describe()["task"] == "affine"
+    said = quick(task="labels+rotations").fit(*pictures()).model_.describe()
+    assert said["task"] == "labels+rotations"
+    assert said["score"].startswith("combined: 1 × view-neighbours + ")
+    noise = np.random.default_rng(0).integers(256, size=(60, 1, 16, 16)).astype(np.uint8)
+    said = quick(score_function="msp").fit(noise).model_.describe()
+    assert said == {
+        "task": "pastes, because the pictures vary equally at every place, as those of surfaces do",
+        "score": "msp",
+    }

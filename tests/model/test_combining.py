@@ -147,3 +147,12 @@ def test_what_was_not_learnt_or_has_too_few_samples_is_left_out():
 def test_distances_that_overflow_give_a_high_score_and_no_nan():
     weights = FUSE.weights(ALL, ALL, 30, np.ones((4, 3)))
     assert np.isfinite(FUSE(np.array([[np.inf, 1, np.nan, 1]]), np.empty((0, 4)), weights)).all()
+
+
+def test_what_counts_is_said_with_the_reason(draw):
+    usual = np.exp(draw.normal(size=(4, 3000)) / np.sqrt(2 * 30))
+    names = "a", "b", "c", "d"
+    said = FUSE.describe(names, FUSE.weights(ALL, ALL, 30, usual))
+    assert said.startswith("the largest of a, b and the mean of a, c, d, because the samples fill about ")
+    assert abs(int(said.split()[-2]) - 30) <= 2
+    assert FUSE.describe(names, FUSE.weights(ALL, ALL, 0, usual)).startswith("the largest of a, b, because")

@@ -64,7 +64,7 @@ def test_logits_are_one_linear_layer_on_the_features(name):
     network = build(name, SHAPES[name], 7, seed=0)
     logits, features = network(torch.randn(3, *SHAPES[name], generator=torch.Generator().manual_seed(0)))
     assert logits.shape == (3, 7)
-    assert features.shape == (3, {"lecture": 72, "local": 128, "mlp": 64, "branches": 256, "signal": 32}[name])
+    assert features.shape == (3, {"lecture": 72, "local": 128, "mlp": 64, "branches": 128, "signal": 32}[name])
     torch.testing.assert_close(logits, F.linear(features, network.classifier.weight, network.classifier.bias))
 
 

@@ -172,6 +172,7 @@ def fit(
         "promised": promise_problem(model) is None,
         "block": (model.source or {})["settings"].get("block"),
         "labels": [] if model.task.labels is None else [str(label) for label in model.task.labels],
+        **model.folds[0].describe(),
         "accuracy": sum(fold.report.accuracy for fold in model.folds) / len(model.folds),
         "left_out": (model.source or {})["settings"].get("left_out") or {},
         "refused": refused,
@@ -188,6 +189,7 @@ def fit(
     else:
         held_out = f"{facts['held_out']} {what} or groups were held out"
         print(f"{out} was fitted to {facts['learnt']} {what}, of which {held_out}.")
+    print(f"Task: {facts['task']}. Scored by {facts['score']}.")
     labels = on_one_line(", ".join(facts["labels"])) or "none"
     print(f"Labels: {labels}. Accuracy on held-out views: {facts['accuracy']:.3f}.")
     print(*columns_left_out(facts["left_out"]), sep="\n", end="\n" if facts["left_out"] else "")

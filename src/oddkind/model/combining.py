@@ -103,6 +103,17 @@ class FarOrLocal:
         mean[averaged] = share / len(averaged)
         return np.concatenate([largest, mean, *np.transpose([*map(usual_log, usual)])])
 
+    def describe(self, names: Sequence[str], weights: Array) -> str:
+        """Say which scores count and why, given their names [P] and the `weights`."""
+        largest, mean, _, _, deviation = np.reshape(weights, (5, -1))
+        parts = [
+            f"the {how} of {', '.join(name for name, weight in zip(names, row, strict=True) if weight > 0)}"
+            for how, row in (("largest", largest), ("mean", mean))
+            if row.any()
+        ]
+        n_dimensions = 1 / (2 * deviation[self.spread] ** 2)
+        return f"{' and '.join(parts)}, because the samples fill about {n_dimensions:.0f} dimensions"
+
     def __call__(self, scores: Array, normal: Array, weights: Array) -> Array:
         """Combine [N, P]; [N]. Held-out samples are not needed."""
         largest, mean, least, middle, deviation = np.reshape(weights, (5, -1))

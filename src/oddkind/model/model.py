@@ -293,6 +293,15 @@ class Model(Scorer):
         """The model itself."""
         return (self,)
 
+    def describe(self) -> dict[str, str]:
+        """Say what the networks classify ("task") and how samples are scored ("score"), one line each."""
+        transform = str(self.members[0].describe().get("transform", ""))
+        task = "+".join([*(["labels"] if self.task.labels is not None else []), *([transform] if transform else [])])
+        square = len(self.inputs.shape) == 3 and self.inputs.shape[1] == self.inputs.shape[2]
+        if task == "pastes" and square and self.report.parameters.get("task") == "auto":
+            task += ", because the pictures vary equally at every place, as those of surfaces do"
+        return {"task": task, "score": self.score.describe()}
+
     def outputs(self, X: Array, y: Array | None = None) -> Outputs:
         """Outputs of the networks together for samples [N, …]; targets are filled in from the labels [N], if given.
 

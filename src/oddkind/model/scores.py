@@ -148,6 +148,18 @@ class FittedScore:
         score = None if self.name is None else SCORES[self.name]
         return score.fuse if isinstance(score, Combination) else surprises
 
+    def describe(self) -> str:
+        """Say what the score is made of and how much each component counts, in one line."""
+        score = None if self.name is None else SCORES[self.name]
+        if not isinstance(score, Combination):
+            return self.name or "a score of your own"
+        if isinstance(score.fuse, FarOrLocal):
+            return f"{self.name}: {score.fuse.describe([*score.powers], self.weights)}"
+        parts = [f"{weight:.2g} × {name}" for name, weight in zip(score.powers, self.weights, strict=True)]
+        return (
+            f"{self.name}: {' + '.join(parts)}; what is made of the softmax counts as far as the classes are told apart"
+        )
+
     def __call__(self, members: Sequence[Outputs], temperature: float) -> Array:
         """Compute the score of each component, [N, P]; `oddkind.model.combining.combined` makes one of them."""
         return np.stack(

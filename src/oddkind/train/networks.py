@@ -150,7 +150,7 @@ class MLP(nn.Module):
 
 
 class BranchedMLP(nn.Module):
-    """Two branches of two hidden layers for vectors, one with layer norm: [B, D] → logits [B, C], features [B, 256].
+    """Two branches of two hidden layers for vectors, one with layer norm: [B, D] → logits [B, C], features [B, 128].
 
     Layer norm (Ba, Kiros & Hinton, 2016) makes a branch see the shape of a vector and not its size, which the other
     branch sees. Neither keeps a running state.
@@ -161,12 +161,12 @@ class BranchedMLP(nn.Module):
         if len(input_shape) != 1:
             raise InputError(f"network 'branches' reads vectors [N, D]; got samples of shape {input_shape}")
 
-        def branch(norm: Callable[[], nn.Module]) -> nn.Sequential:
-            first, second = nn.Linear(input_shape[0], 128), nn.Linear(128, 128)
-            return nn.Sequential(first, norm(), nn.ReLU(), second, norm(), nn.ReLU())
+        def branch(norm: Callable[[int], nn.Module]) -> nn.Sequential:
+            first, second = nn.Linear(input_shape[0], 128), nn.Linear(128, 64)
+            return nn.Sequential(first, norm(128), nn.ReLU(), second, norm(64), nn.ReLU())
 
-        self.normed, self.plain = branch(lambda: nn.LayerNorm(128)), branch(nn.Identity)
-        self.classifier = nn.Linear(256, n_classes)
+        self.normed, self.plain = branch(nn.LayerNorm), branch(nn.Identity)
+        self.classifier = nn.Linear(128, n_classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and features."""
