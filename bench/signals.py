@@ -127,7 +127,7 @@ class Nearest:
 OURS: dict[str, dict[str, Callable[[Case, int], Array]]] = {
     "motor sound": {
         "Detector()": detector(),
-        "Detector(), label known": detector(known=True),
+        "Detector(), with the label": detector(known=True),
         "Detector(), no labels": detector(labels=False),
     },
     "magnetic tiles": {"Detector()": detector(), 'Detector(task="rotations")': detector(task="rotations")},

@@ -118,7 +118,7 @@ def test_usual_logs_have_mean_0_and_deviation_1(draw):
     assert np.isfinite([usual_log(np.zeros(3)), usual_log(np.empty(0))]).all()
 
 
-FUSE = FarOrLocal(far=(0, 1), local=(0, 2, 3), spread=0)
+FUSE = FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=0)
 ALL = np.ones(4, bool)
 
 
@@ -141,7 +141,9 @@ def test_what_was_not_learnt_or_has_too_few_samples_is_left_out():
     some = np.array([True, False, True, False])
     assert weights(some, ALL, 0) == [1, 0, 0, 0, 0, 0, 0, 0]
     assert weights(ALL, some, 99) == [0, 0, 0, 0, 0.5, 0, 0.5, 0]
-    assert weights(np.array([True, False, False, False]), ALL, 99) == [0, 0, 0, 0, 1, 0, 0, 0]
+    few = np.array([True, False, False, False])
+    assert weights(few, ALL, 99) == [0, 0, 0, 0, 0.8, 0.2, 0, 0]
+    assert weights(few, some, 99) == [0, 0, 0, 0, 1, 0, 0, 0]
 
 
 def test_distances_that_overflow_give_a_high_score_and_no_nan():

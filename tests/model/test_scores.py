@@ -601,7 +601,8 @@ def test_the_number_of_dimensions_decides_which_distances_count(draw):
 def test_evidence_leaves_out_what_was_not_learnt_and_what_too_few_samples_tell(draw):
     assert evidence(draw, 3, 200, perplexity=1.6)[0] == [name for name in FAR if "feature" not in name]
     assert evidence(draw, 90, 400, perplexity=1.6)[1] == [name for name in LOCAL if "feature" not in name]
-    assert evidence(draw, 90, 80)[1] == ["input-distance"]
+    assert evidence(draw, 90, 80)[1] == ["input-distance", "whitened-distance", "feature-distance"]
+    assert evidence(draw, 90, 80, perplexity=1.6)[1] == ["input-distance", "whitened-distance"]
     # A network knows the groups that it was trained with.
     grouped = evidence(draw, 3, 200, groups=np.arange(200) // 20)
     assert grouped == [[name for name in FAR if "feature" not in name], []]

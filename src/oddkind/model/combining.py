@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,14 +73,16 @@ class FarOrLocal:
     far : tuple of int
         The columns of the distances.
     local : tuple of int
-        The columns whose mean is taken: of the local distances, and of one that always counts, also if there are too
-        few samples for those.
+        The columns whose mean is taken: of the local distances and of others.
+    instead : mapping of int to float
+        The columns, with their weights, whose mean is taken if there are too few samples for local distances.
     spread : int
         The column whose spread tells how many dimensions the samples fill.
     """
 
     far: tuple[int, ...]
     local: tuple[int, ...]
+    instead: Mapping[int, float]
     spread: int
 
     def weights(self, reliable: Array, learnt: Array, n_dimensions: float, usual: Sequence[Array]) -> Array:
@@ -99,8 +101,11 @@ class FarOrLocal:
         usable = reliable & learnt
         largest, mean = np.zeros(len(usable)), np.zeros(len(usable))
         largest[[column for column in self.far if usable[column]]] = 1 - share
-        averaged = [column for column in self.local if usable[column]]
-        mean[averaged] = share / len(averaged)
+        enough = all(reliable[column] for column in self.local)
+        averaged = dict.fromkeys(self.local, 1.0) if enough else self.instead
+        for column, weight in averaged.items():
+            mean[column] = weight * learnt[column]
+        mean *= share / mean.sum()
         return np.concatenate([largest, mean, *np.transpose([*map(usual_log, usual)])])
 
     def describe(self, names: Sequence[str], weights: Array) -> str:

@@ -700,7 +700,7 @@ SCORES: dict[str, Score | Combination] = {
             "local-input-distance": 0,
             "local-whitened-distance": 0,
         },
-        FarOrLocal(far=(0, 1), local=(0, 2, 3), spread=1),
+        FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=1),
     ),
     "fused-distances": Combination(
         "max z of log distances of x, W x, W f; mean z of local ones if x has many dimensions",
@@ -714,7 +714,7 @@ SCORES: dict[str, Score | Combination] = {
             "local-whitened-distance": 0,
             "local-feature-distance": 0,
         },
-        FarOrLocal(far=(0, 1, 2, 3, 4), local=(0, 5, 6, 7), spread=1),
+        FarOrLocal(far=(0, 1, 2, 3, 4), local=(0, 5, 6, 7), instead={0: 4, 1: 1, 4: 1}, spread=1),
     ),
     "combined": Combination(
         "−log p of view-neighbours − (1 − perplexity / C)⁴ log p of hellinger-neighbours and likelihood",
