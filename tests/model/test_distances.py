@@ -291,6 +291,14 @@ def test_local_scales_are_mean_distances_to_the_nearest_others(draw, k):
     assert_allclose(local_scales(reference, k), nearest.mean(1), rtol=1e-9)
 
 
+def test_of_many_rows_some_are_compared_with(draw, monkeypatch):
+    monkeypatch.setattr("oddkind.model.distances.MOST_COMPARED", 10)
+    reference = draw.normal(size=(25, D))
+    apart = cdist(reference, reference[::3])
+    apart[np.arange(0, 25, 3), np.arange(9)] = np.inf  # not itself
+    assert_allclose(local_scales(reference, 4), np.sort(apart, axis=1)[:, :4].mean(1), rtol=1e-9)
+
+
 def test_local_scales_of_copies_and_of_one_vector_are_positive(draw):
     assert local_scales(np.ones((9, D))).tolist() == [1] * 9
     assert local_scales(np.ones((1, D))).tolist() == [1]

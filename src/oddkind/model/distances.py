@@ -8,7 +8,7 @@ from oddkind.arrays import Array
 
 ROWS, REFERENCE_ROWS = 256, 1024  # the block of a product that stays in the cache
 FEWEST_ROWS, PRODUCT_ROWS = 16, 32
-AMONG_ROWS = 128
+AMONG_ROWS, MOST_COMPARED = 128, 4096
 CANDIDATES = 4  # rounding may confuse the nearest with the next ones
 
 
@@ -40,12 +40,17 @@ def neighbour_distances(vectors: Array, reference: Array, k: int) -> Array:
 def local_scales(reference: Array, k: int = 8) -> Array:
     """Mean distance of each row [R, D] to the k nearest of the others, [R]; at least a thousandth of their median.
 
-    It is 1 if there are no others, or if all rows are equal.
+    Of more than 4,096 others, evenly spread ones are compared with: all scales then grow alike, and only their ratios
+    matter. It is 1 if there are no others, or if all rows are equal.
     """
-    count = min(k, len(reference) - 1)
+    step = -(-len(reference) // MOST_COMPARED)
+    others = reference[::step]
+    count = min(k, len(others) - 1)
     if count < 1:
         return np.ones(len(reference))
-    scales = neighbour_distances(reference, reference, count + 1)[:, 1:].mean(1)
+    apart = neighbour_distances(reference, others, count + 1)
+    scales = apart[:, :count].mean(1)
+    scales[::step] = apart[::step, 1:].mean(1)  # without themselves
     least = 1e-3 * np.median(scales[scales > 0]) if scales.any() else 1.0
     return np.maximum(scales, least)
 
