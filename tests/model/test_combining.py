@@ -158,3 +158,5 @@ def test_what_counts_is_said_with_the_reason(draw):
     assert said.startswith("the largest of a, b and the mean of a, c, d, because the samples fill about ")
     assert abs(int(said.split()[-2]) - 30) <= 2
     assert FUSE.describe(names, FUSE.weights(ALL, ALL, 0, usual)).startswith("the largest of a, b, because")
+    few = FUSE.weights(np.zeros(4, bool), ALL, 99, usual)
+    assert FUSE.describe(names, few).startswith("the weighted mean of a, b, because")

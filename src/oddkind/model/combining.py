@@ -111,9 +111,10 @@ class FarOrLocal:
     def describe(self, names: Sequence[str], weights: Array) -> str:
         """Say which scores count and why, given their names [P] and the `weights`."""
         largest, mean, _, _, deviation = np.reshape(weights, (5, -1))
+        means = "mean" if len(np.unique(mean[mean > 0])) < 2 else "weighted mean"
         parts = [
             f"the {how} of {', '.join(name for name, weight in zip(names, row, strict=True) if weight > 0)}"
-            for how, row in (("largest", largest), ("mean", mean))
+            for how, row in (("largest", largest), (means, mean))
             if row.any()
         ]
         n_dimensions = 1 / (2 * deviation[self.spread] ** 2)
