@@ -24,6 +24,7 @@ from oddkind.model.model import CrossModel, Model
 from oddkind.train.frontends import make_front_end
 
 FOLDS = 5
+MIN_COMPARED = 19  # groups that are held out, for p-values of windows to be pooled
 
 
 def fit_files(
@@ -32,7 +33,7 @@ def fit_files(
     detector: Detector,
     *,
     folds: int | Literal["auto"] | None = "auto",
-    how: str = "mean",
+    how: str = "auto",
     cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[str, float], None] = lambda stage, done: None,
@@ -40,8 +41,9 @@ def fit_files(
     """Fit a model to normal files, with the labels and groups that they have.
 
     Files that are known to be anomalous or that belong to the test split are not learnt from. `detector` holds the
-    parameters and is not changed. The score of a file is pooled from those of its samples by `how`: "mean", "max" or a
-    quantile such as "0.9". `Model.source` keeps what `score_files` needs.
+    parameters and is not changed. The score of a file is pooled from those of its samples by `how`, as in
+    `oddkind.model.conformal.pool`; "auto": "fisher", or "mean" if each file has one sample, or if fewer than 19 groups
+    are held out, whose p-values would be too coarse. `Model.source` keeps what `score_files` needs.
 
     `folds`: None holds some files out, once; a number K trains K models, each without a fold of the files
     (`CrossModel`); "auto" uses 5 folds if holding out half of the files would be too few to promise the false-alarm
@@ -52,7 +54,8 @@ def fit_files(
     InputError
         If there are too few files, or the detector refuses them.
     """
-    pool(np.zeros(1), np.zeros(1), how)  # refuses an unknown name now, not after training
+    if how != "auto":
+        pool(np.zeros(1), np.zeros(1), how)  # refuses an unknown name now, not after training
     entries, source = learnable(files, source, min_calibration_size(detector.false_alarm_rate), on_refused=on_refused)
     samples = read(
         entries,
@@ -85,7 +88,7 @@ def fit_files(
     learnt = set(names.tolist())
     noted = {
         "settings": source.model_dump(mode="json"),
-        "pool": how,
+        "pool": _pooling(how, model, windows=len(samples) > len(names)),
         "learnt": sorted(learnt_mark(entry) for entry in entries if entry.name in learnt),
         # Each file and the row of its first sample.
         "files": [[str(names[file]), int(first[file])] for file in np.argsort(first)],
@@ -97,6 +100,14 @@ def fit_files(
             problem += "; --block cuts long files, such as --block 10min, if the blocks may count as separate files"
         warnings.warn(problem, PromiseWarning, stacklevel=2)
     return model
+
+
+def _pooling(how: str, model: Model | CrossModel, *, windows: bool) -> str:
+    """Return how the scores of the samples of a file are pooled; "auto" is resolved."""
+    if how != "auto":
+        return how
+    fewest = min(fold.calibration.labelled.count for fold in model.folds)
+    return "fisher" if windows and fewest >= MIN_COMPARED else "mean"
 
 
 def _folds(folds: int | str | None, n: int, detector: Detector) -> int | None:

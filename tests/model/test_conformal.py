@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import betabinom, false_discovery_control
 
 from oddkind import InputError
+from oddkind.model.combining import surprise
 from oddkind.model.conformal import (
     Calibration,
     CalibrationScores,
@@ -196,8 +197,32 @@ def test_windows_are_pooled_to_recordings_by_mean_maximum_or_quantile(draw):
     for how, of in by.items():
         assert_allclose(pool(scores, owner, how), [of(scores[owner == one]) for one in np.unique(owner)])
     for how in ("median", "1.5", "-0.1", "nan"):
-        with pytest.raises(InputError, match=f"pool='{how}'; it must be 'mean', 'max' or a quantile"):
+        with pytest.raises(InputError, match=f"pool='{how}'; it must be 'fisher', 'mean', 'max' or a quantile"):
             pool(scores, owner, how)
+
+
+def test_pooled_by_fisher_a_recording_has_the_mean_surprise_of_its_windows_among_those_of_others(draw):
+    scores, owner = draw.normal(size=120), np.repeat(np.arange(24), 5)
+    held_out = CalibrationScores(scores[:, None], scores, owner, None)
+    new, whose = draw.normal(size=30) + 1, np.repeat(np.arange(3), 10)
+    expected = [surprise(new[whose == one], scores).mean() for one in range(3)]
+    assert_allclose(held_out.pool_new(new, whose, "fisher"), expected)
+    assert_allclose(held_out.pool_new(new, whose, "max"), [new[whose == one].max() for one in range(3)])
+    expected = [surprise(scores[owner == one], scores[owner != one]).mean() for one in range(24)]
+    assert_allclose(held_out.pooled(owner, "fisher").scores, expected)
+
+
+@pytest.mark.parametrize("n", [19, 59])
+def test_false_alarms_of_recordings_pooled_by_fisher_stay_within_the_promise(n):
+    draw, alarms = np.random.default_rng(0), []
+    owner = np.repeat(np.arange(n), 6)
+    for _ in range(400):  # windows of a recording are alike
+        held_out, new = (draw.normal(size=n)[owner] + draw.normal(size=len(owner)) for _ in range(2))
+        calibration = CalibrationScores(held_out[:, None], held_out, owner, None)
+        p = p_values(calibration.pool_new(new, owner, "fisher"), calibration.pooled(owner, "fisher").scores)
+        alarms.append((p <= 0.05).mean())
+    assert np.mean(alarms) < 0.05 + 3 * np.std(alarms) / 20
+    assert np.mean(alarms) > 0.02
 
 
 @given(st.integers(19, 300), st.integers(0, 80), st.sampled_from([0.05, 0.1, 0.3, 0.7]))

@@ -340,7 +340,7 @@ def test_groups_that_cannot_be_compared_are_refused():
     model = model_of(np.arange(9), groups=np.arange(9) // 3)
     with pytest.raises(InputError, match=r"groups have shape \(1,\); 2 samples need one group each"):
         model.group_p_value(samples([0, 1]), [1])
-    with pytest.raises(InputError, match="pool='median'; it must be 'mean', 'max' or a quantile"):
+    with pytest.raises(InputError, match="pool='median'; it must be 'fisher', 'mean', 'max' or a quantile"):
         model.group_p_value(samples([0, 1]), [1, 1], how="median")
 
 

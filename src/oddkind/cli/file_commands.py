@@ -124,8 +124,12 @@ def fit(
     ] = "auto",
     pool: Annotated[
         str,
-        typer.Option(help="How the scores of windows become that of the file: mean, max or a quantile such as 0.9."),
-    ] = "mean",
+        typer.Option(
+            help="How the scores of windows become that of the file: fisher (the mean of −log p of the windows, for "
+            "faults in few windows as well as in all), mean, max or a quantile such as 0.9. 'auto': fisher, or mean if "
+            "few files are held out."
+        ),
+    ] = "auto",
     task: Annotated[
         str, typer.Option(help="auto, labels, rotations, pastes (small defects of surfaces), labels+rotations, …")
     ] = "auto",
@@ -173,6 +177,7 @@ def fit(
         "block": (model.source or {})["settings"].get("block"),
         "labels": [] if model.task.labels is None else [str(label) for label in model.task.labels],
         **model.folds[0].describe(),
+        "pool": (model.source or {})["pool"],
         "accuracy": sum(fold.report.accuracy for fold in model.folds) / len(model.folds),
         "left_out": (model.source or {})["settings"].get("left_out") or {},
         "refused": refused,
@@ -190,6 +195,8 @@ def fit(
         held_out = f"{facts['held_out']} {what} or groups were held out"
         print(f"{out} was fitted to {facts['learnt']} {what}, of which {held_out}.")
     print(f"Task: {facts['task']}. Scored by {facts['score']}.")
+    if facts["pool"] != "mean":
+        print(f"The score of a file is pooled from its windows: {facts['pool']} (--pool).")
     labels = on_one_line(", ".join(facts["labels"])) or "none"
     print(f"Labels: {labels}. Accuracy on held-out views: {facts['accuracy']:.3f}.")
     print(*columns_left_out(facts["left_out"]), sep="\n", end="\n" if facts["left_out"] else "")

@@ -25,7 +25,6 @@ from oddkind.model.conformal import (
     CalibrationScores,
     alarms,
     discoveries,
-    pool,
 )
 from oddkind.model.model import Scorer
 
@@ -108,7 +107,12 @@ def _verdicts(
         rows = own[owner]
         labels = claimed[own].astype(classes.dtype) if with_labels else None
         of_samples = claimed[owner[rows]].astype(classes.dtype) if with_labels else None
-        scores = np.stack([pool(fold, owner[rows], how) for fold in model.fold_scores(inputs[rows], of_samples)])
+        scores = np.stack(
+            [
+                fold.calibration.of(with_labels=bool(with_labels)).pool_new(found, owner[rows], how)
+                for fold, found in zip(model.folds, model.fold_scores(inputs[rows], of_samples), strict=True)
+            ]
+        )
         whole[own] = scores[0] if len(scores) == 1 else scores.mean(0)
         p[own] = model.p_value_of(scores, labels, held_out(bool(with_labels)))
     return [

@@ -148,6 +148,15 @@ def combined_among_others(
     """
     if normal.shape[1] == 1 or isinstance(fuse, FarOrLocal):  # compared with nothing
         return combined(normal, normal, weights, fuse)
+    return _among_others(normal, groups, lambda own, others: combined(own, others, weights))
+
+
+def surprise_among_others(normal: Array, groups: Array) -> Array:
+    """Return the `surprise` of each normal score [n] among those outside its group or its 200th of the groups; [n]."""
+    return _among_others(normal, groups, surprise)
+
+
+def _among_others(normal: Array, groups: Array | None, compare: Callable[[Array, Array], Array]) -> Array:
     index = np.arange(len(normal)) if groups is None else np.unique(groups, return_inverse=True)[1]
     n_groups = index.max() + 1 if len(index) else 0
     if n_groups == 1:
@@ -156,5 +165,5 @@ def combined_among_others(
     scores = np.empty(len(normal))
     for part in range(part_of.max() + 1 if len(part_of) else 0):
         own = part_of == part
-        scores[own] = combined(normal[own], normal[~own], weights, fuse)
+        scores[own] = compare(normal[own], normal[~own])
     return scores

@@ -10,6 +10,7 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.model.combining import surprise, surprise_among_others
 
 
 def group_weights(groups: Array) -> Array:
@@ -181,9 +182,12 @@ class CalibrationScores:
         """Return one score for each owner [n], such as the recording of a window; each owner lies in one group."""
         first = np.unique(owner, return_index=True)[1]
         label_index = None if self.label_index is None else self.label_index[first]
-        return CalibrationScores(
-            self.components[first, :0], pool(self.scores, owner, how), self.groups[first], label_index
-        )
+        scores = surprise_among_others(self.scores, self.groups) if how == "fisher" else self.scores
+        return CalibrationScores(self.components[first, :0], pool(scores, owner, how), self.groups[first], label_index)
+
+    def pool_new(self, scores: Array, owner: Array, how: str) -> Array:
+        """Return one score for each new recording from those of its windows [n], as `pool`."""
+        return pool(surprise(scores, self.scores) if how == "fisher" else scores, owner, how)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +255,9 @@ def false_alarm_test(n_alarms: int, n_new: int, n_calibration: int, false_alarm_
 def pool(scores: Array, owner: Array, how: str = "mean") -> Array:
     """Return one score for each recording from those of its windows [n], in the order of `np.unique(owner)`; owner [n].
 
-    how : "mean", "max", or a quantile between 0 and 1, such as "0.9".
+    how : "mean", "max", a quantile between 0 and 1, such as "0.9", or "fisher": the mean of scores that are −log p
+        (Fisher, "Statistical methods for research workers", 1925). A few windows with very small p-values raise it more
+        than they raise a mean of other scores, so it responds to a short fault as well as to one in all windows.
 
     Raises
     ------
@@ -259,7 +265,7 @@ def pool(scores: Array, owner: Array, how: str = "mean") -> Array:
         If `how` is none of these.
     """
     index = np.unique(owner, return_inverse=True)[1]
-    if how == "mean":
+    if how in ("mean", "fisher"):
         return np.bincount(index, scores) / np.bincount(index)
     quantile = 1.0 if how == "max" else _quantile(how)
     order = np.argsort(index, kind="stable")
@@ -271,4 +277,4 @@ def _quantile(how: str) -> float:
     with suppress(ValueError):
         if 0 <= float(how) <= 1:
             return float(how)
-    raise InputError(f"pool={how!r}; it must be 'mean', 'max' or a quantile between 0 and 1, such as '0.9'")
+    raise InputError(f"pool={how!r}; it must be 'fisher', 'mean', 'max' or a quantile between 0 and 1, such as '0.9'")

@@ -19,7 +19,6 @@ from oddkind.model.conformal import (
     alarms,
     check_rate,
     min_calibration_size,
-    pool,
     unpromised,
 )
 from oddkind.model.forward import Forward, FrontEnd
@@ -149,8 +148,8 @@ class Scorer(ABC):
     ) -> tuple[Array, Array]:
         """Conformal p-values of whole groups, such as recordings of which samples [N, …] are windows.
 
-        The score of a group is its samples' "mean", "max" or a quantile such as "0.9", and is compared with the scores
-        of the held-out groups, computed in the same way.
+        The score of a group is pooled from those of its samples by `how`, as in `oddkind.model.conformal.pool`, and is
+        compared with the scores of the held-out groups, computed in the same way.
 
         Parameters
         ----------
@@ -177,7 +176,7 @@ class Scorer(ABC):
         if labels is not None and self.per_label and (np.asarray(y) != labels[index]).any():
             raise InputError("a group has samples of two labels; for a promise within each label it must have one")
         held_out = [fold.calibration.of(with_labels=y is not None) for fold in self.folds]
-        whole = np.stack([pool(own, index, how) for own in scores])
+        whole = np.stack([own.pool_new(found, index, how) for own, found in zip(held_out, scores, strict=True)])
         return names, self.p_value_of(whole, labels, [own.pooled(own.groups, how) for own in held_out])
 
     def predict(self, X: Array, y: Array | None = None) -> Array:
