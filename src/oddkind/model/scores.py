@@ -157,7 +157,7 @@ class FittedScore:
             return f"{self.name}: {score.fuse.describe([*score.powers], self.weights)}"
         parts = [f"{weight:.2g} × {name}" for name, weight in zip(score.powers, self.weights, strict=True)]
         return (
-            f"{self.name}: {' + '.join(parts)}; what is made of the softmax counts as far as the classes are told apart"
+            f"{self.name}: {' + '.join(parts)}; what is made of the softmax weighs more, the more classes are ruled out"
         )
 
     def __call__(self, members: Sequence[Outputs], temperature: float) -> Array:
