@@ -177,6 +177,9 @@ def sensors(seed: int, n: int) -> dict[str, Any]:
     for name in np.unique(problem.kind[problem.kind != ""]):
         rows = some(problem.kind == name, scores, detector, n, seed)
         print(f"\n{name}", end="")
+        if len(rows) < 2:
+            print(f": {len(rows)} found, which is too few to compare")
+            continue
         diagnoses, seconds = timed(detector, inputs[rows], parts=parts)
         evidence = evidence_of(diagnoses)
         order = np.argsort(-evidence[:, parts.argmax(1)], 1, kind="stable")
