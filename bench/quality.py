@@ -42,7 +42,7 @@ from torch.nn import functional
 
 from oddkind import Detector, Samples, load_mnist
 from oddkind.metrics import auc, mean_interval
-from oddkind.model.combining import combined, surprises
+from oddkind.model.combining import Surprises, combined
 from oddkind.model.distances import neighbour_distances, unit
 from oddkind.model.scores import SCORES, Combination, learn_score
 from oddkind.train.networks import PictureCNN
@@ -278,12 +278,14 @@ def measure(problem: Problem, seed: int, parameters: dict[str, Any]) -> dict[str
     members = model.member_outputs(problem.test.inputs)
     components = model.score(members, model.temperature)
     fitted = SCORES[model.score.name]
-    of_softmax = isinstance(fitted, Combination) and fitted.fuse is surprises
-    for number, name in enumerate(fitted.powers if of_softmax else []):
+    of_softmax = isinstance(fitted, Combination) and isinstance(fitted.fuse, Surprises)
+    for number, name in enumerate(fitted.components if of_softmax else []):
         found[name] = problem.auc(components[:, number])
         weights = model.score.weights.copy()
         weights[number] = 0
-        found[f"without {name}"] = problem.auc(combined(components, model.calibration.unlabelled.components, weights))
+        found[f"without {name}"] = problem.auc(
+            combined(components, model.calibration.unlabelled.components, weights, fitted.fuse)
+        )
     labels, learnt = problem.train.labels, model.report.training_rows
     normal = model.member_outputs(problem.train.inputs[learnt], None if labels is None else labels[learnt])
     for name in [name for name in SCORED if name not in found]:
@@ -369,7 +371,7 @@ def table(kept: dict[str, Any], seeds: int) -> dict[str, Any]:
             print(f"| {score} | {' | '.join(cell(means(bench, score).values()) for bench in measured)} |")
     pictures = [bench for bench in measured if means(bench, f"without {SCORED[0]}")]
     heading("change from the default (paired)", *pictures)
-    for part in SCORES["combined"].powers:
+    for part in SCORES["combined"].components:
         print(f"| without {part} | {' | '.join(gain(bench, f'without {part}') for bench in pictures)} |")
     development = [bench for bench in pictures if bench.startswith("development")]
     heading("change from the default (paired)", *development)

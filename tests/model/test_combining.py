@@ -9,12 +9,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oddkind.model.combining import (
     PARTS,
     FarOrLocal,
+    Surprises,
     combined,
     combined_among_others,
     surprise,
     usual_log,
 )
 from oddkind.model.conformal import alarms, conformal_threshold, p_values
+
+SUM = Surprises((0, 4))
 
 
 def test_surprise_is_minus_log_of_the_part_at_or_above():
@@ -55,40 +58,40 @@ def test_nothing_is_surprising_without_normal_scores():
 def test_combined_sums_the_weighted_surprises_and_leaves_a_single_score_as_it_is(draw):
     normal, scores, weights = draw.normal(size=(50, 3)), draw.normal(size=(20, 3)), np.array([1, 0.5, 0])
     expected = surprise(scores[:, 0], normal[:, 0]) + surprise(scores[:, 1], normal[:, 1]) / 2
-    assert_allclose(combined(scores, normal, weights), expected)
-    assert_array_equal(combined(scores[:, :1], normal[:, :1], weights[:1]), scores[:, 0])
+    assert_allclose(combined(scores, normal, weights, SUM), expected)
+    assert_array_equal(combined(scores[:, :1], normal[:, :1], weights[:1], SUM), scores[:, 0])
 
 
 def test_normal_samples_are_combined_among_the_others(draw):
     normal, weights = draw.normal(size=(50, 3)), np.array([1, 0.5, 0])
-    among = combined_among_others(normal, weights)
-    assert_allclose(among[7], combined(normal[7:8], np.delete(normal, 7, 0), weights)[0])
-    assert_array_equal(combined_among_others(normal[:, :1], weights[:1]), normal[:, 0])
+    among = combined_among_others(normal, weights, SUM)
+    assert_allclose(among[7], combined(normal[7:8], np.delete(normal, 7, 0), weights, SUM)[0])
+    assert_array_equal(combined_among_others(normal[:, :1], weights[:1], SUM), normal[:, 0])
     many = draw.normal(size=(2 * PARTS + 1, 3))  # the first of 200 parts has three
-    assert_allclose(combined_among_others(many, weights)[:3], combined(many[:3], many[3:], weights))
-    assert combined_among_others(many[:0], weights).tolist() == []
+    assert_allclose(combined_among_others(many, weights, SUM)[:3], combined(many[:3], many[3:], weights, SUM))
+    assert combined_among_others(many[:0], weights, SUM).tolist() == []
 
 
 @pytest.mark.parametrize("n_groups", [2, 12, 2 * PARTS + 1])
 def test_samples_of_one_group_are_never_compared_with_each_other(draw, n_groups):
     normal, weights = draw.normal(size=(3 * n_groups, 2)), np.array([1, 0.5])
     groups = draw.permutation(np.repeat(np.arange(n_groups), 3)) * 7  # numbers need not be consecutive
-    among = combined_among_others(normal, weights, groups)
+    among = combined_among_others(normal, weights, SUM, groups)
     part = np.isin(groups, [0, 7, 14] if n_groups > PARTS else [0])
-    assert_allclose(among[part], combined(normal[part], normal[~part], weights))
+    assert_allclose(among[part], combined(normal[part], normal[~part], weights, SUM))
     # Whatever the other samples of the group are, the score of a sample is the same.
     changed = np.where((groups == 0)[:, None], draw.normal(size=normal.shape), normal)
     first = np.flatnonzero(groups == 0)[0]
     changed[first] = normal[first]
-    assert combined_among_others(changed, weights, groups)[first] == among[first]
+    assert combined_among_others(changed, weights, SUM, groups)[first] == among[first]
 
 
 @pytest.mark.parametrize("groups", [None, np.array([4, 4, 4])])
 def test_a_single_group_makes_no_other_sample_look_rare(groups, draw):
     normal, weights = draw.normal(size=(1 if groups is None else 3, 2)), np.array([1, 1])
-    among = combined_among_others(normal, weights, groups)
+    among = combined_among_others(normal, weights, SUM, groups)
     assert_array_equal(among, np.full(len(normal), np.finfo(float).max))
-    new = combined(np.full((1, 2), 1e9), normal, weights)
+    new = combined(np.full((1, 2), 1e9), normal, weights, SUM)
     assert p_values(new, among).tolist() == [1]
 
 
@@ -97,7 +100,7 @@ def test_false_alarms_of_combined_scores_stay_within_the_promise(draw, n):
     found, weights = [], np.array([1, 0.5])
     for _ in range(100):
         normal, new = (draw.normal(size=(size, 2)) @ [[1, 0.8], [0, 0.6]] for size in (n, 200))
-        scores, usual = combined(new, normal, weights), combined_among_others(normal, weights)
+        scores, usual = combined(new, normal, weights, SUM), combined_among_others(normal, weights, SUM)
         threshold = conformal_threshold(usual, 0.1)
         assert_array_equal(alarms(p_values(scores, usual), 0.1), scores > threshold)
         found.append((scores > threshold).mean())
@@ -122,24 +125,32 @@ FUSE = FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=0)
 ALL = np.ones(4, bool)
 
 
-@pytest.mark.parametrize(("n_dimensions", "share"), [(0, 0), (20, 0), (30, 0.5), (40, 1), (np.inf, 1)])
+def usual_of(n_dimensions, n=400):
+    """Usual scores whose logarithms vary as the lengths of Gaussian vectors of so many dimensions do, [4, n]."""
+    return np.exp(np.tile([1, -1], (4, n // 2)) / np.sqrt(2 * n_dimensions))
+
+
+@pytest.mark.parametrize(("n_dimensions", "share"), [(1, 0), (19, 0), (30, 0.5), (42, 1), (200, 1)])
 def test_in_few_dimensions_the_largest_distance_counts_and_in_many_the_local_ones(draw, n_dimensions, share):
-    usual, scores = draw.uniform(1, 2, size=(4, 90)), draw.uniform(1, 9, size=(6, 4))
-    weights = FUSE.weights(ALL, ALL, n_dimensions, usual)
-    assert weights[:8].tolist() == pytest.approx([1 - share, 1 - share, 0, 0, share / 3, 0, share / 3, share / 3])
+    usual, scores = usual_of(n_dimensions), draw.uniform(1, 9, size=(6, 4))
+    weights = FUSE.weights(ALL, ALL, usual)
+    expected = [1 - share, 1 - share, 0, 0, share / 3, 0, share / 3, share / 3]
+    assert weights[:8].tolist() == pytest.approx(expected, abs=0.01)
+    assert FUSE.counts(weights).tolist() == [True, share < 1, share > 0, share > 0]
+    share = weights[:4].max() * -1 + 1
     least, middle, deviation = np.transpose([*map(usual_log, usual)])
     values = (np.log(scores + least) - middle) / deviation
     expected = (1 - share) * values[:, :2].max(1) + share * values[:, [0, 2, 3]].mean(1)
     assert_allclose(FUSE(scores, np.empty((0, 4)), weights), expected)
-    assert combined_among_others(scores, weights, np.zeros(6), FUSE).tolist() == FUSE(scores, scores, weights).tolist()
+    assert combined_among_others(scores, weights, FUSE, np.zeros(6)).tolist() == FUSE(scores, scores, weights).tolist()
 
 
 def test_what_was_not_learnt_or_has_too_few_samples_is_left_out():
     def weights(*given):
-        return FUSE.weights(*given, np.ones((4, 3)))[:8].tolist()
+        return FUSE.weights(*given[:2], usual_of(given[2]))[:8].tolist()
 
     some = np.array([True, False, True, False])
-    assert weights(some, ALL, 0) == [1, 0, 0, 0, 0, 0, 0, 0]
+    assert weights(some, ALL, 1) == [1, 0, 0, 0, 0, 0, 0, 0]
     assert weights(ALL, some, 99) == [0, 0, 0, 0, 0.5, 0, 0.5, 0]
     few = np.array([True, False, False, False])
     assert weights(few, ALL, 99) == [0, 0, 0, 0, 0.8, 0.2, 0, 0]
@@ -147,16 +158,15 @@ def test_what_was_not_learnt_or_has_too_few_samples_is_left_out():
 
 
 def test_distances_that_overflow_give_a_high_score_and_no_nan():
-    weights = FUSE.weights(ALL, ALL, 30, np.ones((4, 3)))
+    weights = FUSE.weights(ALL, ALL, usual_of(30))
     assert np.isfinite(FUSE(np.array([[np.inf, 1, np.nan, 1]]), np.empty((0, 4)), weights)).all()
 
 
-def test_what_counts_is_said_with_the_reason(draw):
-    usual = np.exp(draw.normal(size=(4, 3000)) / np.sqrt(2 * 30))
-    names = "a", "b", "c", "d"
-    said = FUSE.describe(names, FUSE.weights(ALL, ALL, 30, usual))
-    assert said.startswith("the largest of a, b and the mean of a, c, d, because the samples fill about ")
-    assert abs(int(said.split()[-2]) - 30) <= 2
-    assert FUSE.describe(names, FUSE.weights(ALL, ALL, 0, usual)).startswith("the largest of a, b, because")
-    few = FUSE.weights(np.zeros(4, bool), ALL, 99, usual)
-    assert FUSE.describe(names, few).startswith("the weighted mean of a, b, because")
+def test_what_counts_is_said_with_the_reason():
+    def said(reliable, n_dimensions):
+        return FUSE.describe(("a", "b", "c", "d"), FUSE.weights(reliable, ALL, usual_of(n_dimensions)))
+
+    assert said(ALL, 30) == "the largest of a, b and the mean of a, c, d, because the samples fill about 30 dimensions"
+    assert said(ALL, 2) == "the largest of a, b, because the samples fill about 2 dimensions"
+    assert said(~ALL, 99) == "the weighted mean of a, b, because the samples fill about 99 dimensions"
+    assert SUM.describe(("a", "b"), np.array([1, 0.25])).startswith("1 × a + 0.25 × b; what is made of the softmax")

@@ -38,8 +38,8 @@ def test_scores_and_p_values_are_those_recorded(shape, name):
                     )
                     for members in (held_out, new)
                 )
-                scores = combined(others, usual, fitted.weights)
-                found[key] = scores, p_values(scores, combined_among_others(usual, fitted.weights))
+                scores = combined(others, usual, fitted.weights, fitted.fuse)
+                found[key] = scores, p_values(scores, combined_among_others(usual, fitted.weights, fitted.fuse))
     assert found or any(component.needs_rotations for component in components_of(score))
     for key, (scores, p) in found.items():
         # Joint neighbours scale by sums in single precision, in which the order of whitened columns counts.

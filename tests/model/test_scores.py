@@ -17,7 +17,6 @@ from oddkind.model import formulas
 from oddkind.model.outputs import logsumexp, pooled, softmax
 from oddkind.model.scores import (
     Combination,
-    component_weights,
     components_of,
     learn_score,
     reference_rows,
@@ -89,7 +88,7 @@ CASES = [
 def test_the_table_says_what_each_score_needs():
     assert {name for name in SINGLE if SCORES[name].learn} == LEARNS
     assert {name for name, score in SCORES.items() if isinstance(score, Combination)} == COMBINED
-    assert all(part in SINGLE for name in COMBINED for part in SCORES[name].powers)
+    assert all(part in SINGLE for name in COMBINED for part in SCORES[name].components)
     assert {name for name in SINGLE if SCORES[name].needs_rotations} == NEEDS_ROTATIONS
     assert {name for name in SINGLE if SCORES[name].needs_labels} == {"target-nll"}
     assert all(score.formula for score in SCORES.values())
@@ -442,23 +441,27 @@ def test_several_networks_are_pooled_as_the_score_says(draw, name):
 def test_a_combination_has_a_column_for_each_of_its_scores(draw, name):
     new, normal = ([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
     fitted = learn_score(name, SCORES[name], normal, 2.0, 2.0, 12)
-    assert [SCORES[part] for part in SCORES[name].powers] == list(fitted.components)
+    assert [SCORES[part] for part in SCORES[name].components] == list(fitted.components)
     columns = fitted(new, 2.0)
-    for column, part in zip(columns.T, SCORES[name].powers, strict=True):
+    counts = fitted.fuse.counts(fitted.weights)
+    assert counts.any()
+    for column, part, own, counted in zip(columns.T, SCORES[name].components, fitted.learnt, counts, strict=True):
+        if not counted:  # it is neither kept nor computed
+            assert (own, column.tolist()) == (({}, {}), [0] * N)
+            continue
         alone = learn_score(part, SCORES[part], normal, 2.0)
         assert_array_equal(column, alone(new, 2.0)[:, 0])
 
 
 def test_the_softmax_counts_the_more_the_more_classes_it_rules_out():
     score = SCORES["combined"]
-    assert dict(zip(score.powers, component_weights(score, 2.0, 4), strict=True)) == {
+    assert dict(zip(score.components, score.fuse.weights(2.0, 4), strict=True)) == {
         "view-neighbours": 1,
         "hellinger-neighbours": 1 / 16,
         "likelihood": 1 / 16,
     }
-    assert component_weights(score, 4, 4).tolist() == [1, 0, 0]
-    assert component_weights(score, 1, 24)[1] > component_weights(score, 1, 4)[1]
-    assert component_weights(SCORES["msp"], 4, 4).tolist() == [1]
+    assert score.fuse.weights(4, 4).tolist() == [1, 0, 0]
+    assert score.fuse.weights(1, 24)[1] > score.fuse.weights(1, 4)[1]
 
 
 def test_a_score_of_ones_own_learns_once_and_scores_by_what_it_learnt(draw):
@@ -586,10 +589,10 @@ def evidence(draw, size, n, perplexity=1.0, groups=None):
     outputs = Outputs(draw.normal(size=(n, 1, 2)), draw.normal(size=(n, 1, 3)), targets, inputs)
     score = SCORES["fused-distances"]
     found = learn_score("fused-distances", score, [outputs], 1.0, perplexity, 2, groups).weights.reshape(5, -1)
-    return [[name for name, one in zip(score.powers, row, strict=True) if one] for row in found[:2]]
+    return [[name for name, one in zip(score.components, row, strict=True) if one] for row in found[:2]]
 
 
-NAMES = list(SCORES["fused-distances"].powers)
+NAMES = list(SCORES["fused-distances"].components)
 FAR, LOCAL = NAMES[:5], [NAMES[0], *NAMES[5:]]
 
 

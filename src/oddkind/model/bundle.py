@@ -26,7 +26,7 @@ from oddkind.model.conformal import Calibration, CalibrationScores
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, Model, Normal, Scorer, TrainingReport
-from oddkind.model.scores import SCORES, FittedScore, Score, components_of, n_weights
+from oddkind.model.scores import SCORES, FittedScore, Score, components_of, fusion_of
 from oddkind.model.task import Task
 from oddkind.output import written_whole
 
@@ -422,7 +422,7 @@ def _score(own: Bundle, fold: FoldManifest, score: Score | None) -> FittedScore:
         tuple(own.take_all(f"score.{p}.{m}.") for m in range(len(fold.members))) if component.learn else ()
         for p, component in enumerate(components)
     )
-    weights = own.take("score.weights", (n_weights(named),), np.float64)
+    weights = own.take("score.weights", (fusion_of(named).n_numbers * len(components),), np.float64)
     return FittedScore(fold.score, score, learnt, weights)
 
 

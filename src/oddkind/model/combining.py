@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,14 +37,43 @@ def surprise(scores: Array, normal: Array) -> Array:
     return np.where(scores > start, tail, np.interp(scores, known, usual))
 
 
-def surprises(scores: Array, normal: Array, weights: Array) -> Array:
-    """Σ_p w_p (−log p_p) of P scores [N, P] among normal ones [n, P], weights [P]; [N].
+@dataclass(frozen=True)
+class Surprises:
+    """Σ_p w_p (−log p_p) of P scores, each compared with held-out normal samples.
 
     Fisher's method ("Statistical methods for research workers", 1925), weighted as by Good, "On the weighted
     combination of significance tests", 1955.
+
+    Attributes
+    ----------
+    powers : tuple of P int
+        Each score is weighted by this power of the fraction of the classes that the network rules out.
     """
-    found = [surprise(own, among) for own, among in zip(scores.T, normal.T, strict=True)]
-    return np.sum(np.asarray(weights)[:, None] * found, axis=0)
+
+    powers: tuple[int, ...] = (0,)
+    n_numbers: ClassVar[int] = 1
+    """How many numbers say how each score is combined."""
+    compares: ClassVar[bool] = True
+    """Whether held-out samples are needed."""
+
+    def weights(self, perplexity: float, n_classes: int) -> Array:
+        """Weight of each score, [P]: the softmax counts the more, the more classes the network rules out."""
+        ruled_out = 1 - perplexity / n_classes
+        return np.array([ruled_out**power for power in self.powers])
+
+    def counts(self, weights: Array) -> Array:
+        """Return whether each score counts, bool [P]."""
+        return np.asarray(weights) > 0
+
+    def describe(self, names: Sequence[str], weights: Array) -> str:
+        """Say how much each score counts, given their names [P]."""
+        parts = [f"{weight:.2g} × {name}" for name, weight in zip(names, weights, strict=True)]
+        return f"{' + '.join(parts)}; what is made of the softmax weighs more, the more classes are ruled out"
+
+    def __call__(self, scores: Array, normal: Array, weights: Array) -> Array:
+        """Combine [N, P] among [n, P] with the weights [P]; [N]."""
+        found = [surprise(own, among) for own, among in zip(scores.T, normal.T, strict=True)]
+        return np.sum(np.asarray(weights)[:, None] * found, axis=0)
 
 
 def usual_log(usual: Array) -> tuple[float, float, float]:
@@ -84,20 +114,21 @@ class FarOrLocal:
     local: tuple[int, ...]
     instead: Mapping[int, float]
     spread: int
+    n_numbers: ClassVar[int] = 5
+    compares: ClassVar[bool] = False
 
-    def weights(self, reliable: Array, learnt: Array, n_dimensions: float, usual: Sequence[Array]) -> Array:
+    def weights(self, reliable: Array, learnt: Array, usual: Sequence[Array]) -> Array:
         """Return the weight of each score in the maximum and in the mean, and its `usual_log`; [5 · P].
 
         Parameters
         ----------
         reliable, learnt : bool [P]
             Whether there are enough samples for a score, and whether what it uses was learnt.
-        n_dimensions : float
-            The number of dimensions that samples fill.
         usual : P arrays [n]
             The scores of samples that were learnt from, each compared with the others.
         """
-        share = float(np.clip((n_dimensions - FEW) / (MANY - FEW), 0, 1))
+        logs = np.transpose([*map(usual_log, usual)])
+        share = float(np.clip((self._dimensions(logs[2]) - FEW) / (MANY - FEW), 0, 1))
         usable = reliable & learnt
         largest, mean = np.zeros(len(usable)), np.zeros(len(usable))
         largest[[column for column in self.far if usable[column]]] = 1 - share
@@ -106,7 +137,18 @@ class FarOrLocal:
         for column, weight in averaged.items():
             mean[column] = weight * learnt[column]
         mean *= share / mean.sum()
-        return np.concatenate([largest, mean, *np.transpose([*map(usual_log, usual)])])
+        return np.concatenate([largest, mean, *logs])
+
+    def _dimensions(self, deviation: Array) -> float:
+        """Number of dimensions that samples fill, from the deviations of the logarithms [P].
+
+        The length of a Gaussian vector of m dimensions has a logarithm of variance 1 / 2m, nearly.
+        """
+        return float(1 / (2 * deviation[self.spread] ** 2))
+
+    def counts(self, weights: Array) -> Array:
+        """Return whether each score counts, bool [P]."""
+        return np.asarray(np.any(np.reshape(weights, (5, -1))[:2] > 0, axis=0))
 
     def describe(self, names: Sequence[str], weights: Array) -> str:
         """Say which scores count and why, given their names [P] and the `weights`."""
@@ -117,8 +159,7 @@ class FarOrLocal:
             for how, row in (("largest", largest), (means, mean))
             if row.any()
         ]
-        n_dimensions = 1 / (2 * deviation[self.spread] ** 2)
-        return f"{' and '.join(parts)}, because the samples fill about {n_dimensions:.0f} dimensions"
+        return f"{' and '.join(parts)}, because the samples fill about {self._dimensions(deviation):.0f} dimensions"
 
     def __call__(self, scores: Array, normal: Array, weights: Array) -> Array:
         """Combine [N, P]; [N]. Held-out samples are not needed."""
@@ -129,26 +170,24 @@ class FarOrLocal:
         return (values * mean).sum(1) + (largest.max() * values[:, among].max(1) if among.any() else 0)
 
 
-Fusion = Callable[[Array, Array, Array], Array]
+Fusion = Surprises | FarOrLocal
 
 
-def combined(scores: Array, normal: Array, weights: Array, fuse: Fusion = surprises) -> Array:
+def combined(scores: Array, normal: Array, weights: Array, fuse: Fusion) -> Array:
     """Combine P scores [N, P] into one [N], each compared with normal ones [n, P]; one score stays as it is."""
     return scores[:, 0] if scores.shape[1] == 1 else fuse(scores, normal, weights)
 
 
-def combined_among_others(
-    normal: Array, weights: Array, groups: Array | None = None, fuse: Fusion = surprises
-) -> Array:
+def combined_among_others(normal: Array, weights: Array, fuse: Fusion, groups: Array | None = None) -> Array:
     """Return `combined` of each normal sample [n, P] among the others, as a new sample is combined among all; [n].
 
     If there are more than 200 samples, each is compared with those outside its 200th of the data. Samples of one group
     [n] are never compared with each other. A single group has nothing to be compared with; it gets the greatest number
     there is, so that no other sample looks rare compared with it.
     """
-    if normal.shape[1] == 1 or isinstance(fuse, FarOrLocal):  # compared with nothing
+    if normal.shape[1] == 1 or not fuse.compares:
         return combined(normal, normal, weights, fuse)
-    return _among_others(normal, groups, lambda own, others: combined(own, others, weights))
+    return _among_others(normal, groups, lambda own, others: combined(own, others, weights, fuse))
 
 
 def surprise_among_others(normal: Array, groups: Array) -> Array:

@@ -6,7 +6,7 @@ estimates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -15,7 +15,7 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.combining import FarOrLocal, Fusion, surprises, usual_log
+from oddkind.model.combining import FarOrLocal, Fusion, Surprises
 from oddkind.model.distances import (
     among_others,
     class_means,
@@ -101,20 +101,20 @@ class Score:
 
 @dataclass(frozen=True)
 class Combination:
-    """Several scores combined into one, each made comparable on held-out normal samples.
+    """Several scores combined into one, each made comparable on normal samples.
 
     Attributes
     ----------
     formula : str
         One line, for tables.
-    powers : mapping of names of `SCORES` to int
-        Each component is weighted by this power of the fraction of the classes that the network rules out.
-    fuse : callable (scores [N, P], those of held-out normal samples [n, P], weights [P]) → [N]
+    components : tuple of P names of `SCORES`
+    fuse : Surprises or FarOrLocal
+        How they are combined.
     """
 
     formula: str
-    powers: Mapping[str, int]
-    fuse: Fusion = surprises
+    components: tuple[str, ...]
+    fuse: Fusion
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,27 +145,25 @@ class FittedScore:
     @property
     def fuse(self) -> Fusion:
         """How its components are combined."""
-        score = None if self.name is None else SCORES[self.name]
-        return score.fuse if isinstance(score, Combination) else surprises
+        return fusion_of(self.own if self.name is None else SCORES[self.name])  # type: ignore[arg-type]
 
     def describe(self) -> str:
         """Say what the score is made of and how much each component counts, in one line."""
         score = None if self.name is None else SCORES[self.name]
         if not isinstance(score, Combination):
             return self.name or "a score of your own"
-        if isinstance(score.fuse, FarOrLocal):
-            return f"{self.name}: {score.fuse.describe([*score.powers], self.weights)}"
-        parts = [f"{weight:.2g} × {name}" for name, weight in zip(score.powers, self.weights, strict=True)]
-        return (
-            f"{self.name}: {' + '.join(parts)}; what is made of the softmax weighs more, the more classes are ruled out"
-        )
+        return f"{self.name}: {score.fuse.describe(score.components, self.weights)}"
 
     def __call__(self, members: Sequence[Outputs], temperature: float) -> Array:
-        """Compute the score of each component, [N, P]; `oddkind.model.combining.combined` makes one of them."""
+        """Compute the score of each component, [N, P]; `oddkind.model.combining.combined` makes one of them.
+
+        A component that does not count is not computed; its scores are 0.
+        """
+        counts = self.fuse.counts(self.weights)
         return np.stack(
             [
-                _over_members(score, members, learnt, temperature)
-                for score, learnt in zip(self.components, self.learnt, strict=True)
+                _over_members(score, members, learnt, temperature) if counted else np.zeros(len(members[0]))
+                for score, learnt, counted in zip(self.components, self.learnt, counts, strict=True)
             ],
             1,
         )
@@ -175,20 +173,17 @@ def components_of(score: Score | Combination) -> tuple[Score, ...]:
     """Return the scores that a score is made of: itself, or those that it combines."""
     if isinstance(score, Score):
         return (score,)
-    found = [SCORES[name] for name in score.powers]
+    found = [SCORES[name] for name in score.components]
     return tuple(component for component in found if isinstance(component, Score))
 
 
-def component_weights(score: Score | Combination, perplexity: float, n_classes: int) -> Array:
-    """Weight of each component, [P]: the softmax counts the more, the more classes the network rules out."""
-    if isinstance(score, Score):
-        return np.ones(1)
-    ruled_out = 1 - perplexity / n_classes
-    return np.array([ruled_out**power for power in score.powers.values()])
+def fusion_of(score: Score | Combination) -> Fusion:
+    """Return how the components of a score are combined; a single one is what it is."""
+    return score.fuse if isinstance(score, Combination) else Surprises()
 
 
 def _weights_of_distances(
-    score: Combination,
+    components: Sequence[Score],
     fuse: FarOrLocal,
     learnt: Sequence[Sequence[Arrays]],
     normal: Sequence[Outputs],
@@ -197,7 +192,6 @@ def _weights_of_distances(
     n_classes: int,
 ) -> Array:
     """Weights of distances: which are reliable, and what is usual among the samples that were learnt from."""
-    components = components_of(score)
     assert normal[0].inputs is not None  # noqa: S101 - the distances need them
     rows_per_number = len(normal[0]) / normal[0].inputs.shape[1]
     half_learnt = n_classes - perplexity >= (n_classes - 1) / 2
@@ -211,24 +205,15 @@ def _weights_of_distances(
         for component, arrays in zip(components, learnt, strict=True)
         if component.usual is not None
     ]
-    # The length of a Gaussian vector of m dimensions has a logarithm of variance 1 / 2m, nearly.
-    _, _, deviation = usual_log(usual[fuse.spread])
-    n_dimensions = 1 / (2 * deviation**2)
-    return fuse.weights(reliable, useful, n_dimensions, usual)
-
-
-def n_weights(score: Score | Combination) -> int:
-    """Return how many numbers say how the components of a score are combined."""
-    of_each = 5 if isinstance(score, Combination) and isinstance(score.fuse, FarOrLocal) else 1
-    return of_each * len(components_of(score))
+    return fuse.weights(reliable, useful, usual)
 
 
 def softmax_share(score: Score | Combination, perplexity: float, n_classes: int) -> float:
     """Return how much of a score is computed from the softmax, from 0 to 1."""
-    uses = [component.uses_softmax for component in components_of(score)]
-    if not any(uses):
+    uses, fuse = [component.uses_softmax for component in components_of(score)], fusion_of(score)
+    if not any(uses) or isinstance(fuse, FarOrLocal):  # distances need no softmax
         return 0.0
-    weights = component_weights(score, perplexity, n_classes)
+    weights = fuse.weights(perplexity, n_classes)
     return float(weights[uses].sum() / weights.sum())
 
 
@@ -254,11 +239,16 @@ def learn_score(
         if normal is None:
             raise InputError(f"score {name!r} compares with normal samples: pass their outputs")
         learnt.append(tuple(component.learn(outputs, temperature) for outputs in normal))
-    weights = component_weights(score, perplexity, n_classes)
-    if isinstance(score, Combination) and isinstance(score.fuse, FarOrLocal):
+    fuse = fusion_of(score)
+    if isinstance(fuse, FarOrLocal):
         assert normal is not None  # noqa: S101 - refused above
-        weights = _weights_of_distances(score, score.fuse, learnt, normal, groups, perplexity, n_classes)
-    return FittedScore(name, score if name is None and isinstance(score, Score) else None, tuple(learnt), weights)
+        weights = _weights_of_distances(components_of(score), fuse, learnt, normal, groups, perplexity, n_classes)
+    else:
+        weights = fuse.weights(perplexity, n_classes)
+    kept = [
+        own if counted else tuple({} for _ in own) for own, counted in zip(learnt, fuse.counts(weights), strict=True)
+    ]
+    return FittedScore(name, score if name is None and isinstance(score, Score) else None, tuple(kept), weights)
 
 
 def _over_members(score: Score, members: Sequence[Outputs], learnt: Sequence[Arrays], temperature: float) -> Array:
@@ -694,31 +684,21 @@ SCORES: dict[str, Score | Combination] = {
     ),
     "fused-input-distances": Combination(
         "max z of log distances of x, W x; mean z of local ones if x has many dimensions",
-        {
-            "input-distance": 0,
-            "whitened-distance-to-all": 0,
-            "local-input-distance": 0,
-            "local-whitened-distance": 0,
-        },
+        ("input-distance", "whitened-distance-to-all", "local-input-distance", "local-whitened-distance"),
         FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=1),
     ),
     "fused-distances": Combination(
         "max z of log distances of x, W x, W f; mean z of local ones if x has many dimensions",
-        {
-            "input-distance": 0,
-            "whitened-distance": 0,
-            "input-distance-to-all": 0,
-            "whitened-distance-to-all": 0,
-            "feature-distance": 0,
-            "local-input-distance": 0,
-            "local-whitened-distance": 0,
-            "local-feature-distance": 0,
-        },
+        (
+            *("input-distance", "whitened-distance", "input-distance-to-all", "whitened-distance-to-all"),
+            *("feature-distance", "local-input-distance", "local-whitened-distance", "local-feature-distance"),
+        ),
         FarOrLocal(far=(0, 1, 2, 3, 4), local=(0, 5, 6, 7), instead={0: 4, 1: 1, 4: 1}, spread=1),
     ),
     "combined": Combination(
         "−log p of view-neighbours − (1 − perplexity / C)⁴ log p of hellinger-neighbours and likelihood",
-        {"view-neighbours": 0, "hellinger-neighbours": 4, "likelihood": 4},
+        ("view-neighbours", "hellinger-neighbours", "likelihood"),
+        Surprises((0, 4, 4)),
     ),
 }
 

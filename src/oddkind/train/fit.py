@@ -357,7 +357,7 @@ def _calibrate(plan: Plan, held_out: Sequence[Outputs], score: FittedScore, temp
         targets = task.targets(known, len(groups))
         components = score([replace(outputs, targets=targets) for outputs in held_out], temperature)
         return CalibrationScores(
-            components, combined_among_others(components, score.weights, groups, score.fuse), groups, label_index
+            components, combined_among_others(components, score.weights, score.fuse, groups), groups, label_index
         )
 
     without_labels = all(False in component.label_modes(task) for component in score.components)
