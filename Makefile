@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install lab test test-fast check format docs bench clean
+.PHONY: install lab test test-fast scoring-only check format docs bench clean
 
 install: .venv/.installed
 
@@ -14,8 +14,20 @@ install: .venv/.installed
 lab: install
 	$(BIN)/oddkind lab
 
-test: check
+test: check scoring-only
 	$(BIN)/pytest
+
+# The wheel without extras, in an environment of its own, decides as torch does.
+scoring-only: install .venv-scoring/.installed
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	.venv-scoring/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/oddkind-*.whl
+	$(BIN)/python scripts/scoring_only.py .venv-scoring/bin/python
+
+.venv-scoring/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-scoring
+	.venv-scoring/bin/pip install --quiet --disable-pip-version-check .
+	@touch $@
 
 test-fast: install
 	$(BIN)/pytest -m 'not slow'
@@ -39,4 +51,4 @@ bench: install
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis runs
+	rm -rf .venv .venv-scoring dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

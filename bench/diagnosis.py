@@ -30,9 +30,9 @@ from quality import DATA, hydraulic, tiles
 from signals import motors
 
 from oddkind import Detector, load_mnist
+from oddkind.files.front_ends import FrontEnds
 from oddkind.model.explain import Explanation
 from oddkind.study.deletion_test import deletion_test
-from oddkind.train.frontends import FrontEnds
 from oddkind.train.stacked import as_float
 
 Array = np.ndarray

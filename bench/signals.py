@@ -31,7 +31,6 @@ from oddkind import Detector, Samples, source_of
 from oddkind.files.source import read, resolved
 from oddkind.metrics import auc
 from oddkind.model.distances import neighbour_distances
-from oddkind.train.frontends import make_front_end
 
 Array = np.ndarray
 
@@ -52,7 +51,7 @@ def motors(seed: int) -> Case:
     source = source_of(data, **named)
     files, _ = source.entries(data)
     source = resolved(source, files)
-    samples = read(files, source, make_front_end(source))
+    samples = read(files, source)
     kinds = np.char.partition(samples.files.astype(str), "_")[:, 0]
     healthy = kinds == "Healthy"
     draw = np.random.default_rng(seed)

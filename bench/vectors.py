@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import torch
 from pyod.models.ecod import ECOD
 from quality import DATA
 from signals import CASES
@@ -38,9 +37,9 @@ from sklearn.neighbors import LocalOutlierFactor
 
 from oddkind import Detector
 from oddkind.arrays import Array
+from oddkind.files.front_ends import FrontEnds
 from oddkind.metrics import auc
 from oddkind.model.distances import neighbour_distances
-from oddkind.train.frontends import LogMel
 
 MOST_ROWS = 3000
 
@@ -86,7 +85,7 @@ def spoken(noise: float | None, seed: int) -> Problem:
     if noise is not None:
         drawn = np.random.default_rng(seed).normal(size=sounds.shape)
         sounds = sounds + drawn * 10 ** (noise / 20) * np.sqrt(np.square(sounds).mean(1, keepdims=True))
-    vectors = LogMel(8000, 8000)(torch.from_numpy(sounds.astype(np.float32))).numpy()
+    vectors = FrontEnds(("log-mel",), 8000, 8000)(sounds.astype(np.float32))
     normal, held = digit <= 3, (take + 12 * seed) % 50 < 12
     tested = (normal & held) | (digit >= 7)
     learnt = normal & ~held

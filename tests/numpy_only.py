@@ -2,11 +2,12 @@
 
     python numpy_only.py FOLDER
 
-FOLDER holds a model NAME.oddkind, its samples NAME.samples.npz and, unless it has an MLP, what its networks answered:
-NAME.networks.npz. The answers of the model are written to NAME.answers.npz, the model again to NAME.again.oddkind.
+FOLDER holds a model NAME.oddkind with ONNX graphs and its samples NAME.samples.npz. The answers of the model are
+written to NAME.answers.npz, the model again to NAME.again.oddkind.
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,50 +21,7 @@ class Refuse:
     @staticmethod
     def find_spec(name, *_):
         if name.partition(".")[0] in REFUSED:
-            raise ImportError(f"{name} is refused here")
-
-
-class Network:
-    """What a file says of a network; a `Forward` without the forward pass."""
-
-    def __init__(self, description, weights, inputs, task):
-        self.description, self.arrays = description, dict(weights)
-
-    def describe(self):
-        return self.description
-
-    def weights(self):
-        return self.arrays
-
-
-class Perceptron(Network):
-    """The network "mlp" under affine maps, in NumPy."""
-
-    def __call__(self, inputs):
-        assert self.description == {"network": "mlp", "transform": "affine"}
-
-        def linear(name, x):
-            return x @ self.arrays[f"network.{name}.weight"].T + self.arrays[f"network.{name}.bias"]
-
-        views = np.einsum("nd,vde->nve", inputs, self.arrays["matrices"])
-        hidden = np.maximum(linear("feature_extractor.0", views), 0)
-        features = np.maximum(linear("feature_extractor.2", hidden), 0)
-        return linear("classifier", features), features
-
-
-class Replay(Network):
-    """Answers as a network did when it was recorded, sample by sample."""
-
-    def __init__(self, recorded, *given):
-        super().__init__(*given)
-        self.recorded = recorded
-
-    def __call__(self, inputs):
-        found = [self.answer(sample) for sample in inputs]
-        return tuple(np.stack(part) for part in zip(*found, strict=True))
-
-    def answer(self, sample):
-        return self.recorded[sample.tobytes()]
+            raise ModuleNotFoundError(f"{name} is refused here", name=name)
 
 
 def answers(model, inputs, labels):
@@ -88,26 +46,15 @@ def answers(model, inputs, labels):
 
 def main(folder):
     """Read every model of a folder, ask it and write it again."""
-    from oddkind.model.bundle import read, save, unpack
+    from oddkind import load, save
 
     for file in sorted(folder.glob("*.oddkind")):
-        make = Perceptron
-        if file.with_suffix(".networks.npz").exists():
-            recorded = np.load(file.with_suffix(".networks.npz"))
-            by_network = {}
-            for name in sorted({name.partition(".")[0] for name in recorded.files}, key=int):
-                samples, logits, features = (recorded[f"{name}.{what}"] for what in ("samples", "logits", "features"))
-                by_network[name] = {
-                    sample.tobytes(): pair for sample, *pair in zip(samples, logits, features, strict=True)
-                }
-            remaining = iter(by_network.values())
-
-            def make(*given, remaining=remaining):
-                return Replay(next(remaining), *given)
-
-        model, samples = unpack(read(file), make), np.load(file.with_suffix(".samples.npz"))
+        model, samples = load(file), np.load(file.with_suffix(".samples.npz"))
         np.savez(file.with_suffix(".answers.npz"), **answers(model, samples["inputs"], samples["labels"]))
         save(model, file.with_suffix(".again.oddkind"))
+    with suppress(ValueError):
+        load(file, runtime="torch")
+        raise AssertionError("torch is refused, so it cannot run a model")
     assert not [name for name in sys.modules if name.partition(".")[0] in REFUSED]
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from oddkind import InputError
 from oddkind.metrics import auc, mean_interval, partial_auc
@@ -77,3 +78,10 @@ def test_mean_interval_covers_the_mean_as_often_as_it_says(draw):
 @pytest.mark.parametrize("values", [[], [0.9]])
 def test_one_run_has_no_interval(values):
     assert mean_interval(values) is None
+
+
+@given(few_values, few_values, st.sampled_from([0.05, 0.1, 0.3, 1 / 3, 0.5]))
+def test_both_are_those_of_scikit_learn(normal, odd, rate):
+    anomalous, scores = np.repeat([False, True], [len(normal), len(odd)]), np.array(normal + odd)
+    assert_allclose(auc(anomalous, scores), roc_auc_score(anomalous, scores))
+    assert_allclose(partial_auc(anomalous, scores, rate), roc_auc_score(anomalous, scores, max_fpr=rate), atol=1e-12)

@@ -1,7 +1,6 @@
 """Anomaly detection by classification: what a network cannot place among the kinds of normal is an anomaly."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
     from oddkind.study.reliability import reliability as reliability
     from oddkind.study.selection import leave_one_label_out as leave_one_label_out
     from oddkind.train.export import as_module as as_module
-    from oddkind.train.frontends import make_front_end as make_front_end
-
-__version__ = version("oddkind")
 
 _HOME = {
     "Configuration": "study.evaluation",
@@ -86,7 +82,6 @@ _HOME = {
     "leave_one_label_out": "study.selection",
     "load": "loading",
     "load_mnist": "lab.mnist",
-    "make_front_end": "train.frontends",
     "neighbours": "model.scores",
     "reliability": "study.reliability",
     "save": "model.bundle",
@@ -100,6 +95,20 @@ __all__ = [*_HOME]
 
 def __getattr__(name: str) -> Any:
     # On first use, not on import: `oddkind --help` must not wait for torch.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("oddkind")
     if name in _HOME:
-        return getattr(import_module(f"oddkind.{_HOME[name]}"), name)
+        try:
+            return getattr(import_module(f"oddkind.{_HOME[name]}"), name)
+        except ModuleNotFoundError as error:
+            from oddkind.errors import EXTRAS
+
+            if error.name in EXTRAS:
+                extra = f"oddkind[{EXTRAS[error.name]}]"
+                raise ImportError(
+                    f"oddkind.{name} needs {error.name}; pip install '{extra}'", name=error.name
+                ) from error
+            raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

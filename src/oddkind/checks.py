@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from oddkind.arrays import Array
 from oddkind.naming import condition_of
@@ -349,6 +348,8 @@ def check_learnt(accuracy: float, n: int, targets: Array, n_views: int) -> list[
     n_views : int
         The number of views of a sample.
     """
+    from scipy.stats import binomtest  # looking at files needs no SciPy
+
     counts = np.unique(targets, return_counts=True)[1]
     chance = float(counts.max() / counts.sum())
     right = round(accuracy * n)

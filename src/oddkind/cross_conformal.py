@@ -22,6 +22,7 @@ from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import CrossModel
 from oddkind.train.estimator import Estimator, validated
 from oddkind.train.holdout import copy_groups
+from oddkind.train.onnx_export import checked_graphs
 from oddkind.train.parameters import Parameters
 from oddkind.train.problem import checked
 
@@ -122,9 +123,9 @@ class CrossConformal(Estimator):
         """Explain why each sample [N, …] is anomalous, or why not; see `oddkind.explain`."""
         return explain(self.model, *validated(self, X, y), parts=parts)
 
-    def save(self, file: str | Path) -> None:
-        """Write the fitted model into one file; `oddkind.load` reads it."""
-        save(self.model, file)
+    def save(self, file: str | Path, *, onnx: bool = False) -> None:
+        """Write the fitted model into one file; `oddkind.load` reads it. `onnx` as in `Detector.save`."""
+        save(checked_graphs(self.model)[0] if onnx else self.model, file)
 
 
 def fit_cross(

@@ -19,6 +19,7 @@ from oddkind.model.scores import Score
 from oddkind.train.estimator import Estimator, validated
 from oddkind.train.fit import fit_models
 from oddkind.train.networks import Builder
+from oddkind.train.onnx_export import checked_graphs
 from oddkind.train.parameters import Parameters
 from oddkind.train.problem import Problem, checked
 from oddkind.train.progress import shown_progress
@@ -226,9 +227,17 @@ class Detector(Estimator):
         """Explain why each sample [N, …] is anomalous, or why not; see `oddkind.explain`."""
         return explain(self.model, *validated(self, X, y), parts=parts)
 
-    def save(self, file: str | Path) -> None:
-        """Write the fitted model into one file, without pickle; `oddkind.load` reads it. See `oddkind.save`."""
-        save(self.model, file)
+    def save(self, file: str | Path, *, onnx: bool = False) -> None:
+        """Write the fitted model into one file, without pickle; `oddkind.load` reads it. See `oddkind.save`.
+
+        With `onnx` the file also holds the networks as ONNX graphs, so that scoring with it needs no torch.
+
+        Raises
+        ------
+        InputError
+            As `oddkind.save`; if the networks cannot be exported, or a decision on a held-out sample differs.
+        """
+        save(checked_graphs(self.model)[0] if onnx else self.model, file)
 
     @property
     def offset_(self) -> float:

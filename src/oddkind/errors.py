@@ -11,3 +11,11 @@ class ConcernWarning(UserWarning):
 
 class PromiseWarning(UserWarning):
     """There are too few held-out samples for the false-alarm rate. The message says how many it takes."""
+
+
+EXTRAS = {
+    **dict.fromkeys(("torch", "scipy", "sklearn", "onnx", "onnxscript"), "train"),
+    "matplotlib": "figures",
+    **dict.fromkeys(("bokeh", "openTSNE"), "lab"),
+}
+"""Which extra of this package installs a package that scoring does without."""

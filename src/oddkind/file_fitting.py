@@ -21,7 +21,6 @@ from oddkind.files.source import Source, read, resolved
 from oddkind.fitting import fit_together
 from oddkind.model.conformal import min_calibration_size, pool
 from oddkind.model.model import CrossModel, Model
-from oddkind.train.frontends import make_front_end
 
 FOLDS = 5
 MIN_COMPARED = 19  # groups that are held out, for p-values of windows to be pooled
@@ -60,7 +59,6 @@ def fit_files(
     samples = read(
         entries,
         source,
-        make_front_end(source),
         cache=cache,
         on_refused=on_refused,
         on_progress=lambda done: on_progress("reading", done),
@@ -93,7 +91,7 @@ def fit_files(
         # Each file and the row of its first sample.
         "files": [[str(names[file]), int(first[file])] for file in np.argsort(first)],
     }
-    model = replace(model, source=noted, front_end=make_front_end(source))
+    model = replace(model, source=noted)
     problem = promise_problem(model)
     if problem is not None:
         if source.block is None and len(samples) > len(names):

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from torch import nn
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.files.source import Source
 from oddkind.model.bundle import read, unpack
+from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, Model
+from oddkind.model.onnx_forward import GRAPH, restore_graph
 from oddkind.model.scores import Score
 from oddkind.model.task import Task
-from oddkind.train.frontends import front_end_of
-from oddkind.train.networks import Builder
-from oddkind.train.parameters import device_of
-from oddkind.train.torch_forward import TorchForward, restore_forward
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from oddkind.train.networks import Builder
+
+RUNTIMES = "auto", "onnx", "torch"
 
 
 def load(
@@ -28,9 +32,10 @@ def load(
     *,
     network: nn.Module | Builder | None = None,
     score_function: Score | None = None,
+    runtime: str = "auto",
     device: str = "auto",
 ) -> Model | CrossModel:
-    """Read a model that `save` or `Detector.save` wrote; it scores as it did when it was saved, to the same bits.
+    """Read a model that `save`, `Detector.save` or `oddkind export` wrote.
 
     Parameters
     ----------
@@ -39,29 +44,48 @@ def load(
         The model's own, if it was fitted with one, as it was passed to `Detector`. A copy of a module gets the weights.
     score_function : Score
         Likewise.
+    runtime : "auto", "onnx" or "torch"
+        What runs the networks. "torch" scores as when the model was saved, to the same bits. "onnx" needs a file with
+        ONNX graphs and no torch; `oddkind export` made sure that it decides alike. "auto" is "onnx" if the file has
+        graphs and neither `network` nor `device` is given.
     device : str
         A torch device, or "auto": the GPU if there is one.
 
     Raises
     ------
     InputError
-        If the file is not a complete saved model of a format known here, or `network` or `score_function` is missing
-        or not asked for.
+        If the file is not a complete saved model of a format known here, `network` or `score_function` is missing or
+        not asked for, or what `runtime` needs is not installed or not in the file.
     """
     file = Path(file)
+    if runtime not in RUNTIMES:
+        raise InputError(f"runtime={runtime!r}; known are {', '.join(map(repr, RUNTIMES))}")
 
-    def make(
-        description: Mapping[str, Any], weights: Mapping[str, Array], inputs: InputSpec, task: Task
-    ) -> TorchForward:
+    def make(description: Mapping[str, Any], weights: Mapping[str, Array], inputs: InputSpec, task: Task) -> Forward:
+        asked_for_torch = runtime == "torch" or network is not None or device != "auto"
+        if runtime == "onnx" and GRAPH not in weights:
+            raise InputError(f"{file}: holds no ONNX graph; `oddkind export` adds it")
         try:
-            return restore_forward(description, weights, inputs, task, network=network, device=device_of(device))
+            if GRAPH in weights and (runtime == "onnx" or not asked_for_torch):
+                return restore_graph(description, weights)
+            from oddkind.train.parameters import device_of
+            from oddkind.train.torch_forward import restore_forward
+
+            own = {name: array for name, array in weights.items() if name != GRAPH}
+            return restore_forward(description, own, inputs, task, network=network, device=device_of(device))
+        except ImportError as error:
+            raise InputError(
+                f"{file}: to run it, torch must be installed (pip install 'oddkind[train]'), or the file must hold "
+                f"ONNX graphs, which `oddkind export` adds where torch is ({error})"
+            ) from error
         except (InputError, RuntimeError) as error:
             raise InputError(f"{file}: {error}") from error
 
     model = unpack(read(file), make, score_function)
     try:
-        front_end = front_end_of(model.source)
+        if model.source is not None and "settings" in model.source:
+            Source.model_validate(model.source["settings"]).make_front_end()
     except ValueError as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise InputError(f"{file}: the settings of its files cannot be used ({why}); save the model again") from error
-    return replace(model, front_end=front_end)
+    return model

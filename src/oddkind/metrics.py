@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
-from sklearn.metrics import roc_auc_score
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
@@ -25,7 +23,9 @@ def auc(anomalous: Array, scores: Array) -> float:
     anomalous = np.asarray(anomalous, bool)
     if anomalous.all() or not anomalous.any():
         raise InputError(f"AUC needs normal and anomalous samples; all {len(anomalous)} are of one kind")
-    return float(roc_auc_score(anomalous, scores))
+    normal, odd = np.sort(np.asarray(scores)[~anomalous]), np.asarray(scores)[anomalous]
+    below, up_to = (np.searchsorted(normal, odd, side) for side in ("left", "right"))
+    return float((below + up_to).mean() / (2 * len(normal)))
 
 
 def partial_auc(anomalous: Array, scores: Array, max_false_alarms: float = 0.1) -> float:
@@ -35,13 +35,31 @@ def partial_auc(anomalous: Array, scores: Array, max_false_alarms: float = 0.1) 
     `auc`.
     """
     auc(anomalous, scores)
-    return float(roc_auc_score(np.asarray(anomalous, bool), scores, max_fpr=max_false_alarms))
+    anomalous, scores = np.asarray(anomalous, bool), np.asarray(scores)
+    values = np.unique(scores)[::-1]
+    false_alarms, found = (
+        np.append(0, len(own) - np.searchsorted(np.sort(own), values, "left")) / len(own)
+        for own in (scores[~anomalous], scores[anomalous])
+    )
+    inside = false_alarms < max_false_alarms
+    x = np.append(false_alarms[inside], max_false_alarms)
+    area = np.trapezoid(np.append(found[inside], _found_at(max_false_alarms, false_alarms, found)), x)
+    chance = max_false_alarms**2 / 2
+    return float((1 + (area - chance) / (max_false_alarms - chance)) / 2)
+
+
+def _found_at(rate: float, false_alarms: Array, found: Array) -> float:
+    """Height of the ROC curve just before a rate, between the points on both sides."""
+    after = int(np.searchsorted(false_alarms, rate, side="left"))
+    return float(np.interp(rate, false_alarms[after - 1 : after + 1], found[after - 1 : after + 1]))
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
     """Student's t interval for the mean of independent runs; None if there are fewer than two."""
     if len(values) < 2:
         return None
+    from scipy import stats  # scoring needs no SciPy
+
     mean, error = np.mean(values), stats.sem(values)
     half = float(error * stats.t.ppf((1 + level) / 2, len(values) - 1))
     return float(mean) - half, float(mean) + half

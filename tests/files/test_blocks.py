@@ -93,7 +93,7 @@ def test_a_block_holds_the_windows_of_its_own_rows_and_lacks_those_without_value
     lines[1 + 60 : 1 + 80] = ["-"] * 20
     file.write_text("\n".join(lines).replace("\n\n", "\n-\n") + "\n")
     files, source = settings_for(file, block=20, window=5, missing="drop-window")
-    found = {entry.name: inputs for entry, inputs in each(in_blocks(files, source, apart=False), source, None)}
+    found = {entry.name: inputs for entry, inputs in each(in_blocks(files, source, apart=False), source)}
     assert [len(inputs) for name, inputs in found.items() if "61" not in name] == [4, 4, 3, 4]
     assert found["log.csv, rows 61–80"] == "a value is missing in each of its 4 windows"
     assert_array_equal(found["log.csv, rows 41–60"][:, 0, 0].round(), [40, 50, 55])

@@ -9,12 +9,11 @@ from PIL import Image
 from problems import LABELS, RATE, listed, record
 
 from oddkind import Entry, InputError, check_files, source_of
-from oddkind.train.frontends import make_front_end
 
 
 def test_files_are_counted_by_split_label_and_condition(data):
     progress = []
-    found = check_files(listed(data), source_of(data), make_front_end, on_progress=progress.append)
+    found = check_files(listed(data), source_of(data), on_progress=progress.append)
     wanted = [
         ("test", label, condition, 6, 6, 12) for label in sorted(LABELS) for condition in ("anomalous", "normal")
     ] + [("train", label, "normal", 24, 24, 48) for label in sorted(LABELS)]
@@ -25,7 +24,7 @@ def test_files_are_counted_by_split_label_and_condition(data):
 
 
 def test_what_was_taken_for_what_comes_first(data):
-    found = check_files(listed(data), source_of(data), make_front_end)
+    found = check_files(listed(data), source_of(data))
     assert next(iter(found)) == "taken"
     assert sorted(found["taken"], key=lambda row: row["files"]) == [
         {"found": "folder abnormal", "taken_for": "anomalous files", "files": 12},
@@ -42,14 +41,14 @@ def test_a_file_without_a_label_among_others_is_left_out_and_one_of_the_test_spl
         for entry in listed(data)
     ]
     refused = {}
-    found = check_files(files, source_of(data), make_front_end, on_refused=refused.__setitem__)
+    found = check_files(files, source_of(data), on_refused=refused.__setitem__)
     assert [*refused] == ["fan 2/train/normal/3.wav"]
     counts = {(part["split"], part["label"], part["condition"]): part["files"] for part in found["parts"]}
     assert counts["train", "fan 2", "normal"] == 23
     assert counts["test", None, "normal"] == 1
     assert "few samples" not in [issue["kind"] for issue in found["issues"]]
     with pytest.raises(InputError, match=r"3\.wav: has no label"):
-        check_files(files, source_of(data), make_front_end)
+        check_files(files, source_of(data))
 
 
 def test_a_group_of_files_counts_once_and_what_is_not_known_is_none(tmp_path, draw):
@@ -57,7 +56,7 @@ def test_a_group_of_files_counts_once_and_what_is_not_known_is_none(tmp_path, dr
         pixels = draw.integers(256, size=(16, 16), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"s{number // 2}_{number}.png")
     source = source_of(tmp_path, pattern="{session}_{number}.png", group="session")
-    found = check_files(source.entries(tmp_path)[0], source, make_front_end)
+    found = check_files(source.entries(tmp_path)[0], source)
     (part,) = found["parts"]
     assert part == {"split": None, "label": None, "condition": None, "files": 6, "groups": 3, "samples": 6}
 
@@ -67,7 +66,7 @@ def test_recordings_that_clip_or_are_resampled_are_issues(tmp_path):
     noise = np.random.default_rng(0).normal(size=2 * RATE)
     soundfile.write(tmp_path / "normal" / "b.wav", noise * 0.1, 2 * RATE)
     soundfile.write(tmp_path / "normal" / "c.wav", noise.clip(-1, 1 - 2**-15), RATE)
-    issues = check_files(listed(tmp_path), source_of(tmp_path), make_front_end)["issues"]
+    issues = check_files(listed(tmp_path), source_of(tmp_path))["issues"]
     messages = {issue["kind"]: issue["message"] for issue in issues}
     assert messages["resampled"].startswith("1 of 3 recordings at 8000 Hz are resampled to 4000 Hz")
     assert messages["clipped"] == "1 of 3 recordings clip at full scale: normal/c.wav"
@@ -77,11 +76,11 @@ def test_a_file_that_cannot_be_read_is_reported_or_raises(tmp_path):
     record(tmp_path, "a.wav", 300, 1)
     (tmp_path / "b.wav").write_text("no sound")
     files, refused = [Entry(tmp_path / name, name) for name in ("a.wav", "b.wav")], {}
-    found = check_files(files, source_of(tmp_path), make_front_end, on_refused=refused.__setitem__)
+    found = check_files(files, source_of(tmp_path), on_refused=refused.__setitem__)
     assert [part["files"] for part in found["parts"]] == [1]
     assert [*refused] == ["b.wav"]
     with pytest.raises(InputError, match=r"^b\.wav: is not a recording"):
-        check_files(files, source_of(tmp_path), make_front_end)
+        check_files(files, source_of(tmp_path))
 
 
 def test_missing_values_and_gaps_in_time_of_tables_are_issues(tmp_path, draw):
@@ -93,7 +92,7 @@ def test_missing_values_and_gaps_in_time_of_tables_are_issues(tmp_path, draw):
         (tmp_path / f"{number}.csv").write_text("\n".join(["at;a", *lines]))
     for missing, what in (("interpolate", "are interpolated"), ("drop-window", "are missing, and their windows")):
         source = source_of(tmp_path, window=4, missing=missing)
-        found = check_files(source.entries(tmp_path)[0], source, make_front_end)
+        found = check_files(source.entries(tmp_path)[0], source)
         messages = {issue["kind"]: issue["message"] for issue in found["issues"]}
         assert messages["missing"].startswith(f"2 values in 1 of 3 files {what}")
         assert "time has gaps of more than 5 usual steps" in messages["time"]

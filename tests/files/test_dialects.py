@@ -41,7 +41,7 @@ def test_every_dialect_is_read_alike(tmp_path, content, dialect, names):
     files = [Entry(tmp_path / "a.csv", "a.csv")]
     source = resolved(Source(kind="tables"), files)
     assert source.dialect == dialect
-    assert_allclose(read(files, source, None).inputs[0], WANTED)
+    assert_allclose(read(files, source).inputs[0], WANTED)
 
 
 def test_what_is_given_is_not_guessed(tmp_path):
@@ -96,7 +96,7 @@ def test_tsv_is_a_table(tmp_path):
     (tmp_path / "a.tsv").write_text("a\tb\n1\t2\n3\t1\n")
     source = source_of(tmp_path)
     files, _ = source.entries(tmp_path)
-    assert_allclose(read(files, resolved(source, files), None).inputs, [[[1, 3], [2, 1]]])
+    assert_allclose(read(files, resolved(source, files)).inputs, [[[1, 3], [2, 1]]])
 
 
 def test_a_row_of_values_is_never_skipped_as_units(tmp_path):
@@ -106,6 +106,6 @@ def test_a_row_of_values_is_never_skipped_as_units(tmp_path):
     files, _ = source.entries(tmp_path)
     source = resolved(source, files)
     assert source.units_rows == 1
-    assert_allclose(read(files, source, None, on_refused=refused.__setitem__).inputs, [[[1, 3], [2, 1]]])
+    assert_allclose(read(files, source, on_refused=refused.__setitem__).inputs, [[[1, 3], [2, 1]]])
     assert "b.csv" in refused
     assert "holds values where other files have units; see --units-rows" in refused["b.csv"]

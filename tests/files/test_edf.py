@@ -8,7 +8,6 @@ from oddkind.files import npy
 from oddkind.files.edf import N_RECORDS
 from oddkind.files.npy import read_array, read_recording, sample_rate_in
 from oddkind.files.source import read, resolved
-from oddkind.train.frontends import make_front_end
 
 RATE = 200
 
@@ -39,10 +38,9 @@ def test_the_signals_with_the_highest_rate_are_a_recording(tmp_path, waves, suff
     files, _ = source_of(tmp_path).entries(tmp_path)
     settings = resolved(source_of(tmp_path, channels=(1,)), files)
     assert (settings.kind, settings.sample_rate) == ("sounds", RATE)
-    assert_array_equal(read(files, settings, lambda cut: cut).inputs, recording[:, 0].reshape(5, RATE))
-    kinds = {
-        issue["kind"]: issue["message"] for issue in check_files(files, source_of(tmp_path), make_front_end)["issues"]
-    }
+    heard = settings.make_front_end()(recording[:, 0].reshape(5, RATE))
+    assert_array_equal(read(files, settings).inputs, heard)
+    kinds = {issue["kind"]: issue["message"] for issue in check_files(files, source_of(tmp_path))["issues"]}
     assert f"{file.name} (Temp)" in kinds["left out"]
     assert "resampled" not in kinds
 

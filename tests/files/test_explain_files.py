@@ -5,20 +5,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from PIL import Image
 from problems import LABELS, listed, quick
+from scipy.ndimage import label
 
 from oddkind import Detector, InputError, PromiseWarning, explain_files, save, score_files, source_of
 from oddkind.file_fitting import fit_files
-from oddkind.files.explain import as_json, as_text
+from oddkind.files.explain import as_json, as_text, connected
 from oddkind.files.score import settings_of
 from oddkind.files.source import read
 from oddkind.model.explain import explain
 
 
 def samples_of(model, files):
-    return read(files, settings_of(model), model.front_end)
+    return read(files, settings_of(model))
 
 
 def test_the_evidence_is_at_the_overtone_and_the_nearest_recordings_are_named(data, fitted):
@@ -158,3 +161,13 @@ def test_a_window_is_found_where_it_is_although_windows_before_it_lack_values(tm
     model = fit_files(files[:-1], source, Detector(epochs=2, false_alarm_rate=0.2, random_state=0))
     (found,) = explain_files(files[-1:], model)
     assert (found.window, found.windows, found.start, found.end) == (1, 2, 8, 12)
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=7)))
+def test_connected_regions_are_those_of_scipy(flags):
+    numbered, count = label(flags)
+    found = connected(flags)
+    assert len(found) == count
+    for points in found:
+        number = numbered[tuple(points[0])]
+        assert {*map(tuple, points.tolist())} == {*map(tuple, np.argwhere(numbered == number).tolist())}

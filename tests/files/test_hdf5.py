@@ -70,7 +70,8 @@ def test_hdf5_at_a_sample_rate_is_a_recording_and_what_is_no_signal_is_named(tmp
     settings = source_of(tmp_path, sample_rate=100)
     files, _ = settings.entries(tmp_path)
     settings = resolved(settings, files)
-    assert_array_equal(read(files, settings, lambda cut: cut).inputs, recording.mean(1).reshape(3, 100))
+    heard = settings.make_front_end()(recording.mean(1).reshape(3, 100))
+    assert_array_equal(read(files, settings).inputs, heard)
 
 
 def external(content):

@@ -7,7 +7,6 @@ from oddkind import Entry, InputError, check_files, source_of
 from oddkind.files import npy
 from oddkind.files.npy import read_array, read_recording
 from oddkind.files.source import read, resolved
-from oddkind.train.frontends import make_front_end
 
 
 def test_arrays_are_read_without_pickle(tmp_path, draw):
@@ -96,10 +95,10 @@ def test_arrays_at_a_sample_rate_are_recordings(tmp_path, draw, suffix):
     files, refused = settings.entries(tmp_path)
     assert ([entry.name for entry in files], refused) == ([file.name], {})
     settings = resolved(settings, files)
-    front_end = make_front_end(settings)
-    inputs = read(files, settings, front_end).inputs
+    front_end = settings.make_front_end()
+    inputs = read(files, settings).inputs
     assert_allclose(inputs, front_end(signal[1, :8000].reshape(2, 4000)), rtol=1e-6)
-    found = check_files(files, source_of(tmp_path, sample_rate=4000), make_front_end)
+    found = check_files(files, source_of(tmp_path, sample_rate=4000))
     kinds = {issue["kind"]: issue["message"] for issue in found["issues"]}
     assert "clipped" not in kinds
     assert "resampled" not in kinds
@@ -118,10 +117,10 @@ def test_arrays_next_to_sounds_are_not_recordings_and_nan_is_refused(tmp_path):
     files = settings.entries(tmp_path)[0]
     settings = resolved(settings, files)
     with pytest.raises(InputError, match=r"NaN or infinite at 0\.010 s"):
-        read(files, settings, lambda cut: cut)
+        read(files, settings)
     np.save(tmp_path / "wide.npy", np.zeros((2000, 1500)))
     with pytest.raises(InputError, match="has 1500 channels of 2000 values"):
-        read([Entry(tmp_path / "wide.npy", "wide")], settings, lambda cut: cut)
+        read([Entry(tmp_path / "wide.npy", "wide")], settings)
     (tmp_path / "b.wav").write_bytes(b"")
     assert [entry.name for entry in source_of(tmp_path, kind="sounds").entries(tmp_path)[0]] == ["b.wav"]
 

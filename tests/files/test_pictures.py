@@ -13,7 +13,6 @@ from oddkind.errors import ConcernWarning
 from oddkind.files import pictures, source
 from oddkind.files.pictures import form_of, read_picture
 from oddkind.files.source import resolved
-from oddkind.train.frontends import make_front_end
 
 
 def read(file, size=(12, 10), grey=True, **settings):
@@ -175,13 +174,13 @@ def test_the_range_is_that_of_the_data_set_and_is_kept(tmp_path, draw, dtype, to
     settings = resolved(Source(kind="pictures", size=(12, 10)), listed(tmp_path))
     assert settings.grey
     assert settings.value_range == (values.min(), values.max())
-    found = source.read(listed(tmp_path), settings, None).inputs[:, 0]
+    found = source.read(listed(tmp_path), settings).inputs[:, 0]
     assert (found.min(), found.max()) == (0, 1)
     low, high = settings.value_range
     assert_allclose(found, (values - low) / (high - low), atol=1e-6)
     brighter = tmp_path / "later.tif"
     Image.fromarray((values[0] * 1.5).astype(dtype)).save(brighter)
-    later = source.read([Entry(brighter, "later")], settings, None).inputs
+    later = source.read([Entry(brighter, "later")], settings).inputs
     assert_allclose(later[0, 0], ((values[0] * 1.5).astype(dtype) - low) / (high - low), rtol=1e-5)
     assert later.max() > 1  # not clipped
 
@@ -202,7 +201,7 @@ def test_a_picture_that_has_one_value_is_read(tmp_path):
     Image.fromarray(np.full((12, 10), 7, np.uint16)).save(tmp_path / "a.png")
     settings = resolved(Source(kind="pictures"), listed(tmp_path))
     assert settings.value_range == (7, 7)
-    assert not source.read(listed(tmp_path), settings, None).inputs.any()
+    assert not source.read(listed(tmp_path), settings).inputs.any()
 
 
 def test_one_coloured_picture_keeps_the_colours_of_all(tmp_path, pixels):
@@ -233,7 +232,7 @@ def test_check_says_what_is_dropped_and_reads_as_fit_does(tmp_path, pixels):
     Image.fromarray(glass).save(tmp_path / "test/bad/c.png")
     Image.fromarray(np.dstack([pixels, np.full((12, 10), 255, np.uint8)])).save(tmp_path / "test/good/opaque.png")
     settings = source_of(tmp_path)
-    found = check_files(settings.entries(tmp_path)[0], settings, make_front_end)
+    found = check_files(settings.entries(tmp_path)[0], settings)
     assert found["settings"]["grey"] is True  # as fit, which learns from grey pictures alone
     messages = [issue["message"] for issue in found["issues"] if issue["kind"] in ("transparency", "pages", "colours")]
     assert [message.partition(" pictures")[0] for message in messages] == ["1 of 4", "1 of 4", "2 of 4"]
@@ -243,7 +242,7 @@ def test_check_says_what_is_dropped_and_reads_as_fit_does(tmp_path, pixels):
     Image.fromarray(pixels[..., 1]).save(tmp_path / "train/good/b.tif")
     (tmp_path / "test/bad/c.png").unlink()
     (tmp_path / "test/good/opaque.png").unlink()
-    found = check_files(settings.entries(tmp_path)[0], settings, make_front_end)
+    found = check_files(settings.entries(tmp_path)[0], settings)
     assert not {issue["kind"] for issue in found["issues"]} & {"transparency", "pages", "colours", "depth"}
 
 
@@ -253,7 +252,7 @@ def test_all_pages_are_samples_of_one_group(tmp_path, draw):
     first.save(tmp_path / "a.tif", save_all=True, append_images=others)
     Image.fromarray(values[0]).save(tmp_path / "b.tif")
     settings = resolved(Source(kind="pictures", size=(12, 10), pages="all"), listed(tmp_path))
-    samples = source.read(listed(tmp_path), settings, None)
+    samples = source.read(listed(tmp_path), settings)
     low, high = settings.value_range
     assert_allclose(samples.inputs[:3, 0], (values - low) / (high - low), atol=1e-6)
     assert samples.groups.tolist() == ["a.tif"] * 3 + ["b.tif"]

@@ -10,7 +10,6 @@ from oddkind.errors import ConcernWarning
 from oddkind.files.listing import SUFFIXES
 from oddkind.files.sounds import look_at, sample_rate_of, windows
 from oddkind.files.source import resolved
-from oddkind.train.frontends import make_front_end
 
 RATE = 8000
 
@@ -252,12 +251,12 @@ def test_check_names_recordings_that_are_silent_or_cancel(tmp_path, noise):
     for name, other in (("a", noise[::-1]), ("b", -noise), ("c", noise)):
         soundfile.write(tmp_path / f"{name}.wav", np.stack([noise, other], 1) * 0.5 * (name != "c"), RATE)
     files = [Entry(tmp_path / f"{name}.wav", f"{name}.wav") for name in "abc"]
-    issues = check_files(files, source_of(tmp_path), make_front_end)["issues"]
+    issues = check_files(files, source_of(tmp_path))["issues"]
     messages = {issue["kind"]: issue["message"] for issue in issues}
     assert messages["silent"] == "1 of 3 recordings are silent: c.wav"
     assert messages["cancelling"].startswith("1 of 3 recordings have channels that cancel each other")
     assert messages["cancelling"].endswith("--channels 1: b.wav")
-    issues = check_files(files, source_of(tmp_path, channels=(1,)), make_front_end)["issues"]
+    issues = check_files(files, source_of(tmp_path, channels=(1,)))["issues"]
     assert "cancelling" not in {issue["kind"] for issue in issues}
 
 

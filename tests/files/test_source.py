@@ -10,8 +10,8 @@ from problems import RATE, listed, record
 
 from oddkind import Entry, InputError, Source, source_of
 from oddkind.errors import ConcernWarning
+from oddkind.files.front_ends import FRONT_ENDS
 from oddkind.files.source import FrontEndName, each, kept_windows, read, resolved
-from oddkind.train.frontends import FRONT_ENDS, make_front_end
 
 
 def test_the_front_ends_that_settings_may_name_are_those_that_there_are():
@@ -71,7 +71,7 @@ def test_files_come_back_in_order_however_many_threads_read_them(tmp_path):
         np.save(tmp_path / f"{number}.npy", np.full(3, number, np.float32))
         files.append(Entry(tmp_path / f"{number}.npy", str(number)))
     files[7] = Entry(tmp_path / "gone.npy", "gone")
-    found = [*each(files, Source(kind="arrays"), None)]
+    found = [*each(files, Source(kind="arrays"))]
     assert [entry for entry, _ in found] == files
     assert "cannot" in found[7][1] or "No such file" in found[7][1]
     assert [int(inputs[0, 0]) for number, (_, inputs) in enumerate(found) if number != 7] == [
@@ -85,7 +85,7 @@ def test_a_table_is_cut_into_windows(tmp_path):
 
     def inputs(**settings):
         source = resolved(Source(kind="tables", **settings), file)
-        return read(file, source, None).inputs
+        return read(file, source).inputs
 
     assert inputs().shape == (1, 2, 10)
     assert_array_equal(inputs(window=4, hop=3)[:, 0], [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]])
@@ -119,15 +119,13 @@ def test_tables_of_different_lengths_have_windows_that_suit_nearly_all(tmp_path)
 def test_windows_of_sound_become_vectors_with_the_label_and_the_name_of_their_file(data):
     files = listed(data, "test")[:3]
     source = resolved(source_of(data), files)
-    front_end = make_front_end(source)
-    samples = read(files, source, front_end)
+    front_end = source.make_front_end()
+    samples = read(files, source)
     assert samples.inputs.shape == (6, len(front_end.bands()))
     assert samples.files.tolist() == samples.groups.tolist() == [entry.name for entry in files for _ in range(2)]
     assert samples.labels.tolist() == [entry.label for entry in files for _ in range(2)]
-    for number, (_, inputs) in enumerate(each(files, source, front_end)):
+    for number, (_, inputs) in enumerate(each(files, source)):
         assert_allclose(inputs, samples.inputs[2 * number : 2 * number + 2], rtol=1e-6)
-    with pytest.raises(InputError, match="need a front end"):
-        read(files, source, None)
 
 
 def test_arrays_of_another_type_are_refused(tmp_path):
@@ -135,13 +133,13 @@ def test_arrays_of_another_type_are_refused(tmp_path):
         np.save(tmp_path / name, np.zeros(4, np.uint8 if name[0] == "b" else np.float32))
     source, refused = source_of(tmp_path), {}
     files = source.entries(tmp_path)[0]
-    assert len(read(files, source, None, on_refused=refused.__setitem__)) == 2
+    assert len(read(files, source, on_refused=refused.__setitem__)) == 2
     reason = "gives uint8 samples of shape (4,); the files before it give float32 samples of shape (4,)"
     assert refused == {"b.npy": reason}
     with pytest.raises(InputError, match=r"^b\.npy: gives uint8 samples"):
-        read(files, source, None)
+        read(files, source)
     with pytest.raises(InputError, match="none of 1 arrays can be read"):
-        read([Entry(tmp_path / "gone.npy", "gone.npy")], source, None, on_refused=refused.__setitem__)
+        read([Entry(tmp_path / "gone.npy", "gone.npy")], source, on_refused=refused.__setitem__)
 
 
 def test_files_that_cannot_be_read_are_counted_by_reason_with_an_example(tmp_path):
@@ -160,7 +158,7 @@ def test_files_that_cannot_be_read_are_counted_by_reason_with_an_example(tmp_pat
     files = source.entries(tmp_path / "short")[0]
     source = resolved(source, files)
     with pytest.raises(InputError, match=r"none of 9 sounds can be read; 9 files, such as 0\.wav: is 1\.000 s long"):
-        read(files, source, make_front_end(source), on_refused=lambda *_: None)
+        read(files, source, on_refused=lambda *_: None)
 
 
 def test_pictures_without_groups_are_independent_and_files_of_one_group_are_not(tmp_path):
@@ -168,9 +166,9 @@ def test_pictures_without_groups_are_independent_and_files_of_one_group_are_not(
         Image.fromarray(np.full((9, 9), number, np.uint8)).save(tmp_path / f"{number}.png")
     files = [Entry(tmp_path / f"{number}.png", str(number), "tile") for number in range(3)]
     source = resolved(Source(kind="pictures", size=(9, 9)), files)
-    assert read(files, source, None).groups is None
+    assert read(files, source).groups is None
     files[0] = Entry(files[0].path, "0", None, group="session")
-    samples = read(files, source, None)
+    samples = read(files, source)
     assert samples.groups.tolist() == ["session", "1", "2"]
     assert samples.labels.tolist() == ["", "tile", "tile"]  # that of one file is not known
     assert samples.anomalous is None
@@ -196,9 +194,9 @@ def test_missing_values_are_refused_left_out_or_interpolated(tmp_path, missing, 
     assert source.columns == ("a", "b")
     if isinstance(wanted, str):
         with pytest.raises(InputError, match=wanted):
-            read(files, source, None)
+            read(files, source)
     else:
-        assert_allclose(read(files, source, None).inputs, wanted)
+        assert_allclose(read(files, source).inputs, wanted)
     assert (
         kept_windows(
             Entry(tmp_path / "a.csv", "a.csv"), source_of(tmp_path, columns=("a", "b"), missing="drop-window", window=2)
@@ -211,7 +209,7 @@ def test_a_sensor_without_values_is_not_interpolated(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,-\n2,-\n")
     source = source_of(tmp_path, missing="interpolate", columns=("a", "b"))
     with pytest.raises(InputError, match="column 'b' has no values to interpolate between"):
-        read([Entry(tmp_path / "a.csv", "a.csv")], source, None)
+        read([Entry(tmp_path / "a.csv", "a.csv")], source)
 
 
 def test_a_table_with_a_marked_row_is_anomalous_unless_something_else_is_known(tmp_path):
@@ -249,7 +247,7 @@ def test_options_for_csv_are_checked(tmp_path, settings, reason):
 def test_settings_of_older_models_mean_what_they_meant(tmp_path):
     (tmp_path / "a.csv").write_text("time,a\n0,1.5\n1,2.5\n")
     source = Source.model_validate({"kind": "tables", "columns": ["time", "a"]})
-    assert_allclose(read([Entry(tmp_path / "a.csv", "a")], source, None).inputs, [[[0, 1], [1.5, 2.5]]])
+    assert_allclose(read([Entry(tmp_path / "a.csv", "a")], source).inputs, [[[0, 1], [1.5, 2.5]]])
 
 
 def test_a_label_may_be_a_column_with_one_value_in_each_file(tmp_path):

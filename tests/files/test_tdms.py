@@ -11,7 +11,6 @@ from oddkind.files import npy
 from oddkind.files.listing import kind_of
 from oddkind.files.npy import read_array, read_recording, sample_rate_in
 from oddkind.files.source import read, resolved
-from oddkind.train.frontends import make_front_end
 
 RATE = 25600
 
@@ -44,12 +43,10 @@ def test_channels_that_state_their_rate_are_a_recording(tmp_path, ends):
     files, _ = source_of(tmp_path).entries(tmp_path)
     settings = resolved(source_of(tmp_path, channels=(2,)), files)
     assert settings.sample_rate == RATE
-    front_end = make_front_end(settings)
+    front_end = settings.make_front_end()
     expected = front_end(ends[1].reshape(2, RATE))
-    assert_allclose(read(files, settings, front_end).inputs, expected, rtol=1e-6)
-    kinds = {
-        issue["kind"]: issue["message"] for issue in check_files(files, source_of(tmp_path), make_front_end)["issues"]
-    }
+    assert_allclose(read(files, settings).inputs, expected, rtol=1e-6)
+    kinds = {issue["kind"]: issue["message"] for issue in check_files(files, source_of(tmp_path))["issues"]}
     assert "a.tdms (rig/speed, rig/texts, rig/times)" in kinds["left out"]
     assert "--channels chooses" in kinds["averaged"]
     assert "resampled" not in kinds
@@ -60,7 +57,8 @@ def test_a_rate_that_is_given_resamples(tmp_path, ends):
     files, _ = source_of(tmp_path).entries(tmp_path)
     settings = resolved(source_of(tmp_path, sample_rate=12800), files)
     with pytest.warns(ConcernWarning, match="recordings at 25600 Hz are resampled to 12800 Hz"):
-        assert read(files, settings, lambda cut: cut).inputs.shape == (2, 12800)
+        assert len(read(files, settings)) == 2
+    assert settings.window_samples() == (12800, 12800)
 
 
 def test_without_a_rate_one_must_be_given(tmp_path, ends):
@@ -69,7 +67,7 @@ def test_without_a_rate_one_must_be_given(tmp_path, ends):
     with pytest.raises(InputError, match="holds no sample rate; name it with --sample-rate"):
         resolved(source_of(tmp_path), files)
     settings = resolved(source_of(tmp_path, sample_rate=RATE), files)
-    assert_array_equal(read(files, settings, lambda cut: cut).inputs, ends[0].reshape(2, RATE))
+    assert_array_equal(read(files, settings).inputs, settings.make_front_end()(ends[0].reshape(2, RATE)))
 
 
 @pytest.mark.parametrize(

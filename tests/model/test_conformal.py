@@ -10,6 +10,7 @@ from scipy.stats import betabinom, false_discovery_control
 from oddkind import InputError
 from oddkind.model.combining import surprise
 from oddkind.model.conformal import (
+    TIE,
     Calibration,
     CalibrationScores,
     alarms,
@@ -21,6 +22,7 @@ from oddkind.model.conformal import (
     min_calibration_size,
     p_values,
     pool,
+    tie_bound,
     weight_above,
 )
 
@@ -304,3 +306,23 @@ def test_samples_are_compared_with_those_scored_in_the_same_way(draw):
     assert needs_labels.of(with_labels=True) is labelled
     with pytest.raises(InputError, match="pass the labels of the samples too"):
         needs_labels.of(with_labels=False)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.integers(0, 29), st.floats(-0.9, 0.9))
+def test_a_score_that_rounding_moved_keeps_its_p_value_or_gets_a_larger_one(scores, row, part):
+    """What another runtime computes differs in the last bits: a copy of a held-out sample must still tie with it."""
+    normal = np.array(scores)
+    own = CalibrationScores(normal[:, None], normal, np.arange(len(normal)), None)
+    score = normal[[row % len(normal)]]
+    moved = score + part * TIE * np.abs(score)
+    above, total = own.weight_above(moved)
+    assert ((1 + above) / (1 + total) >= p_values(np.maximum(score, moved), normal)).all()
+    assert (own.weight_above(score)[0] >= p_values(score, normal) * (1 + total) - 1 - 1e-9).all()
+
+
+def test_near_ties_are_relative_to_size_and_to_spread():
+    assert_allclose(tie_bound(np.array([1000.0, 1000.0, 1000.0])), 1000.1)
+    assert_allclose(tie_bound(np.array([0.0, 1, 2, 3, 4])) - np.arange(5), [2e-4, 2e-4, 2e-4, 3e-4, 4e-4], rtol=1e-6)
+    assert len(tie_bound(np.zeros(0))) == 0
+    greatest = np.finfo(float).max
+    assert tie_bound(np.full(3, greatest)).tolist() == [greatest] * 3

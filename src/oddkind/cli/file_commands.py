@@ -63,7 +63,6 @@ def check(
         from oddkind.files.check import check_files
         from oddkind.files.durations import in_words as duration_in_words
         from oddkind.files.source import DURATIONS
-        from oddkind.train.frontends import make_front_end
 
         source = source_from(data, settings, follow=follow)
         files, refused = source.entries(data, follow=follow)
@@ -72,7 +71,6 @@ def check(
         found = check_files(
             files,
             source,
-            make_front_end,
             cache=cache,
             on_refused=refuse,
             on_progress=lambda done: update("reading", done),
@@ -319,8 +317,10 @@ def explain(
     """Explain the most anomalous files: what they look like, what is nearest, where the evidence is."""
     with progress_bars("scoring", "explaining") as update:
         from oddkind.files.explain import as_json, as_text, explain_files
-        from oddkind.files.figures import write_pictures
         from oddkind.files.score import judged, promise_problem
+
+        if out is not None:
+            from oddkind.files.figures import write_pictures
 
         fitted, files, refused, refuse = opened(
             model, data, false_alarm_rate, strict=strict, follow=follow, pattern=pattern, label=label
@@ -369,7 +369,6 @@ def choose(
         from oddkind.model.scores import resolve_score
         from oddkind.study.evaluation import Configuration
         from oddkind.study.selection import leave_one_label_out
-        from oddkind.train.frontends import make_front_end
 
         source = source_from(data, settings, follow=follow)
         files, refused = source.entries(data, follow=follow)
@@ -383,7 +382,6 @@ def choose(
         samples = read(
             entries,
             source,
-            make_front_end(source),
             cache=cache,
             on_refused=refuse,
             on_progress=lambda done: update("reading", done),

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from oddkind.cli import file_commands
+from oddkind.cli import export_command, file_commands
 from oddkind.cli.terminal import listed, plus_minus, progress_bars, show, table_of
-from oddkind.errors import InputError
+from oddkind.errors import EXTRAS, InputError
 from oddkind.naming import on_one_line
 
 app = typer.Typer(
@@ -45,6 +45,11 @@ def main() -> None:
             app()
     except InputError as error:
         print(on_one_line(f"oddkind: {error}"), file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(f"oddkind: this needs {error.name}; pip install 'oddkind[{EXTRAS[error.name]}]'", file=sys.stderr)
         sys.exit(2)
 
 
@@ -162,3 +167,4 @@ def sweep(
 
 
 app.add_typer(file_commands.app)
+app.add_typer(export_command.app)

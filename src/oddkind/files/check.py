@@ -21,7 +21,6 @@ from oddkind.files.sounds import CANCELLING, is_array, look_at, resampling
 from oddkind.files.source import Source, looks, lost, read, resolved
 from oddkind.files.tables import read_signal
 from oddkind.model.conformal import min_calibration_size
-from oddkind.model.forward import FrontEnd
 
 # The false-alarm rate for which files are cut into blocks, as by default in `fit`.
 USUAL_RATE = 0.05
@@ -32,7 +31,6 @@ CLIPPED = 1e-4
 def check_files(
     files: Sequence[Entry],
     source: Source,
-    make_front_end: Callable[[Source], FrontEnd | None],
     *,
     cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
@@ -57,9 +55,7 @@ def check_files(
         normal = [entry for entry in files if entry.anomalous is not True and entry.split != "test"] or files
         source = with_blocks(resolved(source, normal), normal, min_calibration_size(USUAL_RATE))
         whole, files = files, in_blocks(files, source, apart=True)
-        samples = read(
-            files, source, make_front_end(source), cache=cache, on_refused=on_refused, on_progress=on_progress
-        )
+        samples = read(files, source, cache=cache, on_refused=on_refused, on_progress=on_progress)
     assert samples.files is not None  # noqa: S101 - read fills it in
     by_name = {entry.name: entry for entry in files}
     n_of = dict(zip(*np.unique(samples.files, return_counts=True), strict=True))

@@ -15,11 +15,11 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.durations import between
+from oddkind.files.front_ends import Band
 from oddkind.files.listing import Entry
 from oddkind.files.score import Verdict, file_source, learnt_by, score_files, settings_of
 from oddkind.files.source import Source, each, kept_windows
 from oddkind.model.explain import Explanation, explain
-from oddkind.model.forward import Band
 from oddkind.model.model import Scorer
 from oddkind.naming import on_one_line
 
@@ -110,9 +110,7 @@ def explain_files(
     classes = [] if model.task.labels is None else model.task.labels.tolist()
     known = np.array([verdict.label in classes for verdict in wanted])
     oddest = []
-    for verdict, own, (_, inputs) in zip(
-        wanted, known, each(entries, source, model.front_end, cache=cache), strict=True
-    ):
+    for verdict, own, (_, inputs) in zip(wanted, known, each(entries, source, cache=cache), strict=True):
         assert not isinstance(inputs, str)  # noqa: S101 - it has been read once
         labels = np.array([verdict.label] * len(inputs)) if own else None
         window = int(model.anomaly_score(inputs, labels).argmax())
@@ -151,7 +149,8 @@ def _in_terms_of_files(
     start, end = _span(source, place, sample.shape[-1])
     noted = file_source(model)
     nearest = tuple(_name(noted["files"], source, neighbour.row) for neighbour in explanation.neighbours or ())
-    bands = [] if model.front_end is None else model.front_end.bands()
+    front_end = source.make_front_end()
+    bands = [] if front_end is None else front_end.bands()
     places = _places(source, bands, explanation.evidence, start or 0.0)
     unit = unit_of(source)
     return FileExplanation(verdict, window, windows, start, end, unit, sample, explanation, places, nearest, learnt)
@@ -221,13 +220,26 @@ def _bands(source: Source, bands: Sequence[Band], evidence: Array) -> list[tuple
 
 def _regions(evidence: Array) -> list[tuple[str, float]]:
     """Boxes around connected points of at least half of the largest value."""
-    from scipy.ndimage import find_objects, label
+    found = []
+    for points in connected(evidence >= evidence.max() / 2):
+        (top, left), (bottom, right) = points.min(0), points.max(0)
+        found.append((f"rows {top}–{bottom}, columns {left}–{right}", float(evidence[tuple(points.T)].sum())))
+    return found
 
-    numbered, _ = label(evidence >= evidence.max() / 2)
-    return [
-        (f"rows {y.start}–{y.stop - 1}, columns {x.start}–{x.stop - 1}", float(evidence[numbered == number].sum()))
-        for number, (y, x) in enumerate(find_objects(numbered), start=1)
-    ]
+
+def connected(flags: Array) -> list[Array]:
+    """Return the points of each connected region of true values, int [n, 2]; neighbours share an edge."""
+    waiting = {(int(y), int(x)) for y, x in np.argwhere(flags)}
+    regions = []
+    while waiting:
+        region = [min(waiting)]
+        waiting.remove(region[0])
+        for y, x in region:  # it grows while it is gone through
+            near = {(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)} & waiting
+            waiting -= near
+            region.extend(near)
+        regions.append(np.array(region))
+    return regions
 
 
 def _runs(flags: Array) -> list[tuple[int, int]]:

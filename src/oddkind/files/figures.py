@@ -147,17 +147,18 @@ def write_pictures(explanations: Sequence[FileExplanation], model: Scorer, folde
             for number, of in enumerate(explanations, start=1):
                 name = of.verdict.path.replace("/", " ").encode()[-MAX_NAME:].decode(errors="ignore")
                 file = folder / f"{number:02d} {name}.png"
-                evidence_map(of.sample, of.explanation, as_text(of), **_axis(model, source, of)).savefig(file, dpi=110)
+                evidence_map(of.sample, of.explanation, as_text(of), **_axis(source, of)).savefig(file, dpi=110)
                 written.append(file)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
     return written
 
 
-def _axis(model: Scorer, source: Source, of: FileExplanation) -> dict[str, Any]:
+def _axis(source: Source, of: FileExplanation) -> dict[str, Any]:
     """Return the names of the numbers of a vector or the channels of a signal, and the scale of its time axis."""
-    if model.front_end is not None:
-        bands = model.front_end.bands()
+    front_end = source.make_front_end()
+    if front_end is not None:
+        bands = front_end.bands()
         return {"bands": bands * (len(of.sample) // len(bands))}
     if source.kind == "tables":
         return {"channels": source.columns, "start": of.start, "rate": source.rate, "unit": of.unit}

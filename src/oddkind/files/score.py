@@ -156,7 +156,7 @@ def _parts(
     """Read files, some thousand samples at a time: memory stays constant however many there are."""
     part: list[tuple[Entry, Array]] = []
     n_samples = 0
-    for entry, inputs in each(files, settings_of(model), model.front_end, cache=cache):
+    for entry, inputs in each(files, settings_of(model), cache=cache):
         if not isinstance(inputs, str) and inputs.shape[1:] != model.inputs.shape:
             inputs = f"gives samples of shape {inputs.shape[1:]}; the model learnt {model.inputs.shape}"
         if not isinstance(inputs, str):

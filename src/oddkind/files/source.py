@@ -32,18 +32,18 @@ from oddkind.files.cache import cached
 from oddkind.files.columns import find_columns, marked, only_value, read_clock
 from oddkind.files.dialects import Dialect, sniff
 from oddkind.files.durations import seconds_of
+from oddkind.files.front_ends import FrontEnds
 from oddkind.files.listing import Entry, entries, grouped, kind_of
 from oddkind.files.npy import AS_RECORDING, read_array
 from oddkind.files.pictures import Form, common_form, form_of, losses, read_picture
 from oddkind.files.sounds import sample_rate_of, windows
 from oddkind.files.tables import columns_of, count_rows, read_signal
-from oddkind.model.forward import FrontEnd
 from oddkind.samples import Samples
 
 T = TypeVar("T")
 
 # Increase it when files are read differently, so that what a cache holds is read again.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 # As many pictures or sounds, evenly spread over a data set, determine how all are read.
 MAX_EXAMINED_FILES = 1000
@@ -110,7 +110,7 @@ class Source(BaseModel):
         The channels of a sound to keep, counted from 1; None: the mean of all.
     front_end : tuple of str or None
         What a window of sound or each column of a window of a table is turned into: keys of
-        `oddkind.train.frontends.FRONT_ENDS`, concatenated. () and ("none",): the values of a table are read as they
+        `oddkind.files.front_ends.FRONT_ENDS`, concatenated. () and ("none",): the values of a table are read as they
         are. None: ("log-mel",) for sounds, ("spectrum",) for tables with at least 1,000 rows per second, otherwise ().
     match_loudness : bool
         Make all windows of sound equally loud, if the distance to the microphone must not matter.
@@ -182,6 +182,20 @@ class Source(BaseModel):
         """The length of a window and the step between two, in samples or rows; `whole` if a file is one window."""
         length = whole if self.window is None else max(1, round(self.window * self.rate))
         return length, length if self.hop is None else max(1, round(self.hop * self.rate))
+
+    def make_front_end(self) -> FrontEnds | None:
+        """Build the front end that resolved settings name; None if they name none.
+
+        Raises
+        ------
+        InputError
+            If the windows are too short for it.
+        """
+        if not self.front_end:
+            return None
+        if self.sample_rate is None or self.window is None:
+            raise InputError("the settings name no sample rate or no window")
+        return FrontEnds(self.front_end, self.rate, self.window_samples()[0])
 
     def entries(self, data: Path, *, follow: bool = False) -> tuple[list[Entry], dict[str, str]]:
         """List the files of a data set: `oddkind.files.listing.entries`."""
@@ -415,9 +429,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(
-    files: Sequence[Entry], source: Source, front_end: FrontEnd | None, *, cache: Path | None = None
-) -> Iterator[tuple[Entry, Array | str]]:
+def each(files: Sequence[Entry], source: Source, *, cache: Path | None = None) -> Iterator[tuple[Entry, Array | str]]:
     """Read files one by one with resolved settings: samples [n, …] of each, or the reason why it cannot be read.
 
     Sounds give vectors [n, D], pictures [1, C, H, W], tables [n, C, T] or with a front end [n, C · D], arrays [1, …] as
@@ -437,6 +449,7 @@ def each(
                 pass
         except OSError as error:
             raise InputError(f"{cache}: cannot be written ({error.strerror}); choose another cache folder") from error
+    front_end = source.make_front_end()
     not_of_reading = {"pattern", "label", "group", "normal", "left_out", "time", "truth", "block"}
     key = f"{CACHE_VERSION} {source.model_dump_json(exclude=not_of_reading)}"
 
@@ -477,7 +490,6 @@ def _block(inputs: Array, entry: Entry, source: Source) -> Array | str:
 def read(
     files: Sequence[Entry],
     source: Source,
-    front_end: FrontEnd | None,
     *,
     cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
@@ -507,7 +519,7 @@ def read(
 
     def parts() -> Iterator[Array]:
         form: tuple[Any, tuple[int, ...]] | None = None
-        for number, (entry, part) in enumerate(each(files, source, front_end, cache=cache), start=1):
+        for number, (entry, part) in enumerate(each(files, source, cache=cache), start=1):
             if not isinstance(part, str) and form not in (None, (part.dtype, part.shape[1:])):
                 assert form is not None  # noqa: S101 - as it says
                 part = (
@@ -546,7 +558,7 @@ def read(
     )
 
 
-def _inputs(file: Path, source: Source, front_end: FrontEnd | None) -> Array:
+def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
     """Return the samples of one file, [n, …]."""
     if source.kind == "pictures":
         assert source.size is not None and source.grey is not None  # noqa: S101, PT018 - resolved
@@ -561,8 +573,8 @@ def _inputs(file: Path, source: Source, front_end: FrontEnd | None) -> Array:
         return read_array(file)[None]
     if source.kind == "tables":
         found = _windows_of_table(file, source)
-        return _described(found, front_end) if source.front_end else found
-    assert source.window is not None and source.hop is not None  # noqa: S101, PT018 - resolved
+        return found if front_end is None else _described(found, front_end)
+    assert source.window is not None and source.hop is not None and front_end is not None  # noqa: S101, PT018 - resolved
     cuts = windows(
         file,
         sample_rate=int(source.rate),
@@ -574,12 +586,9 @@ def _inputs(file: Path, source: Source, front_end: FrontEnd | None) -> Array:
     return np.concatenate([_described(cut, front_end) for cut in cuts])
 
 
-def _described(cut: Array, front_end: FrontEnd | None) -> Array:
+def _described(cut: Array, front_end: FrontEnds) -> Array:
     """Turn windows [n, C, T] into vectors [n, C · D]."""
-    if front_end is None:
-        raise InputError("these settings need a front end; oddkind.make_front_end makes one")
-    writable = np.require(cut, requirements=["C", "W"])  # torch wants both
-    return front_end(writable.reshape(-1, cut.shape[2])).reshape(len(cut), -1)
+    return front_end(cut.reshape(-1, cut.shape[2])).reshape(len(cut), -1)
 
 
 def kept_windows(entry: Entry, source: Source) -> Array:

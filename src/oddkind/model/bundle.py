@@ -25,18 +25,20 @@ from oddkind.errors import InputError
 from oddkind.model.conformal import Calibration, CalibrationScores
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
-from oddkind.model.model import CrossModel, Model, Normal, Scorer, TrainingReport
+from oddkind.model.model import CrossModel, Model, Normal, Scorer, TrainingReport, example_rows
 from oddkind.model.scores import SCORES, FittedScore, Score, components_of, fusion_of
 from oddkind.model.task import Task
 from oddkind.output import written_whole
 
-FORMAT = 4
-"""Number of the format, written first.
+FORMAT = 5
+"""Number of the format, written first; format 4 had no examples and no graphs, and is read too.
 
 Raise it when a file of the last format would be read incorrectly: fields or arrays change, or a name (a network, a
 score, a transform) comes to mean something else. Then keep, in `read`, a function that turns what the last format held
 into what this one does, and a file of the last format among the tests. Formats 1 to 3 were never released.
 """
+
+READABLE = 4, 5
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
 UNKNOWN = "0" * 64  # stands for the digest of a file while it is computed
@@ -231,6 +233,8 @@ def _arrays(model: Model) -> Iterator[tuple[str, Array]]:
         for name, array in vars(model.normal).items():
             if array is not None:
                 yield f"normal.{name}", array
+    if model.examples is not None:
+        yield "examples", model.examples
     for name in ("losses", "training_rows", "calibration_rows"):
         yield f"report.{name}", getattr(model.report, name)
 
@@ -295,8 +299,8 @@ def _manifest(file: Path, content: bytes) -> Manifest:
         number = _Numbered.model_validate_json(content).format
         if number > FORMAT:
             raise InputError(f"{file}: format {number}, written by a newer oddkind; upgrade to read it")
-        if number != FORMAT:
-            raise InputError(f"{file}: format {number}; this oddkind reads format {FORMAT}, so fit the model again")
+        if number not in READABLE:
+            raise InputError(f"{file}: format {number} was never released; fit the model again")
         return Manifest.model_validate_json(content)
     except ValidationError as error:
         raise InputError(f"{file}: {MANIFEST}: {_first(error)}; save the model again") from error
@@ -356,7 +360,7 @@ def _form(model: Model) -> tuple[Any, ...]:
 
 
 def _model(own: Bundle, fold: FoldManifest, make_forward: MakeForward, score: Score | None) -> Model:
-    file, shape = own.file, fold.input_shape
+    file, manifest, shape = own.file, own.manifest, fold.input_shape
     if fold.score is None and score is None:
         raise InputError(f"{file}: fitted with a score of its own; pass it: load(file, score_function=...)")
     if fold.score is not None and score is not None:
@@ -388,6 +392,10 @@ def _model(own: Bundle, fold: FoldManifest, make_forward: MakeForward, score: Sc
         make_forward(description, own.take_all(f"member.{m}."), inputs, task)
         for m, description in enumerate(fold.members)
     )
+    examples = None
+    if manifest.format >= 5:
+        n = len(example_rows(len(report.calibration_rows), math.prod(shape)))
+        examples = own.take("examples", (n, *shape), np.float32 if fold.standardises else np.uint8)
     fitted = _score(own, fold, score)
     return Model(
         inputs,
@@ -400,6 +408,7 @@ def _model(own: Bundle, fold: FoldManifest, make_forward: MakeForward, score: Sc
         0.5,
         False,
         report,
+        examples=examples,
     )
 
 

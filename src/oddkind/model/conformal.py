@@ -12,6 +12,22 @@ from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.model.combining import surprise, surprise_among_others
 
+# Scores that differ by less than this fraction of their size or spread are ties: networks are computed in single
+# precision, and another processor, batch or runtime rounds differently.
+TIE = 1e-4
+
+
+def tie_bound(scores: Array) -> Array:
+    """Return the largest new score that counts as a tie with each of the held-out scores, [n]: as "at or above" it.
+
+    Counting near ties makes p-values larger, never smaller, so promises hold.
+    """
+    if len(scores) == 0:
+        return scores
+    low, high = np.quantile(scores, [0.25, 0.75], method="nearest")
+    with np.errstate(over="ignore"):
+        return np.minimum(scores + TIE * np.maximum(np.abs(scores), high - low), np.finfo(float).max)
+
 
 def group_weights(groups: Array) -> Array:
     """Weight of each sample, [n], such that each group (a recording, a session) weighs 1: 1 / its size."""
@@ -162,10 +178,12 @@ class CalibrationScores:
     def weight_above(self, scores: Array, label_index: Array | None = None) -> tuple[Array, Array]:
         """Weight of the held-out scores at or above each score [N], and of all compared with; [N] each.
 
-        If `label_index` [N] is given, each score is compared only with those of its label.
+        Near ties count: see `tie_bound`. If `label_index` [N] is given, each score is compared only with those of its
+        label.
         """
         if label_index is None:
-            return weight_above(scores, self.scores, group_weights(self.groups)), np.full(len(scores), self.count)
+            normal = tie_bound(self.scores)
+            return weight_above(scores, normal, group_weights(self.groups)), np.full(len(scores), self.count)
         above, total = np.empty(len(scores)), np.empty(len(scores))
         for label in np.unique(label_index):
             own = label_index == label
@@ -173,10 +191,10 @@ class CalibrationScores:
         return above, total
 
     def threshold(self, false_alarm_rate: float) -> float:
-        """`conformal_threshold`; if the rate cannot be promised, the greatest score there is, or ∞ if there is none."""
+        """`conformal_threshold` with near ties; if the rate cannot be promised, the greatest; ∞ if there is none."""
         if self.count < min_calibration_size(false_alarm_rate):
             return float(self.scores.max()) if len(self.scores) else math.inf
-        return conformal_threshold(self.scores, false_alarm_rate, group_weights(self.groups))
+        return conformal_threshold(tie_bound(self.scores), false_alarm_rate, group_weights(self.groups))
 
     def pooled(self, owner: Array, how: str) -> CalibrationScores:
         """Return one score for each owner [n], such as the recording of a window; each owner lies in one group."""

@@ -7,7 +7,10 @@ import numpy as np
 from oddkind.arrays import Array
 
 ROWS, REFERENCE_ROWS = 256, 1024  # the block of a product that stays in the cache
-FEWEST_ROWS, PRODUCT_ROWS = 16, 32
+FEWEST_ROWS = 16
+# OpenBLAS computes products of at most this many multiplications in one thread. More threads would mostly wait for each
+# other in products as small as these.
+PRODUCT_SIZE = 1 << 18
 AMONG_ROWS, MOST_COMPARED = 128, 4096
 CANDIDATES = 4  # rounding may confuse the nearest with the next ones
 
@@ -176,8 +179,9 @@ def row_products(rows: Array, matrix: Array) -> Array:
     BLAS sums a product with few rows in a different order than one with many, so the rows are multiplied in blocks of
     one size, the last one padded with zeros.
     """
-    padded = np.pad(np.asarray(rows, float), ((0, -len(rows) % PRODUCT_ROWS), (0, 0)))
-    blocks = padded.reshape(-1, PRODUCT_ROWS, padded.shape[1])
+    size = max(4, PRODUCT_SIZE // matrix.size)
+    padded = np.pad(np.asarray(rows, float), ((0, -len(rows) % size), (0, 0)))
+    blocks = padded.reshape(-1, size, padded.shape[1])
     return (blocks @ matrix).reshape(-1, matrix.shape[1])[: len(rows)]
 
 

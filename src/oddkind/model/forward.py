@@ -1,4 +1,4 @@
-"""`Forward` and `FrontEnd`: the interfaces of what a model runs, so that it does not depend on torch."""
+"""`Forward`: the interface of a trained network, so that a model does not depend on torch."""
 
 from __future__ import annotations
 
@@ -24,20 +24,4 @@ class Forward(Protocol):
 
     def weights(self) -> Mapping[str, Array]:
         """Return the arrays that it was trained to hold, by name."""
-        ...
-
-
-Band = tuple[float, float, str]
-"""Lowest and highest frequency in Hz that a number describes, and what it describes: "level", "wobble", …"""
-
-
-class FrontEnd(Protocol):
-    """What turns windows of sound into the vectors that were learnt."""
-
-    def __call__(self, windows: Array) -> Array:
-        """Turn windows [n, T] into vectors [n, D]."""
-        ...
-
-    def bands(self) -> list[Band]:
-        """Return what each number of a vector describes, [D]."""
         ...

@@ -21,7 +21,7 @@ from oddkind.model.conformal import (
     min_calibration_size,
     unpromised,
 )
-from oddkind.model.forward import Forward, FrontEnd
+from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.outputs import Outputs, pooled
 from oddkind.model.scores import FittedScore
@@ -51,6 +51,15 @@ class Normal:
     label_index: Array | None
     rows: Array
     view_nll: Array
+
+
+MAX_EXAMPLES, MAX_EXAMPLE_VALUES = 256, 1 << 20
+
+
+def example_rows(n: int, size: int) -> Array:
+    """Return which of n held-out samples of `size` numbers are kept as examples: some, evenly spread."""
+    count = min(n, MAX_EXAMPLES, max(2, MAX_EXAMPLE_VALUES // size))
+    return np.linspace(0, n - 1, count).round().astype(int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +105,6 @@ class Scorer(ABC):
     false_alarm_rate: float
     per_label: bool
     source: Mapping[str, Any] | None
-    front_end: FrontEnd | None
 
     @property
     @abstractmethod
@@ -265,8 +273,9 @@ class Model(Scorer):
     report : TrainingReport
     source : mapping or None
         A JSON object about where the samples came from; for files, how they are read.
-    front_end : FrontEnd or None
-        Turns windows of sound [n, T] into the numbers [n, D] that were learnt.
+    examples : array [E, …] or None
+        Held-out samples as the networks read them, those of `example_rows`: what else may run the networks must agree
+        on them. None for models of older versions.
     """
 
     inputs: InputSpec
@@ -280,7 +289,7 @@ class Model(Scorer):
     per_label: bool
     report: TrainingReport
     source: Mapping[str, Any] | None = None
-    front_end: FrontEnd | None = None
+    examples: Array | None = None
 
     def __post_init__(self) -> None:
         check_rate(self.false_alarm_rate)
@@ -375,13 +384,12 @@ class CrossModel(Scorer):
     ----------
     models : tuple of K Models
     false_alarm_rate : float
-    source, front_end : as in `Model`
+    source : as in `Model`
     """
 
     models: tuple[Model, ...]
     false_alarm_rate: float
     source: Mapping[str, Any] | None = None
-    front_end: FrontEnd | None = None
     per_label: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:

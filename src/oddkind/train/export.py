@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from oddkind.errors import InputError
+from oddkind.files.front_ends import FrontEnds
 from oddkind.files.sounds import FLOOR
 from oddkind.files.source import Source
 from oddkind.model.inputs import FAR
 from oddkind.model.model import Model
-from oddkind.train.frontends import FrontEnds
 from oddkind.train.stacked import as_float
 from oddkind.train.torch_forward import TorchForward
 
@@ -35,24 +35,30 @@ def as_module(model: Model, *, member: int = 0) -> nn.Module:
         raise InputError(f"member {member} is a {type(forward).__name__}; only a TorchForward can be exported")
     source = model.source or {}
     settings = Source.model_validate(source["settings"]) if "settings" in source else None
-    sound = Sound(settings) if settings is not None and settings.front_end else None
+    front_end = None if settings is None else settings.make_front_end()
+    sound = None if front_end is None else Sound(front_end, match_loudness=bool(settings and settings.match_loudness))
     return Exported(model, sound, forward).to(next(forward.network.parameters()).device).eval()
 
 
 class Sound(nn.Module):
     """Windows of sound or vibration [B, channels, T] → what a model learnt from, [B, D]."""
 
-    def __init__(self, settings: Source) -> None:
+    def __init__(self, front_end: FrontEnds, *, match_loudness: bool) -> None:
         super().__init__()
-        length, _ = settings.window_samples()
-        self.front_end = FrontEnds(settings.front_end or (), settings.rate, length)
-        self.match_loudness = settings.match_loudness
+        self.front_end, self.match_loudness = front_end, match_loudness
+        for number, part in enumerate(front_end.parts):
+            for name, array in part.constants.items():
+                self.register_buffer(f"{number}_{name.replace('.', '_')}", torch.from_numpy(array))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers of the front end, one channel after another."""
         if self.match_loudness:
             x = x / (x.square().mean((1, 2), keepdim=True).sqrt() + FLOOR)
-        return self.front_end(x.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(1)
+        constants = [
+            {name: getattr(self, f"{number}_{name.replace('.', '_')}") for name in part.constants}
+            for number, part in enumerate(self.front_end.parts)
+        ]
+        return self.front_end(x.flatten(0, 1), constants, torch).unflatten(0, x.shape[:2]).flatten(1)
 
 
 class Exported(nn.Module):

@@ -19,7 +19,7 @@ from oddkind.model.combining import combined_among_others
 from oddkind.model.conformal import Calibration, CalibrationScores, min_calibration_size
 from oddkind.model.explain import view_nll
 from oddkind.model.inputs import InputSpec
-from oddkind.model.model import Model, Normal, TrainingReport
+from oddkind.model.model import Model, Normal, TrainingReport, example_rows
 from oddkind.model.outputs import Outputs, pooled
 from oddkind.model.scores import (
     Combination,
@@ -318,6 +318,7 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         float(given.false_alarm_rate),
         bool(given.per_label),
         report,
+        examples=plan.prepared[plan.calibration_rows[example_rows(len(plan.calibration_rows), plan.prepared[0].size)]],
     )
     problem = model.promise_problem()
     if problem is not None:

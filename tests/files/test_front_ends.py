@@ -1,12 +1,23 @@
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose
 from scipy.signal import get_window, stft
+from scipy.spatial.distance import cdist
 from scipy.stats import kurtosis, skew
 
 from oddkind import InputError
-from oddkind.train.frontends import FLOOR, FRONT_ENDS, Envelope, FrontEnds, LogMel, Spectrum, frame_length, mel, power
+from oddkind.files.front_ends import (
+    FLOOR,
+    FRONT_ENDS,
+    Envelope,
+    FrontEnds,
+    LogMel,
+    Spectrum,
+    frame_length,
+    hann,
+    mel,
+    power,
+)
 
 RATE = 16000
 
@@ -15,15 +26,19 @@ def tone(frequency, seconds=1.0, rate=RATE):
     return np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate).astype(np.float32)
 
 
+def features(front_end, x):
+    return front_end(x, front_end.constants, np)
+
+
 def test_power_is_scipys(draw):
     x = draw.normal(size=4000)
     _, _, expected = stft(x, window=get_window("hann", 256), nperseg=256, noverlap=128, boundary=None, padded=False)
-    found = power(torch.from_numpy(x)[None], torch.hann_window(256, dtype=torch.float64))
-    assert_allclose(found[0].T, np.abs(expected) ** 2, rtol=1e-6, atol=1e-15)
+    found = power(x[None], hann(256).astype(float), np)
+    assert_allclose(found[0].T, np.abs(expected) ** 2, rtol=1e-5, atol=1e-12)
 
 
 def test_mel_bands_are_even_triangles_that_overlap_by_half():
-    filters = LogMel(RATE, RATE).filters.numpy()
+    filters = LogMel(RATE, RATE).filters
     assert filters.shape == (64, 513)
     peaks = np.array([mel(f) for f in np.linspace(0, 8000, 513)[filters.argmax(1)]])
     assert_allclose(np.diff(peaks[20:]), mel(8000) / 65, rtol=0.25)  # to within a line of the spectrum
@@ -34,7 +49,7 @@ def test_mel_bands_are_even_triangles_that_overlap_by_half():
 @pytest.mark.parametrize("frequency", [440, 1000, 3000, 7000])
 def test_a_tone_stands_out_in_its_band(frequency):
     bands = LogMel(RATE, RATE)
-    means = bands(torch.from_numpy(tone(frequency))[None])[0, : len(bands.filters)]
+    means = features(bands, tone(frequency)[None])[0, : len(bands.filters)]
     nearest = bands.filters[:, round(frequency / RATE * bands.n_fft)].argmax()
     assert abs(int(means.argmax()) - int(nearest)) <= 1
 
@@ -43,16 +58,16 @@ def test_a_wobble_shows_in_the_deviation_alone():
     steady, wobbling = tone(1000), tone(1000) * (1 + 0.9 * tone(3))
     wobbling *= np.sqrt(np.mean(steady**2) / np.mean(wobbling**2))
     bands = LogMel(RATE, RATE)
-    low, high = bands(torch.from_numpy(np.stack([steady, wobbling])))
+    low, high = features(bands, np.stack([steady, wobbling]))
     band = int(low[:64].argmax())
     assert high[64 + band] > 0.5 > 0.05 > low[64 + band]
 
 
 def test_twice_as_loud_moves_the_means_alone(draw):
-    x = torch.from_numpy(draw.normal(size=(3, RATE)).astype(np.float32))
+    x = draw.normal(size=(3, RATE)).astype(np.float32)
     for name in ("log-mel", "spectrum"):
         front_end = FRONT_ENDS[name](RATE, RATE)
-        once, twice = front_end(x), front_end(2 * x)
+        once, twice = features(front_end, x), features(front_end, 2 * x)
         half = once.shape[1] // 2
         assert_allclose(twice[:, :half] - once[:, :half], np.log(4), atol=1e-4)
         assert_allclose(twice[:, half:], once[:, half:], atol=1e-3)
@@ -63,21 +78,21 @@ def test_the_envelope_tells_how_often_a_bearing_is_struck():
     strikes[:: RATE // 50] = 1  # 50 times a second
     ringing = np.convolve(strikes, tone(5000, 0.01) * np.exp(-np.arange(160) / 30))[:RATE].astype(np.float32)
     front_end = Envelope(RATE, RATE)
-    per_band = front_end.lines // 100  # Hz
-    octave = front_end(torch.from_numpy(ringing)[None])[0, :100].numpy()  # 4 to 8 kHz
+    per_band = front_end.step  # Hz
+    octave = features(front_end, ringing[None])[0, :100]  # 4 to 8 kHz
     others = np.delete(octave, [k * 50 // per_band + d for k in range(1, 9) for d in (-1, 0) if k * 50 + d < 400])
     assert octave[(50 - 1) // per_band] > 10 * others.max()
 
 
 def test_the_envelope_does_not_depend_on_loudness(draw):
-    front_end, x = Envelope(RATE, RATE), torch.from_numpy(draw.normal(size=(3, RATE)).astype(np.float32))
+    front_end, x = Envelope(RATE, RATE), draw.normal(size=(3, RATE)).astype(np.float32)
     for factor in (1e-6, 1e4):
-        assert_allclose(front_end(factor * x), front_end(x), rtol=1e-3)
+        assert_allclose(features(front_end, np.float32(factor) * x), features(front_end, x), rtol=1e-3)
 
 
 def test_noise_gives_features_without_long_tails(draw):
-    features = Envelope(RATE, 3200)(torch.from_numpy(draw.normal(size=(500, 3200)).astype(np.float32)))
-    for octave in features.unflatten(1, (4, -1)).unbind(1):
+    found = features(Envelope(RATE, 3200), draw.normal(size=(500, 3200)).astype(np.float32))
+    for octave in found.reshape(len(found), 4, -1).swapaxes(0, 1):
         z = (octave - octave.mean(0)) / octave.std(0)
         assert abs(skew(z.ravel())) < 0.3
         assert abs(kurtosis(z.ravel())) < 0.3
@@ -96,10 +111,10 @@ def test_a_weak_fault_of_a_bearing_is_found_in_noise(draw, seconds):
         struck = np.apply_along_axis(np.convolve, 1, strikes, ringing)[:, :n]
         return (noise + fault * struck / struck.std(1, keepdims=True)).astype(np.float32)
 
-    known, normal, faulty = (Envelope(rate, n)(torch.from_numpy(windows(100, fault))) for fault in (0, 0, 0.5))
+    known, normal, faulty = (features(Envelope(rate, n), windows(100, fault)) for fault in (0, 0, 0.5))
     mean, deviation = known.mean(0), known.std(0)
-    near, far = (torch.cdist((x - mean) / deviation, (known - mean) / deviation).amin(1) for x in (normal, faulty))
-    assert (far[:, None] > near).double().mean() > 0.95  # log amplitudes: 0.70 and 0.90
+    near, far = (cdist((x - mean) / deviation, (known - mean) / deviation).min(1) for x in (normal, faulty))
+    assert (far[:, None] > near).mean() > 0.95  # log amplitudes: 0.70 and 0.90
 
 
 @pytest.mark.parametrize("name", sorted(FRONT_ENDS))
@@ -109,16 +124,16 @@ def test_a_weak_fault_of_a_bearing_is_found_in_noise(draw, seconds):
 def test_every_window_gives_finite_numbers_even_in_silence(draw, name, rate, n):
     front_end = FrontEnds((name,), rate, n)
     x = np.stack([np.zeros(n), draw.normal(size=n), np.ones(n)]).astype(np.float32)
-    found = front_end(torch.from_numpy(x)).numpy()
+    found = front_end(x)
     assert found.ndim == 2
     assert np.isfinite(found).all()
-    assert_allclose(front_end(torch.from_numpy(x[1:2]))[0], found[1], rtol=1e-4, atol=1e-5)
+    assert_allclose(front_end(x[1:2])[0], found[1], rtol=1e-4, atol=1e-5)
 
 
 def test_front_ends_side_by_side(draw):
-    x = torch.from_numpy(draw.normal(size=(2, RATE)).astype(np.float32))
+    x = draw.normal(size=(2, RATE)).astype(np.float32)
     both = FrontEnds(("log-mel", "spectrum"), RATE, RATE)(x)
-    assert_allclose(both, np.hstack([LogMel(RATE, RATE)(x), Spectrum(RATE, RATE)(x)]))
+    assert_allclose(both, np.hstack([features(LogMel(RATE, RATE), x), features(Spectrum(RATE, RATE), x)]))
     assert np.log(FLOOR) < both.min()
 
 
@@ -141,7 +156,7 @@ def test_what_is_unknown_or_too_short_is_refused():
 @pytest.mark.parametrize("name", ["log-mel", "spectrum"])
 def test_the_feature_that_hears_a_tone_most_says_its_frequency(name, frequency):
     front_end = FrontEnds((name,), RATE, RATE)
-    heard, bands = front_end(torch.from_numpy(tone(frequency))[None])[0], front_end.bands()
+    heard, bands = front_end(tone(frequency)[None])[0], front_end.bands()
     levels = [number for number, (*_, what) in enumerate(bands) if what == "level"]
     low, high, _ = bands[levels[int(heard[levels].argmax())]]
     assert low <= frequency <= high
@@ -151,7 +166,7 @@ def test_a_band_of_the_envelope_says_how_often_it_is_struck():
     draw = np.random.default_rng(0)
     strikes = (1 + 0.9 * tone(87)) * draw.normal(size=RATE).astype(np.float32)
     front_end = FrontEnds(("envelope",), RATE, RATE)
-    heard, bands = front_end(torch.from_numpy(strikes)[None])[0], front_end.bands()
+    heard, bands = front_end(strikes[None])[0], front_end.bands()
     low, high, what = bands[int(heard.argmax())]
     assert low <= 87 <= high
     assert what.startswith("strikes heard at ")
@@ -162,5 +177,5 @@ def test_a_band_of_the_envelope_says_how_often_it_is_struck():
 def test_every_feature_has_a_band(names, rate, n_samples):
     front_end = FrontEnds(names, rate, n_samples)
     bands = front_end.bands()
-    assert len(bands) == front_end(torch.zeros(1, n_samples)).shape[1]
+    assert len(bands) == front_end(np.zeros((1, n_samples), np.float32)).shape[1]
     assert all(low < high <= rate / 2 + rate / n_samples * 20 for low, high, _ in bands)
