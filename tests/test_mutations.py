@@ -1,4 +1,4 @@
-"""3,000 mutations of model files: each is refused with one sentence, or read as exactly what was saved."""
+"""4,000 mutations of model files: each is refused with one sentence, or read as exactly what was saved."""
 
 import io
 import json
@@ -12,11 +12,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from problems import kinds, pictures, quick
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 from oddkind import CrossConformal, InputError, load
 from oddkind.model.bundle import ARRAYS, MANIFEST, digest_of
 
-EACH = 1000  # mutations of each of the three files
+EACH = 1000  # mutations of each of the four files
 STRANGE = (None, True, False, 0, -1, 1, 2, 3, 1e-9, 0.5, 1e308, float("nan"), float("inf"), 2**40, "", "msp", [], {})
 
 
@@ -30,8 +32,10 @@ def models(tmp_path_factory):
         warnings.simplefilter("ignore")
         quick(epochs=1).fit(vectors, labels).save(folder / "vectors")
         quick(epochs=1, network="lecture").fit(small).save(folder / "pictures")
+        quick(epochs=1, network="lecture").fit(small).save(folder / "graphs", onnx=True)
         CrossConformal(quick(epochs=1), folds=3).fit(vectors, labels).save(folder / "cross")
-    of = {"vectors": (vectors[:5], labels[:5]), "pictures": (small[:5], None), "cross": (vectors[:5], labels[:5])}
+    of = dict.fromkeys(("vectors", "cross"), (vectors[:5], labels[:5]))
+    of |= dict.fromkeys(("pictures", "graphs"), (small[:5], None))
     return {name: ((folder / name).read_bytes(), *samples) for name, samples in of.items()}
 
 
@@ -164,6 +168,19 @@ def with_facts(content, draw):
     return zipped([(first, json.dumps(facts, indent=1).encode()), (second, arrays)])
 
 
+def with_graph(content, draw):
+    """Damage in the ONNX graph of a network, at its start or end, where its structure is; NaN if there is none."""
+    (first, manifest), (second, arrays) = members(content)
+    held = load_arrays(arrays)
+    name = next((name for name in held if name.endswith(".onnx")), None)
+    if name is None:
+        return with_nan(content, draw)
+    graph = held[name].tobytes()
+    graph = damaged(graph, draw, 6000) if draw.random() < 0.5 else graph[:-6000] + damaged(graph[-6000:], draw)
+    held[name] = np.frombuffer(graph, np.uint8)
+    return zipped([(first, manifest), (second, save_arrays(held))])
+
+
 def sealed(content):
     """Compute the digest again, as whoever changes a file on purpose can."""
     parts = dict(members(content))
@@ -175,11 +192,11 @@ def sealed(content):
 
 
 # Each with its share.
-MUTATIONS = {of_bytes: 0.25, of_zip: 0.15, with_crc: 0.25, with_nan: 0.1, with_facts: 0.25}
+MUTATIONS = {of_bytes: 0.2, of_zip: 0.1, with_crc: 0.2, with_nan: 0.1, with_facts: 0.2, with_graph: 0.2}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vectors", "pictures", "cross"])
+@pytest.mark.parametrize("name", ["vectors", "pictures", "graphs", "cross"])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers that were changed on purpose
 def test_a_mutated_file_is_refused_or_says_the_same(models, tmp_path, name):
     content, inputs, labels = models[name]
@@ -192,6 +209,7 @@ def test_a_mutated_file_is_refused_or_says_the_same(models, tmp_path, name):
         mutate = draw.choice([*MUTATIONS], p=[*MUTATIONS.values()])
         mutated = mutate(content, draw)
         on_purpose = mutate in (with_crc, with_nan, with_facts) and draw.random() < 0.3
+        on_purpose |= mutate is with_graph
         file.write_bytes(sealed(mutated) if on_purpose else mutated)
         try:
             model = load(file)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from oddkind.model.scores import Score as Score
     from oddkind.model.scores import neighbours as neighbours
     from oddkind.samples import Samples as Samples
+    from oddkind.scorer import Scorer as Scorer
     from oddkind.study.deletion_test import deletion_test as deletion_test
     from oddkind.study.evaluation import Configuration as Configuration
     from oddkind.study.evaluation import evaluate_settings as evaluate_settings
@@ -63,6 +64,7 @@ _HOME = {
     "SCORES": "model.scores",
     "Samples": "samples",
     "Score": "model.scores",
+    "Scorer": "scorer",
     "Source": "files.source",
     "Verdict": "files.score",
     "as_module": "train.export",

@@ -35,8 +35,7 @@ from oddkind.naming import on_one_line
 if TYPE_CHECKING:
     from oddkind.files.evaluate import Promise
     from oddkind.files.listing import Entry
-    from oddkind.model.model import CrossModel
-    from oddkind.model.model import Model as FittedModel
+    from oddkind.model.model import CrossModel, Model
     from oddkind.study.evaluation import Configuration
     from oddkind.study.selection import LeaveOneOutResult
 
@@ -434,7 +433,7 @@ def print_choice(found: LeaveOneOutResult, default: Configuration, *, json: bool
 
 def opened(
     model: Path, data: Path, false_alarm_rate: float | None, *, strict: bool, follow: bool, **changes: str | None
-) -> tuple[FittedModel | CrossModel, list[Entry], dict[str, str], Callable[[str, str], None] | None]:
+) -> tuple[Model | CrossModel, list[Entry], dict[str, str], Callable[[str, str], None] | None]:
     """Load a model, with another false-alarm rate if one is given, and list files as those it learnt from were listed.
 
     Returns the model, the files, those left out with the reasons, and what takes further ones.

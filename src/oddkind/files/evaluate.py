@@ -13,7 +13,7 @@ from oddkind.files.listing import Entry
 from oddkind.files.score import Verdict, judged, learnt_by, n_calibration_files, promise_problem
 from oddkind.metrics import auc, partial_auc
 from oddkind.model.conformal import alarms, false_alarm_test, group_weights
-from oddkind.model.model import Scorer
+from oddkind.model.model import FittedModel
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Evaluation:
     found: float | None
 
 
-def to_evaluate(files: Sequence[Entry], model: Scorer) -> list[Entry]:
+def to_evaluate(files: Sequence[Entry], model: FittedModel) -> list[Entry]:
     """Return the files known to be normal or anomalous that were not learnt from; those of the test split, if any.
 
     Raises
@@ -118,7 +118,7 @@ class Promise:
     chance: float
 
 
-def promise(files: Sequence[Entry], verdicts: Sequence[Verdict], model: Scorer) -> Promise | None:
+def promise(files: Sequence[Entry], verdicts: Sequence[Verdict], model: FittedModel) -> Promise | None:
     """Compare the false alarms among files known to be normal with the promised rate.
 
     None if there are no such files, or the rate cannot be promised.
@@ -126,7 +126,7 @@ def promise(files: Sequence[Entry], verdicts: Sequence[Verdict], model: Scorer) 
     return _compared(files, verdicts, model, lambda entry: entry.anomalous is False)
 
 
-def alarm_excess(files: Sequence[Entry], verdicts: Sequence[Verdict], model: Scorer) -> Promise | None:
+def alarm_excess(files: Sequence[Entry], verdicts: Sequence[Verdict], model: FittedModel) -> Promise | None:
     """Compare the alarms among all files that are not known to be anomalous with the promised rate.
 
     Some of these alarms may be true, so `Promise.chance` is the chance of this many if *all* the files were normal: a
@@ -136,7 +136,7 @@ def alarm_excess(files: Sequence[Entry], verdicts: Sequence[Verdict], model: Sco
 
 
 def _compared(
-    files: Sequence[Entry], verdicts: Sequence[Verdict], model: Scorer, wanted: Callable[[Entry], bool]
+    files: Sequence[Entry], verdicts: Sequence[Verdict], model: FittedModel, wanted: Callable[[Entry], bool]
 ) -> Promise | None:
     entries = {entry.name: entry for entry in files}
     counted = [(entries[verdict.path], verdict) for verdict in verdicts if wanted(entries[verdict.path])]

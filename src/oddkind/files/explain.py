@@ -20,7 +20,7 @@ from oddkind.files.listing import Entry
 from oddkind.files.score import Verdict, file_source, learnt_by, score_files, settings_of
 from oddkind.files.source import Source, each, kept_windows
 from oddkind.model.explain import Explanation, explain
-from oddkind.model.model import Scorer
+from oddkind.model.model import FittedModel
 from oddkind.naming import on_one_line
 
 NAMED = 3  # neighbours, views and places of evidence: more would be too many to read
@@ -82,7 +82,7 @@ class FileExplanation:
 
 def explain_files(
     files: Sequence[Entry],
-    model: Scorer,
+    model: FittedModel,
     *,
     most: int = 10,
     cache: Path | None = None,
@@ -133,7 +133,7 @@ def explain_files(
 
 
 def _in_terms_of_files(
-    model: Scorer,
+    model: FittedModel,
     source: Source,
     verdict: Verdict,
     entry: Entry,

@@ -18,7 +18,7 @@ from oddkind.files.explain import FileExplanation, as_text
 from oddkind.files.score import settings_of
 from oddkind.files.source import Source
 from oddkind.model.explain import Explanation
-from oddkind.model.model import Scorer
+from oddkind.model.model import FittedModel
 
 # Fonts for Korean file names; the first that is installed is used.
 HANGUL = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo")
@@ -130,7 +130,7 @@ def _signal_evidence(
     panels[-1].set_xlabel(unit)
 
 
-def write_pictures(explanations: Sequence[FileExplanation], model: Scorer, folder: Path) -> list[Path]:
+def write_pictures(explanations: Sequence[FileExplanation], model: FittedModel, folder: Path) -> list[Path]:
     """Write one PNG for each file: the sample, the nearest normal one, where the evidence is; the most anomalous first.
 
     Raises

@@ -26,7 +26,7 @@ from oddkind.model.conformal import (
     alarms,
     discoveries,
 )
-from oddkind.model.model import Scorer
+from oddkind.model.model import FittedModel
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Verdict:
 
 def score_files(
     files: Sequence[Entry],
-    model: Scorer,
+    model: FittedModel,
     *,
     false_discovery_rate: float | None = None,
     cache: Path | None = None,
@@ -92,7 +92,7 @@ def score_files(
 
 
 def _verdicts(
-    part: Sequence[tuple[Entry, Array]], model: Scorer, held_out: Callable[[bool], list[CalibrationScores]]
+    part: Sequence[tuple[Entry, Array]], model: FittedModel, held_out: Callable[[bool], list[CalibrationScores]]
 ) -> list[Verdict]:
     """Score some files, given their samples; `held_out` as `calibration_files`, with labels or without."""
     how = file_source(model)["pool"]
@@ -121,7 +121,7 @@ def _verdicts(
     ]
 
 
-def calibration_files(model: Scorer, *, with_labels: bool = True) -> list[CalibrationScores]:
+def calibration_files(model: FittedModel, *, with_labels: bool = True) -> list[CalibrationScores]:
     """Return the scores of the files held out of training, for each fold."""
     source = file_source(model)
     starts = [row for _, row in source["files"]]
@@ -132,24 +132,24 @@ def calibration_files(model: Scorer, *, with_labels: bool = True) -> list[Calibr
     return found
 
 
-def n_calibration_files(model: Scorer) -> int:
+def n_calibration_files(model: FittedModel) -> int:
     """Return the number of files or groups that a file is compared with; with `per_label` the fewest of a label."""
     return min(model.calibration_sizes(calibration=calibration_files(model)).values())
 
 
-def promise_problem(model: Scorer) -> str | None:
+def promise_problem(model: FittedModel) -> str | None:
     """Explain why the false-alarm rate cannot be promised for files, or return None if it can."""
     return model.promise_problem(calibration=calibration_files(model), what=f"{judged(model)} or groups")
 
 
-def judged(model: Scorer) -> str:
+def judged(model: FittedModel) -> str:
     """Return what is judged: "files", or "blocks" if files are cut."""
     return "files" if settings_of(model).block is None else "blocks"
 
 
 def _parts(
     files: Sequence[Entry],
-    model: Scorer,
+    model: FittedModel,
     cache: Path | None,
     on_refused: Callable[[str, str], None] | None,
 ) -> Iterator[list[tuple[Entry, Array]]]:
@@ -174,7 +174,7 @@ def _parts(
 
 
 def read_as_learnt(
-    model: Scorer, data: Path, *, follow: bool = False, **changes: str | None
+    model: FittedModel, data: Path, *, follow: bool = False, **changes: str | None
 ) -> tuple[list[Entry], dict[str, str]]:
     """List the files of a data set as the files learnt from were listed, except for the settings that are changed.
 
@@ -199,7 +199,7 @@ def learnt_mark(entry: Entry) -> str:
     return digest if entry.windows is None else f"{digest} {entry.windows[0]} {entry.windows[1]}"
 
 
-def learnt_by(model: Scorer) -> Callable[[Entry], bool]:
+def learnt_by(model: FittedModel) -> Callable[[Entry], bool]:
     """Return a function that says whether a model learnt from a file or held it out, at least a window of it."""
     spans: dict[str, list[tuple[float, float]]] = {}
     for mark in file_source(model)["learnt"]:
@@ -229,12 +229,12 @@ def fingerprint(file: Path) -> str:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
 
 
-def settings_of(model: Scorer) -> Source:
+def settings_of(model: FittedModel) -> Source:
     """Return the settings with which the files learnt from were read."""
     return Source.model_validate(file_source(model)["settings"])
 
 
-def file_source(model: Scorer) -> dict[str, Any]:
+def file_source(model: FittedModel) -> dict[str, Any]:
     """Return what `fit_files` noted about the files: settings, pool, files and learnt.
 
     Raises

@@ -25,7 +25,7 @@ from oddkind.errors import InputError
 from oddkind.model.conformal import Calibration, CalibrationScores
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
-from oddkind.model.model import CrossModel, Model, Normal, Scorer, TrainingReport, example_rows
+from oddkind.model.model import CrossModel, FittedModel, Model, Normal, TrainingReport, example_rows
 from oddkind.model.scores import SCORES, FittedScore, Score, components_of, fusion_of
 from oddkind.model.task import Task
 from oddkind.output import written_whole
@@ -146,7 +146,7 @@ class Bundle:
 # --- writing ---
 
 
-def save(model: Scorer, file: str | Path) -> None:
+def save(model: FittedModel, file: str | Path) -> None:
     """Write a fitted model into one file, whole or not at all; `oddkind.load` reads it.
 
     No pickle: weights and the arrays that scores are computed from as they are in memory, the rest as JSON. A network
@@ -471,7 +471,7 @@ def _label_index(own: Bundle, name: str, n: int, task: Task) -> Array | None:
     return index
 
 
-def _try(file: Path, model: Scorer) -> None:
+def _try(file: Path, model: FittedModel) -> None:
     """Score blank samples: what a score learnt has no fixed form, so this finds arrays that do not fit together."""
     size = math.prod(model.inputs.shape)
     if size > MAX_TRIED:  # a damaged file must not ask for memory

@@ -179,7 +179,7 @@ def row_products(rows: Array, matrix: Array) -> Array:
     BLAS sums a product with few rows in a different order than one with many, so the rows are multiplied in blocks of
     one size, the last one padded with zeros.
     """
-    size = max(4, PRODUCT_SIZE // matrix.size)
+    size = max(16, PRODUCT_SIZE // matrix.size)
     padded = np.pad(np.asarray(rows, float), ((0, -len(rows) % size), (0, 0)))
     blocks = padded.reshape(-1, size, padded.shape[1])
     return (blocks @ matrix).reshape(-1, matrix.shape[1])[: len(rows)]

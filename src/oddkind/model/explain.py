@@ -18,7 +18,7 @@ from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.model.conformal import p_values
 from oddkind.model.distances import unit_views
-from oddkind.model.model import Model, Normal, Scorer, checked_labels
+from oddkind.model.model import FittedModel, Model, Normal, checked_labels
 from oddkind.model.outputs import Outputs, log_softmax, logsumexp, pooled, softmax
 from oddkind.model.task import Task
 
@@ -150,7 +150,7 @@ def _span(length: int, start: int, values: Array) -> Array:
 
 
 def explain(
-    model: Scorer,
+    model: FittedModel,
     X: Array,
     y: Array | None = None,
     *,

@@ -94,7 +94,7 @@ class TrainingReport:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Scorer(ABC):
+class FittedModel(ABC):
     """The questions that a fitted model answers, whether it consists of one fold (`Model`) or several (`CrossModel`).
 
     Each fold scores a sample, and compares it with the normal samples held out when that fold was trained.
@@ -248,7 +248,7 @@ class Scorer(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Model(Scorer):
+class Model(FittedModel):
     """A fitted detector: all it takes to score and decide, and nothing it took to learn.
 
     Frozen: another false-alarm rate is `dataclasses.replace(model, false_alarm_rate=0.01)`.
@@ -372,7 +372,7 @@ class Model(Scorer):
 
 
 @dataclass(frozen=True, eq=False)
-class CrossModel(Scorer):
+class CrossModel(FittedModel):
     """K models, each trained without a fold of the normal samples; a new sample is compared with every fold.
 
     Cross-conformal prediction (Vovk, "Cross-conformal predictors", Annals of Mathematics and AI 2015): the p-value is

@@ -55,7 +55,12 @@ class OnnxForward:
         for start in range(0, max(1, len(inputs)), size):
             part = inputs[start : start + size]
             blanks = np.zeros((max(0, FEWEST - len(part)), *part.shape[1:]), part.dtype)
-            z, f = self._session.run(None, {name: np.concatenate([part, blanks])})
+            try:
+                z, f = self._session.run(None, {name: np.concatenate([part, blanks])})
+            except Exception as error:  # onnxruntime's exceptions have no common base of their own
+                raise InputError(f"the ONNX graph of the network cannot be run ({_first_line(error)})") from error
+            if not (np.isfinite(z).all() and np.isfinite(f).all()):
+                raise InputError("the ONNX graph of the network returns NaN or infinity")
             logits.append(z[: len(part)])
             features.append(f[: len(part)])
         return np.concatenate(logits), np.concatenate(features)
@@ -78,8 +83,10 @@ class OnnxForward:
         options.log_severity_level = 4  # errors are raised
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads use no processor
         try:
-            session = onnxruntime.InferenceSession(self.graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no common base of their own
+            session = onnxruntime.InferenceSession(
+                self.graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+        except Exception as error:  # as above
             raise InputError(f"the ONNX graph of the network cannot be run ({_first_line(error)})") from error
         shapes = [node.shape for node in session.get_outputs()]
         if len(session.get_inputs()) != 1 or len(shapes) != 2 or any(len(shape) != 3 for shape in shapes):

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from oddkind.arrays import Array
 from oddkind.model.inputs import refuse_masked
-from oddkind.model.model import Scorer
+from oddkind.model.model import FittedModel
 
 
 class Estimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -21,7 +21,7 @@ class Estimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Return what scikit-learn expects of a fitted estimator; absent before `fit`, or if the model has none."""
         if hasattr(type(self), name):  # a property that raised an AttributeError: NotFittedError is one
             check_is_fitted(self)
-        model: Scorer | None = self.__dict__.get("model_")
+        model: FittedModel | None = self.__dict__.get("model_")
         if model is not None:
             names = model.inputs.feature_names
             found = {

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from oddkind.errors import InputError
 from oddkind.model.conformal import alarms
 from oddkind.model.inputs import InputSpec
-from oddkind.model.model import CrossModel, Model, Scorer, example_rows
+from oddkind.model.model import CrossModel, FittedModel, Model, example_rows
 from oddkind.model.onnx_forward import OnnxForward
 from oddkind.train.stacked import as_float
 from oddkind.train.torch_forward import TorchForward
@@ -150,7 +150,7 @@ class Agreement:
     score: float
 
 
-def agreement(first: Scorer, second: Scorer) -> Agreement:
+def agreement(first: FittedModel, second: FittedModel) -> Agreement:
     """Compare two models on the held-out samples that they keep.
 
     Raises
