@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -174,21 +174,27 @@ def _parts(
 
 
 def read_as_learnt(
-    model: Scorer, data: Path, *, follow: bool = False, **changes: str | None
+    model: Scorer,
+    data: Path,
+    *,
+    follow: bool = False,
+    only: Collection[str] | None = None,
+    **changes: str | None,
 ) -> tuple[list[Entry], dict[str, str]]:
     """List the files of a data set as the files learnt from were listed, except for the settings that are changed.
 
-    A data set without the field that groups were taken from is listed without groups. Files are cut into blocks if
+    A data set without the field that groups were taken from is listed without groups. With `only`, files of other names
+    are not returned. Files are cut into blocks if
     those learnt from were. What new pictures lose when they are read as those was is a `ConcernWarning`.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     settings = settings_of(model).model_copy(update=given)
     try:
-        files, refused = settings.entries(data, follow=follow)
+        files, refused = settings.entries(data, follow=follow, only=only)
     except InputError:
         if settings.group is None:
             raise
-        files, refused = settings.model_copy(update={"group": None}).entries(data, follow=follow)
+        files, refused = settings.model_copy(update={"group": None}).entries(data, follow=follow, only=only)
     warn_of_losses(settings, files)
     return in_blocks(files, settings, apart=False), refused
 
