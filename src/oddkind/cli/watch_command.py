@@ -42,8 +42,8 @@ def watch(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder, a CSV file that grows, '-' for raw samples on standard input, or "
-            "mqtt://[user@]host[:port]/topic (mqtts:// for TLS).",
+            help="A folder, a CSV file that grows, '-' for raw samples on standard input, or an MQTT topic such as "
+            "mqtt://user@host:1883/topic (mqtts:// for TLS).",
         ),
     ],
     out: Annotated[
@@ -362,12 +362,17 @@ def _report(summary: dict[str, Any], as_json: bool, *, lines_printed: bool) -> N
 
 
 def _sentences(summary: dict[str, Any]) -> Iterator[str]:
+    if n := summary["not_in_evidence"]:
+        yield (
+            f"{n} of them are no evidence about drift or rates: their group was counted before, or their label is "
+            "known and that of the first was not, or the other way round."
+        )
     low, high = (f"{100 * edge:.3g}" for edge in summary["alarm_rate"])
     yield (
         f"{summary['lines']} judged: {summary['anomalous']} anomalous, {summary['alarms']} alarms "
         f"({summary['suppressed']} held off), {summary['errors']} could not be judged."
     )
-    yield f"Between {low} and {high} % of them are anomalous (99 %, at any time)."
+    yield f"Between {low} and {high} % of what this model judges here is anomalous (99 %, at any time)."
     drift = "there is drift" if summary["drift"] else "no drift is shown; 100 would show it"
     yield f"Evidence of drift: {summary['drift_evidence']:g} ({drift})."
     if summary["promise_evidence"] >= 100:

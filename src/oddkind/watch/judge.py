@@ -8,8 +8,8 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.files.score import calibration_files, promise_problem, score_files
-from oddkind.model.conformal import CalibrationScores, alarms
+from oddkind.files.score import held_out_files, promise_problem, score_files
+from oddkind.model.conformal import alarms
 from oddkind.model.model import Model, Scorer
 from oddkind.watch.items import Item
 
@@ -51,6 +51,7 @@ class Judge:
         fold = model.folds[0]
         # Folds score differently; held-out and new scores are exchangeable only if one of them gives both.
         self._reference: Model = replace(fold, source=model.source, front_end=model.front_end)
+        self._held_out_files, self._of_reference = held_out_files(model), held_out_files(self._reference)
 
     def __call__(self, item: Item) -> list[Judgement]:
         """Judge an item. Whatever goes wrong with it is said of it, so that the items after it are judged."""
@@ -65,12 +66,14 @@ class Judge:
 
     def promise_problem(self) -> str | None:
         """Explain why the false-alarm rate cannot be promised, or return None if it can."""
-        return self.model.promise_problem() if self.model.source is None else promise_problem(self.model)
+        if self.model.source is None:
+            return self.model.promise_problem()
+        return promise_problem(self.model, self._held_out_files)
 
     def n_calibration(self, *, with_labels: bool) -> int:
         """Return the number of held-out files, groups or samples that p-values compare with."""
-        held_out = [self._held_out(fold, with_labels=with_labels) for fold in self._folds()]
-        return min(self.model.calibration_sizes(with_labels=with_labels, calibration=held_out).values())
+        files = None if self.model.source is None else self._held_out_files(with_labels)
+        return min(self.model.calibration_sizes(with_labels=with_labels, calibration=files).values())
 
     def knows(self, label: str | None) -> bool:
         """Return whether a label was learnt."""
@@ -82,7 +85,10 @@ class Judge:
 
     def calibration(self, *, with_labels: bool) -> dict[str, Array]:
         """Return the held-out scores that drift is measured against, by category; of each group the first."""
-        held_out = self._held_out(self._reference, with_labels=with_labels)
+        if self.model.source is None:
+            held_out = self._reference.calibration.of(with_labels=with_labels)
+        else:
+            (held_out,) = self._of_reference(with_labels)
         first = np.unique(held_out.groups, return_index=True)[1]
         scores = held_out.scores[first]
         if not self.model.per_label or not with_labels or self.model.task.labels is None:
@@ -90,20 +96,15 @@ class Judge:
         index = np.asarray(held_out.label_index)[first]
         return {str(label): scores[index == number] for number, label in enumerate(self.model.task.labels)}
 
-    def _folds(self) -> list[Model]:
-        return [replace(fold, source=self.model.source) for fold in self.model.folds]
-
-    def _held_out(self, fold: Model, *, with_labels: bool) -> CalibrationScores:
-        if fold.source is None:
-            return fold.calibration.of(with_labels=with_labels)
-        return calibration_files(fold, with_labels=with_labels)[0]
-
     def _of_files(self, item: Item) -> list[Judgement]:
         refused: dict[str, str] = {}
-        verdicts = score_files(item.entries, self.model, on_refused=refused.__setitem__)
+        verdicts = score_files(item.entries, self.model, held_out=self._held_out_files, on_refused=refused.__setitem__)
         scores = {verdict.path: verdict.score for verdict in verdicts}
         if len(self.model.folds) > 1:
-            scores = {v.path: v.score for v in score_files(item.entries, self._reference, on_refused=_ignore)}
+            again = score_files(
+                item.entries, self._reference, held_out=self._of_reference, on_refused=lambda name, reason: None
+            )
+            scores = {verdict.path: verdict.score for verdict in again}
         groups = {entry.name: entry.group for entry in item.entries}
         found = [
             Judgement(
@@ -131,7 +132,3 @@ class Judge:
             Judgement(name, item.label, float(score), float(chance), bool(alarm), float(first))
             for name, score, chance, alarm, first in zip(names, folds.mean(0), p, odd, folds[0], strict=True)
         ]
-
-
-def _ignore(name: str, reason: str) -> None:
-    """A file that cannot be read was named when it was scored first."""

@@ -66,9 +66,7 @@ class GrowingTable:
     ) -> None:
         settings = settings_of(model)
         if settings.kind != "tables":
-            raise InputError(
-                f"{file}: a single file is watched if it is a table; the model learnt from {settings.kind}"
-            )
+            raise InputError(f"{file}: the model learnt from {settings.kind}, of which the folder can be watched")
         if file.suffix.lower() == ".parquet":
             raise InputError(f"{file}: a Parquet file does not grow; watch its folder")
         self._dialect = settings.dialect
@@ -80,7 +78,7 @@ class GrowingTable:
         self._folder = Path(tempfile.mkdtemp(prefix="oddkind-watch-"))
         self._rows: list[bytes] = []
         self._ends: list[int] = []  # where each of these lines ends
-        self._head, self._offset, self._first, self._count = b"", 0, 0, 0
+        self._head, self._read, self._offset, self._first, self._count = b"", 0, 0, 0, 0
         self._last, self._digest = 0, ""  # the length of the last line before the offset, and what it and the head are
         if MARK in marks:
             self._offset, self._first, self._last, self._digest = json.loads(marks[MARK])
@@ -122,7 +120,7 @@ class GrowingTable:
             with self._file.open("rb") as content:
                 if not self._has_head(content):
                     return False
-                end = self._ends[-1] if self._ends else max(self._offset, len(self._head))
+                end = max(self._read, self._offset, len(self._head))
                 content.seek(end)
                 lines = content.read(READ).splitlines(keepends=True)
                 if len(lines) == 1 and len(lines[0]) == READ and not lines[0].endswith(b"\n"):
@@ -140,6 +138,7 @@ class GrowingTable:
             if line.strip():
                 self._rows.append(line)
                 self._ends.append(end)
+        self._read = end
         return found
 
     def _has_head(self, content: BinaryIO) -> bool:
@@ -152,7 +151,7 @@ class GrowingTable:
         content.seek(max(0, self._offset - self._last))
         if self._digest and _digest(head, content.read(self._last)) != self._digest:
             self._notify(f"{self._file} begins anew; it is read from its first row")
-            self._rows, self._ends, self._offset, self._first, self._digest = [], [], 0, 0, ""
+            self._rows, self._ends, self._read, self._offset, self._first, self._digest = [], [], 0, 0, 0, ""
         self._head = head
         return True
 
