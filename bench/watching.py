@@ -218,7 +218,10 @@ def drift(options: argparse.Namespace) -> dict[str, Any]:
                 waited.append(next((k for k, score in enumerate(shifted, 1) if add(score)), math.inf))
             median, found = float(np.median(waited)), float(np.isfinite(waited).mean())
             rows.setdefault(name, []).append(f"{median:g}" if found > 0.5 else f"{100 * found:.0f} % found")
-            facts.setdefault(name, {})[f"{n} held out, after {before}, {shift:g} σ"] = [median if math.isfinite(median) else None, found]
+            facts.setdefault(name, {})[f"{n} held out, after {before}, {shift:g} σ"] = [
+                median if math.isfinite(median) else None,
+                found,
+            ]
         print(f"drift: {name}", file=sys.stderr, flush=True)
     columns = [f"{n}, {before}, {shift:g} σ" for n, before, shift in cases]
     table(f"held out, scores before, shift: median of scores until drift is declared ({runs} runs)", columns, rows)

@@ -159,7 +159,29 @@ class Mosquitto:
         return True
 
 
+def end_at(moment, out):
+    """Let the process end, without cleaning up, at a moment of its second item."""
+    commit, delivered = State.commit, State.delivered
+
+    def ending_commit(self, step):
+        if step.lines and moment == "before the commit" and n_lines(out):
+            os._exit(9)
+        commit(self, step)
+        if step.lines and moment == "after the commit":
+            os._exit(9)
+
+    def ending_delivered(self, output, last, facts=None):
+        if last > 0 and moment == "after the line is written":
+            os._exit(9)
+        delivered(self, output, last, facts)
+
+    State.commit, State.delivered = ending_commit, ending_delivered
+
+
 if __name__ == "__main__":
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    run(*sys.argv[1:], ended)
+    where, written, kept, *moments = sys.argv[1:]
+    for when in moments:
+        end_at(when, Path(written))
+    run(where, written, kept, ended, **({"once": True} if moments else {}))

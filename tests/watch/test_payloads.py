@@ -33,7 +33,9 @@ def npy(array):
 
 
 @pytest.mark.parametrize("array", [[1.5, 2], [[1.5, 2], [3, 4]]], ids=["one", "several"])
-@pytest.mark.parametrize("pack", [lambda array: json.dumps(array).encode(), lambda array: npy(array)], ids=["json", "npy"])
+@pytest.mark.parametrize(
+    "pack", [lambda array: json.dumps(array).encode(), lambda array: npy(array)], ids=["json", "npy"]
+)
 def test_arrays_are_samples_for_a_model_of_arrays(payloads, array, pack):
     item = payloads(model_of(), "fan").item("topic", pack(array), {"message:1": "x"})
     np.testing.assert_array_equal(item.samples, np.reshape(array, (-1, 2)))

@@ -50,7 +50,9 @@ def test_complete_rows_become_parts_and_the_rest_waits(tmp_path, opened):
     ]
     with file.open("a") as log:
         log.write("0,5\n" + rows(11, 12))
-    assert taken(opened(file, marks), marks) == [("log.csv, rows 9–12", HEAD + rows(8, 10) + "10;10,5\n" + rows(11, 12))]
+    assert taken(opened(file, marks), marks) == [
+        ("log.csv, rows 9–12", HEAD + rows(8, 10) + "10;10,5\n" + rows(11, 12))
+    ]
 
 
 def test_parts_overlap_as_blocks_do(tmp_path, opened):
