@@ -38,11 +38,11 @@ def test_a_password_is_never_in_the_address(tmp_path, monkeypatch):
         broker_of("mqtt://me:hush@host/topic")
     assert "hush" not in str(refused.value)
     monkeypatch.setenv("ODDKIND_MQTT_PASSWORD", "from environment")
-    assert broker_of("mqtt://me@host/topic").password == "from environment"
+    assert broker_of("mqtt://me@host/topic").password == "from environment"  # noqa: S105
     file = tmp_path / "password"
     file.write_text("from file\n")
     broker = broker_of("mqtt://me@host/topic", file)
-    assert broker.password == "from file"
+    assert broker.password == "from file"  # noqa: S105
     assert "from file" not in repr(broker)
     with pytest.raises(InputError, match="cannot be read"):
         broker_of("mqtt://me@host/topic", tmp_path / "none")
