@@ -48,7 +48,7 @@ def test_once_judges_what_is_there_as_score_does(command, model, fitted, incomin
         one.path: (one.score, one.p_value, one.anomalous) for one in verdicts
     }
     assert found["fan 2/odd.wav"]["alarm"]
-    assert "4 judged: " in err
+    assert "lines: 4; anomalous: " in err
     assert "Evidence of drift" in err
     assert command("watch", model, incoming, "--once")[1] == ""
 
@@ -127,7 +127,7 @@ def test_a_growing_table_is_judged_in_parts(command, tmp_path, shown):
 def test_a_hold_off_is_said(command, model, incoming):
     record(incoming, "fan 2/odd too.wav", 600, 601, odd=True)
     _, _, err = command("watch", model, incoming, "--once", "--hold-off", "10min", "--settle", "1ms")
-    assert "1 alarms (1 held off)" in err
+    assert "alarms: 1; held off: 1;" in err
 
 
 def test_a_rate_that_cannot_be_promised_is_said_once(command, model, incoming, shown):

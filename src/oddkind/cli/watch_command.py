@@ -369,8 +369,8 @@ def _sentences(summary: dict[str, Any]) -> Iterator[str]:
         )
     low, high = (f"{100 * edge:.3g}" for edge in summary["alarm_rate"])
     yield (
-        f"{summary['lines']} judged: {summary['anomalous']} anomalous, {summary['alarms']} alarms "
-        f"({summary['suppressed']} held off), {summary['errors']} could not be judged."
+        f"lines: {summary['lines']}; anomalous: {summary['anomalous']}; alarms: {summary['alarms']}; held off: "
+        f"{summary['suppressed']}; could not be judged: {summary['errors']}."
     )
     yield f"Between {low} and {high} % of what this model judges here is anomalous (99 %, at any time)."
     drift = "there is drift" if summary["drift"] else "no drift is shown; 100 would show it"

@@ -22,8 +22,10 @@ DRIFT = 100.0
 # Densities that are betted on, as (a, b) of a Beta distribution, with the fraction of the capital for each. Half of it
 # is for scores that rise, so that p-values fall; the rest for scores that fall, spread out, or move to the middle.
 BETS = (
-    *(((a, 1.0), 1 / 8) for a in (0.1, 0.25, 0.5, 0.75)),
-    *(((1.0, a), 1 / 16) for a in (0.1, 0.25, 0.5, 0.75)),
+    *(((a, 1.0), 1 / 10) for a in (0.1, 0.25, 0.5, 0.75)),
+    ((1.0, 2.0), 1 / 10),
+    *(((1.0, a), 1 / 20) for a in (0.1, 0.25, 0.5, 0.75)),
+    ((2.0, 1.0), 1 / 20),
     ((0.5, 0.5), 1 / 8),
     ((3.0, 3.0), 1 / 8),
 )
