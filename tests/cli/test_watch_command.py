@@ -189,3 +189,12 @@ def test_two_watches_do_not_share_a_state(command, model, incoming, tmp_path):
     state.close()
     assert code == 2
     assert "another watch uses this state" in err
+
+
+def test_lines_for_an_output_that_is_not_named_any_more_are_kept(command, model, incoming, monkeypatch):
+    monkeypatch.setattr("oddkind.watch.loop.LAST_SECONDS", 0.2)
+    code, _, err = command("watch", model, incoming, "--once", "--webhook", "http://127.0.0.1:1/x")
+    assert code == 0
+    assert "webhook http://127.0.0.1: 4 lines are not delivered; they are kept" in err
+    _, _, err = command("watch", model, incoming, "--once")
+    assert "4 lines from before wait for webhook http://127.0.0.1" in err

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from oddkind.model.alarm_rate import AlarmRate
+from oddkind.model.alarm_rate import AlarmRate, together
 from oddkind.model.conformal import alarms, p_values
 
 
@@ -85,3 +85,10 @@ def test_few_alarms_are_no_evidence():
 
 def test_a_rate_that_raises_no_alarm_has_no_evidence():
     assert after(50, 0, n_calibration=5).evidence == 1
+
+
+def test_labels_are_joined():
+    first, second = after(60, 20), after(30, 1, n_calibration=39)
+    joined = together([first, second])
+    assert (joined.n, joined.n_alarms) == (90, 21)
+    assert_allclose(joined.evidence, first.evidence * second.evidence)

@@ -36,7 +36,7 @@ def test_a_label_that_was_learnt_is_used(vectors):
 def test_drift_is_measured_against_the_held_out_samples(vectors):
     judge = Judge(vectors)
     assert_array_equal(judge.calibration(with_labels=False)[""], vectors.calibration.unlabelled.scores)
-    assert judge.n_calibration(with_labels=True) == vectors.calibration.labelled.count
+    assert judge.n_calibration(with_labels=True) == {"": vectors.calibration.labelled.count}
 
 
 def test_within_labels_drift_is_measured_within_them():
@@ -46,6 +46,7 @@ def test_within_labels_drift_is_measured_within_them():
     assert {*found} == {"0", "1", "2"}
     assert judge.category(1) == "1"
     assert judge.category(None) == ""
+    assert judge.n_calibration(with_labels=True) == {label: len(scores) for label, scores in found.items()}
     assert sum(map(len, found.values())) == judge.model.calibration.labelled.count
 
 
@@ -65,7 +66,7 @@ def test_a_model_of_folds_measures_drift_by_the_first(data, shown, tmp_path):
     assert [one.score for one in found] == [verdict.score for verdict in score_files(files, model)]
     assert all(one.drift_score != one.score for one in found)
     first = judge.calibration(with_labels=False)[""]
-    assert len(first) < judge.n_calibration(with_labels=False)
+    assert len(first) < judge.n_calibration(with_labels=False)[""]
 
 
 def test_folds_of_samples_too():

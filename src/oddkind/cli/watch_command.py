@@ -128,6 +128,9 @@ def watch(
             first = kept.fact("state_id") is None
             kept.commit(Step(facts={"model": digest, "state_id": kept.fact("state_id") or uuid.uuid4().hex}))
             outputs = _outputs(out, webhook, kept, stop, webhook_alarms, mqtt_password_file, mqtt_authority)
+            for name, n in kept.outputs().items():
+                if name not in {output.name for output in outputs}:
+                    _notify(f"{n} lines from before wait for {name}; they are sent when it is an output again")
             monitor = Monitor(
                 judge, kept, hold_off=seconds["hold-off"], outputs=[(output.name, output.wants) for output in outputs]
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # What is stated about the rate is ever wrong in at most this fraction of runs.
@@ -43,6 +44,7 @@ class AlarmRate:
         ⌊α (n + 1)⌋. The evidence is multiplied by q / q₀ at an alarm and by (1 − q) / (1 − q₀) otherwise, q the larger
         of q₀ and (A + ½) / (N + 1), the estimate of Krichevsky and Trofimov. If the new samples are exchangeable with
         the held-out ones, it is a martingale that begins at 1: the probability that it ever reaches c is at most 1 / c.
+        For a model of several folds, of which n counts all held-out samples, it is approximate.
         """
         k = math.floor(round(self.false_alarm_rate * (self.n_calibration + 1), 9))
         if k > 0:  # otherwise no alarm can be raised
@@ -82,3 +84,14 @@ class AlarmRate:
             return outside
 
         return edge(alarms / self.n, 0.0), edge(alarms / self.n, 1.0)
+
+
+def together(rates: Sequence[AlarmRate]) -> AlarmRate:
+    """Join what was counted within labels: the sums of the counts, and the product of the evidence, a martingale."""
+    return AlarmRate(
+        sum(rate.n_calibration for rate in rates),
+        rates[0].false_alarm_rate,
+        sum(rate.n for rate in rates),
+        sum(rate.n_alarms for rate in rates),
+        sum(rate.log_evidence for rate in rates),
+    )

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from oddkind.errors import InputError
@@ -16,7 +17,7 @@ from oddkind.model.model import Scorer
 from oddkind.watch.items import Item
 
 MARK = "file:"
-MOST = 100  # files listed at once
+MOST = 500  # files listed at once
 RESCAN = 5.0  # seconds between two looks at folders that report no changes, such as those of a network
 WAIT = 200  # milliseconds that a wait for changes takes at most
 
@@ -81,6 +82,8 @@ class Folder:
         self._kind = settings_of(model).kind
         self._judged = {key.removeprefix(MARK): text for key, text in marks.items() if key.startswith(MARK)}
         self._unsettled: dict[str, tuple[Form, float]] = {}
+        self._paths: dict[str, Path] = {}
+        self._backlog: dict[str, Form] = {}  # complete, and not yet listed
         self._looked = -RESCAN
         self._changed = True
         self._stop, self._notify = stop, notify
@@ -92,8 +95,12 @@ class Folder:
     def poll(self, timeout: float) -> list[Item] | None:
         """Return files that are complete, the oldest first."""
         due = self._changed or time.monotonic() - self._looked > RESCAN or self._unsettled
-        if due and (complete := self._complete()):
-            return self._items(complete)
+        if not self._backlog and due:
+            self._backlog = self._complete()
+        if self._backlog:
+            first = dict(islice(self._backlog.items(), MOST))
+            self._backlog = dict(islice(self._backlog.items(), MOST, None))
+            return self._items(first)
         if self._waits is None:
             if not self._unsettled:
                 return None
@@ -121,7 +128,8 @@ class Folder:
     def _forms(self) -> dict[str, Form]:
         """Return size and time of each file that is there."""
         forms = {}
-        for name, path in present(self._folder, self._kind, follow=self._follow).items():
+        self._paths = present(self._folder, self._kind, follow=self._follow)
+        for name, path in self._paths.items():
             try:
                 status = path.stat()
             except OSError:
@@ -131,7 +139,7 @@ class Folder:
         return forms
 
     def _complete(self) -> dict[str, Form]:
-        """Return files that are not judged and no longer change, at most `MOST` of them, the oldest first."""
+        """Return files that are not judged and no longer change, the oldest first."""
         self._looked, self._changed = time.monotonic(), False
         waiting = {name: form for name, form in self._forms().items() if self._judged.get(name) != _text(form)}
         before, self._unsettled = self._unsettled, {}
@@ -146,17 +154,14 @@ class Folder:
                 settled = True
             if not settled:
                 self._unsettled[name] = form, since
-            elif len(complete) < MOST:
-                complete[name] = form
             else:
-                self._changed = True
+                complete[name] = form
         return complete
 
     def _items(self, complete: dict[str, Form]) -> list[Item]:
         """Return complete files as items; those that are none of the model's, such as masks, are passed over."""
         entries: dict[Path, list[Entry]] = {}
         refused: dict[str, str] = {}
-        paths = present(self._folder, self._kind, follow=self._follow)
         try:
             files, refused = read_as_learnt(
                 self._model, self._folder, follow=self._follow, only=complete.keys(), **self._changes
@@ -171,7 +176,7 @@ class Folder:
             self._judged[name] = _text(form)
             if name in refused and not refused[name].startswith(MASK):
                 items.append(Item(name, marks, label=self._label, problem=refused[name]))
-            elif found := entries.get(paths.get(name, Path())):
+            elif found := entries.get(self._paths[name]):
                 own = found if self._label is None else [replace(entry, label=self._label) for entry in found]
                 items.append(Item(name, marks, own, label=own[0].label))
         return items

@@ -70,10 +70,11 @@ class Judge:
             return self.model.promise_problem()
         return promise_problem(self.model, self._held_out_files)
 
-    def n_calibration(self, *, with_labels: bool) -> int:
-        """Return the number of held-out files, groups or samples that p-values compare with."""
+    def n_calibration(self, *, with_labels: bool) -> dict[str, int]:
+        """Return by category the number of held-out files, groups or samples that p-values compare with."""
         files = None if self.model.source is None else self._held_out_files(with_labels)
-        return min(self.model.calibration_sizes(with_labels=with_labels, calibration=files).values())
+        sizes = self.model.calibration_sizes(with_labels=with_labels, calibration=files)
+        return {"" if label is None else str(label): n for label, n in sizes.items()}
 
     def knows(self, label: str | None) -> bool:
         """Return whether a label was learnt."""

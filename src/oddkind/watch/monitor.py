@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from oddkind.model.alarm_rate import AlarmRate
+from oddkind.model.alarm_rate import AlarmRate, together
 from oddkind.model.martingale import ConformalMartingale
 from oddkind.watch.judge import Judge, Judgement
 from oddkind.watch.state import State, Step
@@ -51,14 +51,15 @@ class Monitor:
         self._groups = {key for key in state.marks() if key.startswith("group:")}
         self._with_labels: bool | None = state.fact("with_labels")
         self._drift_alarm: bool = state.fact("drift_alarm", False)
-        self._gathered: tuple[ConformalMartingale, AlarmRate] | None = None
+        self._gathered: tuple[ConformalMartingale, dict[str, AlarmRate]] | None = None
         self.counts: Counter[str] = Counter()
         if self._with_labels is not None:
-            martingale, rate = self._begin(self._with_labels)
+            martingale, rates = self._begin(self._with_labels)
             martingale.restore(state.fact("martingale"), state.observations())
-            kept = AlarmRate(**state.fact("alarm_rate"))
+            kept = {category: AlarmRate(**counted) for category, counted in state.fact("alarm_rate").items()}
             # Alarms at another rate are not counted against this one.
-            self._gathered = martingale, kept if kept.false_alarm_rate == rate.false_alarm_rate else rate
+            same = all(own.false_alarm_rate == judge.model.false_alarm_rate for own in kept.values())
+            self._gathered = martingale, kept if same else rates
 
     def step(self, judgements: Iterable[Judgement], marks: dict[str, str]) -> Step:
         """Return what is written for the judgements of one item."""
@@ -119,7 +120,7 @@ class Monitor:
         known = self._judge.knows(judgement.label)
         if self._gathered is None:
             self._with_labels, self._gathered = known, self._begin(known)
-        martingale, rate = self._gathered
+        martingale, rates = self._gathered
         group = f"group:{judgement.group}"
         if known != self._with_labels or (judgement.group is not None and group in self._groups):
             self.counts["not_in_evidence"] += 1
@@ -129,19 +130,20 @@ class Monitor:
             marks[group] = ""
         category = self._judge.category(judgement.label)
         martingale.add(judgement.drift_score, category)
-        rate.add(judgement.anomalous)
+        rates[category].add(judgement.anomalous)
         observations.append((judgement.drift_score, category))
 
-    def _begin(self, with_labels: bool) -> tuple[ConformalMartingale, AlarmRate]:
+    def _begin(self, with_labels: bool) -> tuple[ConformalMartingale, dict[str, AlarmRate]]:
         """Begin to gather evidence; scores with and without labels cannot be compared, so the first decides."""
-        n = self._judge.n_calibration(with_labels=with_labels)
+        sizes, rate = self._judge.n_calibration(with_labels=with_labels), self._judge.model.false_alarm_rate
         martingale = ConformalMartingale(self._judge.calibration(with_labels=with_labels))
-        return martingale, AlarmRate(n, self._judge.model.false_alarm_rate)
+        return martingale, {category: AlarmRate(n, rate) for category, n in sizes.items()}
 
     def _evidence(self) -> dict[str, Any]:
         if self._gathered is None:
             return {"drift_evidence": 1.0, "drift": False, "alarm_rate": [0.0, 1.0], "promise_evidence": 1.0}
-        martingale, rate = self._gathered
+        martingale, rates = self._gathered
+        rate = together([*rates.values()])
         return {
             "drift_evidence": _short(martingale.evidence),
             "drift": martingale.drifted,
@@ -152,8 +154,9 @@ class Monitor:
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"next": self._next, "hold_off": self._held, "drift_alarm": self._drift_alarm}
         if self._gathered is not None:
-            martingale, rate = self._gathered
-            facts |= {"martingale": martingale.state(), "alarm_rate": vars(rate), "with_labels": self._with_labels}
+            martingale, rates = self._gathered
+            counted = {category: vars(rate) for category, rate in rates.items()}
+            facts |= {"martingale": martingale.state(), "alarm_rate": counted, "with_labels": self._with_labels}
         return facts
 
 

@@ -132,6 +132,10 @@ class State:
         """Return the number of lines that an output has not been sent."""
         return int(self._database.execute("SELECT count(*) FROM outbox WHERE output = ?", (output,)).fetchone()[0])
 
+    def outputs(self) -> dict[str, int]:
+        """Return the outputs that have undelivered lines, and how many."""
+        return dict(self._database.execute("SELECT output, count(*) FROM outbox GROUP BY output"))
+
     def delivered(self, output: str, last: int, facts: Mapping[str, Any] | None = None) -> None:
         """Remove the lines up to a number from the outbox of an output, and write facts."""
         with self._transaction() as database:
