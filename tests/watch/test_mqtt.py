@@ -1,3 +1,6 @@
+import shutil
+import subprocess
+
 import pytest
 from watching import Mosquitto, needs_mosquitto
 
@@ -75,4 +78,23 @@ def test_lines_that_a_broker_does_not_take_are_kept(tmp_path):
     assert state.n_undelivered(output.name) == 0
     output.close()
     state.close()
+    server.stop()
+
+
+@needs_mosquitto
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho does not close the socket
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_with_tls_the_broker_is_who_its_certificate_says(tmp_path):
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", *words.split(), "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+    key.chmod(0o644)
+    server = Mosquitto(tmp_path, f"certfile {certificate}", f"keyfile {key}")
+    address = f"mqtts://127.0.0.1:{server.port}/topic"
+    publisher = Publisher(broker_of(address, authority=certificate))
+    publisher.publish([b"x"])
+    publisher.close()
+    with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+        Publisher(broker_of(address)).publish([b"x"])
     server.stop()

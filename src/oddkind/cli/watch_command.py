@@ -376,7 +376,7 @@ def _sentences(summary: dict[str, Any]) -> Iterator[str]:
         f"{summary['suppressed']}; could not be judged: {summary['errors']}."
     )
     yield f"Between {low} and {high} % of what this model judges here is anomalous (99 %, at any time)."
-    drift = "there is drift" if summary["drift"] else "no drift is shown; 100 would show it"
+    drift = "it has reached 100: there is drift" if summary["drift"] else "no drift is shown; 100 would show it"
     yield f"Evidence of drift: {summary['drift_evidence']:g} ({drift})."
     if summary["promise_evidence"] >= 100:
         yield f"Evidence of more alarms than promised: {summary['promise_evidence']:g}."
