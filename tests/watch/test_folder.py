@@ -8,7 +8,7 @@ import pytest
 from problems import RATE, record
 from watching import folder_source, model_of, nothing, until
 
-from oddkind import score_files
+from oddkind import InputError, score_files
 from oddkind.files.score import read_as_learnt
 from oddkind.watch.folder import MARK, Folder
 from oddkind.watch.judge import Judge
@@ -133,6 +133,22 @@ def test_a_name_that_does_not_match_the_pattern_is_named(incoming, state):
     found = {item.name: item for item in source.poll(0)}
     assert "does not match the pattern" in found["a.npy"].problem
     assert found["fan_1.npy"].label == "fan"
+
+
+def test_an_option_that_is_wrong_is_not_said_of_each_file(incoming, state):
+    put(incoming, "a.npy")
+    put(incoming, "b.npy")
+    source = folder_source(incoming, state, threading.Event(), once=True, label="machine")
+    with pytest.raises(InputError, match="--label names the field 'machine', which does not exist"):
+        source.poll(0)
+
+
+def test_a_file_that_cannot_be_listed_does_not_hold_up_others(incoming, state):
+    put(incoming, "train_a.npy")
+    put(incoming, "exam_b.npy")
+    source = folder_source(incoming, state, threading.Event(), once=True, pattern="{split}_{take}.npy")
+    found = {item.name: item.problem for item in source.poll(0)}
+    assert found == {"train_a.npy": None, "exam_b.npy": "the split is 'exam'; it must be train or test"}
 
 
 def test_everything_can_have_one_label(incoming, state):

@@ -161,15 +161,9 @@ class Folder:
     def _items(self, complete: dict[str, Form]) -> list[Item]:
         """Return complete files as items; those that are none of the model's, such as masks, are passed over."""
         entries: dict[Path, list[Entry]] = {}
-        refused: dict[str, str] = {}
-        try:
-            files, refused = read_as_learnt(
-                self._model, self._folder, follow=self._follow, only=complete.keys(), **self._changes
-            )
-            for entry in files:
-                entries.setdefault(entry.path, []).append(entry)
-        except InputError as error:
-            refused = dict.fromkeys(complete, str(error).removeprefix(f"{self._folder}: "))
+        files, refused = self._listed([*complete])
+        for entry in files:
+            entries.setdefault(entry.path, []).append(entry)
         items = []
         for name, form in complete.items():
             marks = {MARK + name: _text(form)}
@@ -180,6 +174,23 @@ class Folder:
                 own = found if self._label is None else [replace(entry, label=self._label) for entry in found]
                 items.append(Item(name, marks, own, label=own[0].label))
         return items
+
+    def _listed(self, names: list[str]) -> tuple[list[Entry], dict[str, str]]:
+        """List files as those learnt from were; a wrong option is an `InputError`, a wrong file has a reason."""
+        try:
+            return read_as_learnt(self._model, self._folder, follow=self._follow, only={*names}, **self._changes)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{self._folder}: ")
+            if reason.startswith("contains no "):
+                return [], dict.fromkeys(names, reason)
+            if len(names) > 1:
+                each = [self._listed([name]) for name in names]
+                return [entry for files, _ in each for entry in files], {
+                    name: why for _, refused in each for name, why in refused.items()
+                }
+            if not reason.startswith(f"{names[0]}: "):
+                raise
+            return [], {names[0]: reason.removeprefix(f"{names[0]}: ")}
 
 
 def _text(form: Form) -> str:
