@@ -1,7 +1,10 @@
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -89,9 +92,9 @@ def test_another_model_begins_evidence_anew(command, model, fitted, incoming, tm
 
 def test_standard_input_is_judged_in_parts(command, model, monkeypatch, incoming):
     files = sorted((incoming / "fan 2").glob("?.wav"))
-    signal = np.concatenate([soundfile.read(file, dtype="int16")[0] for file in files])
+    recording = np.concatenate([soundfile.read(file, dtype="int16")[0] for file in files])
     read, write = os.pipe()
-    os.write(write, signal.tobytes())
+    os.write(write, recording.tobytes())
     os.close(write)
     with os.fdopen(read) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -198,3 +201,21 @@ def test_lines_for_an_output_that_is_not_named_any_more_are_kept(command, model,
     assert "webhook http://127.0.0.1: 4 lines are not delivered; they are kept" in err
     _, _, err = command("watch", model, incoming, "--once")
     assert "4 lines from before wait for webhook http://127.0.0.1" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_after_what_is_in_hand(model, incoming, tmp_path, number):
+    out = tmp_path / "out.jsonl"
+    words = ["watch", str(model), str(incoming), "--out", str(out), "--json"]
+    program = "from oddkind.cli.main import main; main()"
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while (not out.exists() or out.read_bytes().count(b"\n") < 4) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    printed, complaints = process.communicate(timeout=30)
+    assert process.returncode == 0, complaints
+    assert json.loads(printed)["lines"] == 4

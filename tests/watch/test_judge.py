@@ -27,7 +27,7 @@ def test_samples_are_judged_as_the_model_does(vectors):
 
 def test_a_label_that_was_learnt_is_used(vectors):
     X, y = kinds(1, seed=1)
-    (found,) = Judge(vectors)(Item("topic", samples=X, label=y[0]))
+    (found,) = Judge(vectors)(Item("topic", samples=X, label=str(y[0])))
     assert found.score == vectors.anomaly_score(X, y)[0]
     (found,) = Judge(vectors)(Item("topic", samples=X, label="unknown"))
     assert found.score == vectors.anomaly_score(X)[0]
@@ -44,7 +44,7 @@ def test_within_labels_drift_is_measured_within_them():
     judge = Judge(quick(epochs=5, per_label=True).fit(X, y).model_)
     found = judge.calibration(with_labels=True)
     assert {*found} == {"0", "1", "2"}
-    assert judge.category(1) == "1"
+    assert judge.category("1") == "1"
     assert judge.category(None) == ""
     assert judge.n_calibration(with_labels=True) == {label: len(scores) for label, scores in found.items()}
     assert sum(map(len, found.values())) == judge.model.calibration.labelled.count

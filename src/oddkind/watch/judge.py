@@ -51,6 +51,8 @@ class Judge:
         fold = model.folds[0]
         # Folds score differently; held-out and new scores are exchangeable only if one of them gives both.
         self._reference: Model = replace(fold, source=model.source, front_end=model.front_end)
+        labels = [] if model.task.labels is None else model.task.labels.tolist()
+        self._labels = {str(label): label for label in labels}  # a command line and a message name them as text
         self._held_out_files, self._of_reference = held_out_files(model), held_out_files(self._reference)
 
     def __call__(self, item: Item) -> list[Judgement]:
@@ -78,7 +80,7 @@ class Judge:
 
     def knows(self, label: str | None) -> bool:
         """Return whether a label was learnt."""
-        return label is not None and self.model.task.labels is not None and label in self.model.task.labels.tolist()
+        return str(label) in self._labels and label is not None
 
     def category(self, label: str | None) -> str:
         """Return the name of what a score is compared with: its label, if the promise is made within each."""
@@ -124,7 +126,7 @@ class Judge:
     def _of_samples(self, item: Item) -> list[Judgement]:
         assert item.samples is not None  # noqa: S101 - the caller checks
         known = self.knows(item.label)
-        labels = np.repeat(np.array([item.label]), len(item.samples)) if known else None
+        labels = np.repeat(np.array([self._labels[str(item.label)]]), len(item.samples)) if known else None
         folds = self.model.fold_scores(item.samples, labels)
         p = self.model.p_value_of(folds, labels)
         odd = alarms(p, self.model.false_alarm_rate) & (self.promise_problem() is None)
