@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from problems import RATE, record
 
 from oddkind import Entry, InputError, Source, source_of
-from oddkind.files.blocks import cutting, in_blocks, with_blocks
+from oddkind.files.blocks import block_samples, cutting, in_blocks, with_blocks
 from oddkind.files.score import learnt_by, learnt_mark
 from oddkind.files.source import each, resolved
 
@@ -104,6 +104,14 @@ def test_a_block_is_anomalous_if_one_of_its_own_rows_is_marked(tmp_path):
     assert (entry.anomalous, entry.truth) == (True, "anomaly")
     blocks = in_blocks([entry], source, apart=False)
     assert [block.anomalous for block in blocks] == [False, True, False, False, True]
+
+
+@pytest.mark.parametrize(("hop", "step"), [(10, 60), (5, 55)])
+def test_blocks_of_a_stream_are_those_of_a_file(tmp_path, hop, step):
+    _, source = settings_for(log(tmp_path, 600), block=60, window=10, hop=hop)
+    assert block_samples(source) == (60, step)
+    spans = [entry.windows for entry in in_blocks([Entry(tmp_path / "log.csv", "log.csv")], source, apart=False)]
+    assert [start * hop for start, _ in spans[:-1]] == [*range(0, step * (len(spans) - 1), step)]
 
 
 def test_recordings_are_cut_too_and_positions_read_like_a_clock(tmp_path):

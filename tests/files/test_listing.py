@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oddkind import InputError
 from oddkind.files.folders import MASK
-from oddkind.files.listing import OUTSIDE, _matched, entries, grouped, is_manifest, kind_of, labelled
+from oddkind.files.listing import OUTSIDE, _matched, entries, grouped, is_manifest, kind_of, labelled, present
 
 
 def tree(root, *names):
@@ -95,6 +95,20 @@ def test_a_pattern_reads_back_what_was_put_in(parts, between):
     names = [f"field{number}" for number in range(len(parts))]
     pattern = between.join(f"{{{name}}}" for name in names) + ".wav"
     assert _matched(between.join(parts) + ".wav", pattern) == dict(zip(names, parts, strict=True))
+
+
+def test_some_files_are_listed_as_they_are_among_all(tmp_path):
+    tree(tmp_path, "fan/normal/1.wav", "fan/scratch/2.wav", "fan/scratch/3.wav")
+    every, _ = entries(tmp_path, "sounds")
+    some, _ = entries(tmp_path, "sounds", only={"fan/scratch/2.wav"})
+    assert some == [entry for entry in every if entry.name == "fan/scratch/2.wav"]
+    assert some[0].anomalous  # because of the folder beside it, of which no file is listed
+
+
+def test_every_file_that_a_kind_may_have_is_present(tmp_path):
+    tree(tmp_path, "a.wav", "sub/b.NPY", "note.txt", ".hidden.wav")
+    assert present(tmp_path, "sounds") == {"a.wav": tmp_path / "a.wav", "sub/b.NPY": tmp_path / "sub" / "b.NPY"}
+    assert [*present(tmp_path, "arrays")] == ["sub/b.NPY"]
 
 
 def manifest(root, text, name="list.csv"):

@@ -91,6 +91,13 @@ def in_blocks(files: Sequence[Entry], source: Source, *, apart: bool) -> list[En
     return found
 
 
+def block_samples(source: Source) -> tuple[int, int]:
+    """Return the length of a block in samples or rows, and the step from one to the next without a gap."""
+    length, step = source.window_samples()
+    n = _n_windows(source)
+    return (n - 1) * step + length, n * step
+
+
 def cutting(source: Source, n_files: int, n_blocks: int) -> str:
     """Explain how files are cut into blocks for learning."""
     assert isinstance(source.block, float | int)  # noqa: S101 - there are blocks

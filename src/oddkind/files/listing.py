@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -40,6 +40,8 @@ SUFFIXES = {
     "tables": (".csv", ".tsv", ".parquet"),
     "arrays": (".npy", ".npz", ".mat", ".h5", ".hdf5"),
 }
+# Arrays are recordings if a sample rate is given, and signals are arrays if that is asked for.
+OTHER_SUFFIXES = {"sounds": SUFFIXES["arrays"], "arrays": SIGNALS}
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 OUTSIDE = "is outside the folder of the data set; --follow allows that"
 
@@ -118,6 +120,7 @@ def entries(
     group: str | None = None,
     normal: str | None = None,
     follow: bool = False,
+    only: Collection[str] | None = None,
 ) -> tuple[list[Entry], dict[str, str]]:
     """List the files of a kind, and those that cannot be used, each with the reason.
 
@@ -141,6 +144,8 @@ def entries(
         default the field "anomalous" decides, if there is one.
     follow : bool
         Whether links and the paths of a manifest may point outside the folder.
+    only : collection of str or None
+        The names of the files that are returned; all are looked at, because names of folders explain each other.
 
     Raises
     ------
@@ -167,6 +172,8 @@ def entries(
     numbered = len(roles["group"]) == 1 and all(value is None or value.isdecimal() for value in groups.values())
     result = []
     for name, (path, of, taken) in found.items():
+        if only is not None and name not in only:
+            continue
         anomalous = of.get(condition) not in wanted if condition else _truth(name, of.get("anomalous"))
         split = of.get("split") or None
         if split not in (None, "train", "test"):
@@ -178,6 +185,14 @@ def entries(
             taken = _taken_fields(of, roles, condition or "anomalous", anomalous, numbered)
         result.append(Entry(path, name, of_label, anomalous, of_group, split, taken=taken))
     return result, refused
+
+
+def present(folder: Path, kind: str, *, follow: bool = False) -> dict[str, Path]:
+    """Return by name every file in a folder whose suffix is one that a kind may have, whether it can be used or not."""
+    suffixes = {*SUFFIXES[kind], *OTHER_SUFFIXES.get(kind, ())}
+    files, _ = _files(folder, follow=follow)
+    there = (path for path, _ in files if path.suffix.lower() in suffixes)
+    return {printable(path.relative_to(folder).as_posix()): path for path in there}
 
 
 def labelled(files: Sequence[Entry], on_refused: Callable[[str, str], None] | None = None) -> list[Entry]:
@@ -230,8 +245,7 @@ def _fields(
     files, refused = _files(data, follow=follow)
     usable: dict[str, Path] = {}
     suffixes = SUFFIXES[kind]
-    # Arrays are recordings if a sample rate is given, and signals are arrays if that is asked for.
-    others = {"sounds": SUFFIXES["arrays"], "arrays": SIGNALS}.get(kind, ())
+    others = OTHER_SUFFIXES.get(kind, ())
     if not any(path.suffix.lower() in suffixes for path, _ in files):
         suffixes = others or suffixes
     for path, problem in files:

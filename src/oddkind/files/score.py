@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from oddkind.model.conformal import (
     discoveries,
 )
 from oddkind.model.model import FittedModel
+
+# The scores of the files held out of training, for each fold, given whether labels are known.
+HeldOut = Callable[[bool], list[CalibrationScores]]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def score_files(
     *,
     false_discovery_rate: float | None = None,
     cache: Path | None = None,
+    held_out: HeldOut | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> list[Verdict]:
@@ -68,7 +72,8 @@ def score_files(
 
     A file is anomalous if its p-value is at most the model's false-alarm rate; a rate that cannot be promised raises no
     alarm and warns (`PromiseWarning`). With a false discovery rate, the files called anomalous are chosen such that on
-    average at most this fraction of them is normal (`oddkind.discoveries`).
+    average at most this fraction of them is normal (`oddkind.discoveries`). What `held_out_files` returns spares many
+    calls with one model from pooling its held-out files each time.
 
     Raises
     ------
@@ -77,9 +82,9 @@ def score_files(
     """
     if false_discovery_rate is not None:
         discoveries(np.ones(1), false_discovery_rate)  # refuses a rate out of range
-    elif (problem := promise_problem(model)) is not None:
+    held_out = held_out or held_out_files(model)
+    if false_discovery_rate is None and (problem := promise_problem(model, held_out)) is not None:
         warnings.warn(problem, PromiseWarning, stacklevel=2)
-    held_out = functools.cache(lambda with_labels: calibration_files(model, with_labels=with_labels))
     verdicts: list[Verdict] = []
     for part in _parts(files, model, cache, on_refused):
         verdicts += _verdicts(part, model, held_out)
@@ -91,10 +96,8 @@ def score_files(
     return [replace(verdict, anomalous=bool(odd)) for verdict, odd in zip(verdicts, called, strict=True)]
 
 
-def _verdicts(
-    part: Sequence[tuple[Entry, Array]], model: FittedModel, held_out: Callable[[bool], list[CalibrationScores]]
-) -> list[Verdict]:
-    """Score some files, given their samples; `held_out` as `calibration_files`, with labels or without."""
+def _verdicts(part: Sequence[tuple[Entry, Array]], model: FittedModel, held_out: HeldOut) -> list[Verdict]:
+    """Score some files, given their samples."""
     how = file_source(model)["pool"]
     classes = np.array([]) if model.task.labels is None else model.task.labels
     owner = np.repeat(np.arange(len(part)), [len(inputs) for _, inputs in part])
@@ -121,6 +124,11 @@ def _verdicts(
     ]
 
 
+def held_out_files(model: FittedModel) -> HeldOut:
+    """Return a function that computes `calibration_files`, with labels or without, once."""
+    return functools.cache(lambda with_labels: calibration_files(model, with_labels=with_labels))
+
+
 def calibration_files(model: FittedModel, *, with_labels: bool = True) -> list[CalibrationScores]:
     """Return the scores of the files held out of training, for each fold."""
     source = file_source(model)
@@ -137,9 +145,11 @@ def n_calibration_files(model: FittedModel) -> int:
     return min(model.calibration_sizes(calibration=calibration_files(model)).values())
 
 
-def promise_problem(model: FittedModel) -> str | None:
+def promise_problem(model: FittedModel, held_out: HeldOut | None = None) -> str | None:
     """Explain why the false-alarm rate cannot be promised for files, or return None if it can."""
-    return model.promise_problem(calibration=calibration_files(model), what=f"{judged(model)} or groups")
+    return model.promise_problem(
+        calibration=(held_out or held_out_files(model))(True), what=f"{judged(model)} or groups"
+    )
 
 
 def judged(model: FittedModel) -> str:
@@ -174,21 +184,27 @@ def _parts(
 
 
 def read_as_learnt(
-    model: FittedModel, data: Path, *, follow: bool = False, **changes: str | None
+    model: FittedModel,
+    data: Path,
+    *,
+    follow: bool = False,
+    only: Collection[str] | None = None,
+    **changes: str | None,
 ) -> tuple[list[Entry], dict[str, str]]:
     """List the files of a data set as the files learnt from were listed, except for the settings that are changed.
 
-    A data set without the field that groups were taken from is listed without groups. Files are cut into blocks if
+    A data set without the field that groups were taken from is listed without groups. With `only`, files of other names
+    are not returned. Files are cut into blocks if
     those learnt from were. What new pictures lose when they are read as those was is a `ConcernWarning`.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     settings = settings_of(model).model_copy(update=given)
     try:
-        files, refused = settings.entries(data, follow=follow)
+        files, refused = settings.entries(data, follow=follow, only=only)
     except InputError:
         if settings.group is None:
             raise
-        files, refused = settings.model_copy(update={"group": None}).entries(data, follow=follow)
+        files, refused = settings.model_copy(update={"group": None}).entries(data, follow=follow, only=only)
     warn_of_losses(settings, files)
     return in_blocks(files, settings, apart=False), refused
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -197,16 +197,21 @@ class Source(BaseModel):
             raise InputError("the settings name no sample rate or no window")
         return FrontEnds(self.front_end, self.rate, self.window_samples()[0])
 
-    def entries(self, data: Path, *, follow: bool = False) -> tuple[list[Entry], dict[str, str]]:
+    def entries(
+        self, data: Path, *, follow: bool = False, only: Collection[str] | None = None
+    ) -> tuple[list[Entry], dict[str, str]]:
         """List the files of a data set: `oddkind.files.listing.entries`."""
         named = self.pattern, self.label, self.group, self.normal
         fields = dict(zip(("pattern", "label", "group", "normal"), named, strict=True))
         if self.kind != "tables":
-            return entries(data, self.kind, **fields, follow=follow)
-        files, refused = entries(data, self.kind, **fields | {"label": None}, follow=follow)
+            return entries(data, self.kind, **fields, follow=follow, only=only)
+        files, refused = entries(data, self.kind, **fields | {"label": None}, follow=follow, only=only)
+        if not files:
+            return files, refused
         dialect = _dialect_of(self, files)
         if self.label is None or self.label not in columns_of(files[0].path, dialect):
-            files, refused = entries(data, self.kind, **fields, follow=follow) if self.label else (files, refused)
+            if self.label:
+                files, refused = entries(data, self.kind, **fields, follow=follow, only=only)
             return [*_with_truth(self, files, dialect)], refused
         return [*_with_truth(self, [*_with_label(files, dialect, self.label)], dialect)], refused
 
