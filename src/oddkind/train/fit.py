@@ -40,7 +40,7 @@ from oddkind.train.parameters import device_of
 from oddkind.train.problem import Problem
 from oddkind.train.scaling import Scaling, learn_scaling
 from oddkind.train.stacks import Run, train_together
-from oddkind.train.temperature import fit_temperature, perplexity
+from oddkind.train.temperature import fit_temperature, label_perplexity, perplexity
 from oddkind.train.torch_forward import TorchForward
 from oddkind.train.transforms import Rotations, Transform, indistinguishable_views, make_task, show_surfaces
 
@@ -263,8 +263,8 @@ def _warn_about_data(plans: Sequence[Plan], copies: Mapping[int, Array]) -> None
                 warnings.warn(name + issue.message, ConcernWarning, stacklevel=4)
 
 
-def _share_of_softmax(plan: Plan, perplexity: float) -> float:
-    return softmax_share(plan.score, perplexity, plan.task.n_classes)
+def _share_of_softmax(plan: Plan, perplexity: float, label_perplexity: float = 1.0) -> float:
+    return softmax_share(plan.score, perplexity, plan.task.n_classes, label_perplexity)
 
 
 # --- after training ---
@@ -284,10 +284,10 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
     logits, targets = together.logits.reshape(-1, plan.task.n_classes), together.targets.ravel()
     accuracy = float((logits.argmax(1) == targets).mean())
     fitted = fit_temperature(logits, targets)
-    sure = perplexity(logits, targets, fitted)
+    sure, of_labels = perplexity(logits, targets, fitted), label_perplexity(together, plan.task.n_views, fitted)
     temperature = fitted if given.temperature == "fit" else float(given.temperature)
     # Views that are drawn at random are not scored, so nothing can be said about them.
-    if _share_of_softmax(plan, sure) > RELEVANT_SHARE and not plan.transform.n_draws:
+    if _share_of_softmax(plan, sure, of_labels) > RELEVANT_SHARE and not plan.transform.n_draws:
         for issue in check_learnt(accuracy, len(together), targets, together.n_views):
             warnings.warn(plan.problem.name + issue.message, ConcernWarning, stacklevel=4)
     reference, normal = None, None
@@ -296,7 +296,9 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         reference = _outputs(plan, members, rows)
         normal = _normal(plan, reference, rows, temperature)
     groups = None if plan.units is None else plan.units[reference_rows(plan.training_rows)]
-    score = learn_score(plan.score_name, plan.score, reference, temperature, sure, plan.task.n_classes, groups)
+    score = learn_score(
+        plan.score_name, plan.score, reference, temperature, sure, plan.task.n_classes, groups, of_labels
+    )
     report = TrainingReport(
         accuracy,
         sure,
