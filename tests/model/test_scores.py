@@ -531,6 +531,8 @@ def test_auto_stands_for_a_score_that_suits_the_shape():
         "combined-with-input",
     ]
     assert resolve_score("auto", (3,), with_labels=True)[0] == "fused-distances"
+    assert resolve_score("auto", (1, 8, 8), with_labels=False, local=True)[0] == "combined"
+    assert resolve_score("auto", (3,), with_labels=False, local=True)[0] == "fused-input-distances"
     assert resolve_score("msp", (3,), with_labels=True) == ("msp", SCORES["msp"])
     own = neighbours(3)
     assert resolve_score(own, (3,), with_labels=True) == (None, own)

@@ -755,17 +755,20 @@ _AUTO = {1: "fused-input-distances", 2: "joint-neighbours", 3: "combined-with-in
 
 
 def resolve_score(
-    score: str | Score, input_shape: tuple[int, ...], *, with_labels: bool
+    score: str | Score, input_shape: tuple[int, ...], *, with_labels: bool, local: bool = False
 ) -> tuple[str | None, Score | Combination]:
     """Return the name (None for a score of your own) and the score.
 
-    "auto" depends on the shape of a sample and on whether internal labels are learnt.
+    "auto" depends on the shape of a sample, on whether internal labels are learnt, and on whether anomalies are
+    `local`: a small mark hardly changes the distance of a whole picture to another.
     """
     if not isinstance(score, str):
         return None, score
     name = score
     if score == "auto":
         name = "fused-distances" if len(input_shape) == 1 and with_labels else _AUTO[len(input_shape)]
+        if name == "combined-with-input" and local:
+            name = "combined"
     return name, SCORES[name]
 
 

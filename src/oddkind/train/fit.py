@@ -141,7 +141,9 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     random_state = check_random_state(given.random_state)
     surfaces = given.task == "auto" and not given.per_label and show_surfaces(inputs)
     task, transform, transform_name = make_task(given.task, shape, labels, random_state, surfaces=surfaces)
-    score_name, score = resolve_score(given.score_function, shape, with_labels=task.labels is not None)
+    score_name, score = resolve_score(
+        given.score_function, shape, with_labels=task.labels is not None, local=transform.local
+    )
     if any(one.needs_rotations for one in components_of(score)) and not isinstance(transform, Rotations):
         raise InputError(f"score {score_name!r} needs a task with rotations; task={given.task!r} has none here")
     if given.per_label and task.labels is None:
