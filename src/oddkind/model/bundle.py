@@ -26,6 +26,7 @@ from oddkind.model.conformal import Calibration, CalibrationScores
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, Model, Normal, Scorer, TrainingReport
+from oddkind.model.places import Places, unusual_places
 from oddkind.model.scores import SCORES, FittedScore, Score, components_of, fusion_of
 from oddkind.model.task import Task
 from oddkind.output import written_whole
@@ -231,6 +232,8 @@ def _arrays(model: Model) -> Iterator[tuple[str, Array]]:
         for name, array in vars(model.normal).items():
             if array is not None:
                 yield f"normal.{name}", array
+    if model.places is not None:
+        yield from ((f"places.{name}", array) for name, array in vars(model.places).items())
     for name in ("losses", "training_rows", "calibration_rows"):
         yield f"report.{name}", getattr(model.report, name)
 
@@ -400,6 +403,7 @@ def _model(own: Bundle, fold: FoldManifest, make_forward: MakeForward, score: Sc
         0.5,
         False,
         report,
+        places=_places(own, len(members)),
     )
 
 
@@ -453,6 +457,15 @@ def _normal(own: Bundle, task: Task, size: int) -> Normal:
     )
 
 
+def _places(own: Bundle, n_members: int) -> Places | None:
+    if "places.mean" not in own.arrays:
+        return None
+    mean = own.take("places.mean", (n_members, None), np.float64)
+    size = mean.shape[1]
+    whitening = own.take("places.whitening", (n_members, size, size), np.float64)
+    return Places(mean, whitening, own.take("places.usual", (n_members,), np.float64))
+
+
 def _label_index(own: Bundle, name: str, n: int, task: Task) -> Array | None:
     if task.labels is None:
         return None
@@ -479,5 +492,7 @@ def _try(file: Path, model: Scorer) -> None:
             for fold in model.folds:
                 if fold.normal is not None:
                     np.subtract(fold.normal.features[:1], fold.outputs(blanks[:1]).features)  # of one form
+                if fold.places is not None:
+                    unusual_places(fold.members, fold.places, blanks[:1])
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, AssertionError) as error:
         raise InputError(f"{file}: the arrays do not fit together ({error}); save the model again") from error

@@ -24,6 +24,7 @@ from oddkind.model.conformal import (
 from oddkind.model.forward import Forward, FrontEnd
 from oddkind.model.inputs import InputSpec
 from oddkind.model.outputs import Outputs, pooled
+from oddkind.model.places import Places
 from oddkind.model.scores import FittedScore
 from oddkind.model.task import Task
 
@@ -267,6 +268,8 @@ class Model(Scorer):
         A JSON object about where the samples came from; for files, how they are read.
     front_end : FrontEnd or None
         Turns windows of sound [n, T] into the numbers [n, D] that were learnt.
+    places : Places or None
+        What is usual at the places of a picture, for maps; None if the networks have no local features.
     """
 
     inputs: InputSpec
@@ -281,6 +284,7 @@ class Model(Scorer):
     report: TrainingReport
     source: Mapping[str, Any] | None = None
     front_end: FrontEnd | None = None
+    places: Places | None = None
 
     def __post_init__(self) -> None:
         check_rate(self.false_alarm_rate)

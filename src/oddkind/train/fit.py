@@ -21,6 +21,7 @@ from oddkind.model.explain import view_nll
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import Model, Normal, TrainingReport
 from oddkind.model.outputs import Outputs, pooled
+from oddkind.model.places import learn_places
 from oddkind.model.scores import (
     Combination,
     FittedScore,
@@ -322,6 +323,7 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         float(given.false_alarm_rate),
         bool(given.per_label),
         report,
+        places=learn_places(members, plan.prepared[plan.training_rows]),
     )
     problem = model.promise_problem()
     if problem is not None:
