@@ -7,6 +7,8 @@ anomaly score is compared, sample by sample, with that for the same constellatio
 difference with its paired 95 % interval, fraction of the samples won, Wilcoxon's p). Evidence is computed by replacing
 single parts in the same way, which favours it over gradients in this test. Marks are a second test: a square of 5 × 5
 is inverted in normal digits, and the result is the fraction of the 25 points with the most evidence that lie on it.
+Normal tiles get a hole, a crack or a stain; the pointing game asks whether the point with the most evidence lies on it,
+or at most two pixels beside it (Zhang et al., "Top-down neural attention by excitation backprop", ECCV 2016).
 The gradient is that of the networks' largest logit times the input, with its sign (what lowers the logit is evidence)
 or as a magnitude. Anomalies are drawn at random from those that the detector finds; the splits are those of
 bench/signals.py. The detector for MNIST learns from every fourth digit. Squares of a quarter of a picture, with soft
@@ -27,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from quality import DATA, hydraulic, tiles
+from scipy.ndimage import binary_dilation
 from signals import motors
 
 from oddkind import Detector, load_mnist
@@ -125,15 +128,55 @@ def digits(seed: int, n: int) -> dict[str, Any]:
     return facts
 
 
+def planted(picture: Array, kind: str, draw: np.random.Generator) -> tuple[Array, Array]:
+    """Plant a defect into a picture [H, W]; return the picture and where the defect is, bool [H, W]."""
+    down, across = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    y, x = draw.uniform(6, np.array(picture.shape) - 6)
+    if kind == "crack":
+        angle, half = draw.uniform(0, np.pi), draw.uniform(5, 10)
+        along = (across - x) * np.cos(angle) + (down - y) * np.sin(angle)
+        beside = (down - y) * np.cos(angle) - (across - x) * np.sin(angle) + 0.8 * np.sin(along / 2)
+        cover, change = (1.2 - abs(beside)).clip(0, 1) * (half + 0.5 - abs(along)).clip(0, 1), -draw.uniform(1.5, 3)
+    elif kind == "hole":
+        cover = (draw.uniform(2, 3.5) - np.hypot(down - y, across - x)).clip(0, 1)
+        change = -draw.uniform(2, 3.5)
+    else:
+        high, wide = draw.uniform(3, 6, size=2)
+        cover = (1.5 - np.hypot((down - y) / high, (across - x) / wide)).clip(0, 1)
+        change = draw.choice([-1, 1]) * draw.uniform(1, 2)
+    return (picture + change * picture.std() * cover).clip(0, 255).round().astype(np.uint8), cover > 0.1
+
+
+def pointing(detector: Detector, normal: Array, seed: int) -> dict[str, Any]:
+    """Plant defects into normal pictures [N, 1, H, W]: does the point with the most evidence lie on them?"""
+    draw = np.random.default_rng(seed)
+    shown = {"map": lambda found, _: [one.map for one in found], "occlusion": lambda found, _: evidence_of(found)}
+    shown["|gradient × input|"] = lambda _, marked: np.abs(gradient(detector, marked))
+    facts: dict[str, Any] = {}
+    print("\n| planted | map | occlusion | |gradient × input| | chance |\n| --- | --- | --- | --- | --- |")
+    for kind in ("hole", "crack", "stain"):
+        pictures, places = zip(*(planted(picture, kind, draw) for picture in normal[:, 0]), strict=True)
+        near = np.stack([binary_dilation(place, iterations=2) for place in places]).reshape(len(normal), -1)
+        marked = np.stack(pictures)[:, None]
+        found = detector.explain(marked)
+        points = {name: np.reshape(of(found, marked), near.shape).argmax(1) for name, of in shown.items()}
+        hits = {name: float(near[np.arange(len(near)), point].mean()) for name, point in points.items()}
+        facts[kind] = hits | {"chance": float(near.mean())}
+        print(f"| {kind} | " + " | ".join(f"{value:.2f}" for value in facts[kind].values()) + " |", flush=True)
+    return facts
+
+
 def surfaces(seed: int, n: int) -> dict[str, Any]:
-    """Magnetic tiles, task pastes: deletion."""
+    """Magnetic tiles, task pastes: deletion, and the pointing game with planted defects."""
     problem = tiles(seed)
     detector = Detector(task="pastes", false_alarm_rate=0.2, random_state=seed)
     detector.fit(problem.train.inputs, groups=problem.train.groups)
     inputs = problem.test.inputs
     rows = some(problem.kind != "", detector.anomaly_score(inputs), detector, n, seed)
     diagnoses, seconds = timed(detector, inputs[rows])
-    return {"seconds": seconds, "deletion": deletion(detector, inputs[rows], evidence_of(diagnoses))}
+    facts = {"seconds": seconds, "deletion": deletion(detector, inputs[rows], evidence_of(diagnoses))}
+    normal = np.random.default_rng(seed).permutation(np.flatnonzero(problem.kind == ""))[:n]
+    return facts | {"pointing": pointing(detector, inputs[normal], seed)}
 
 
 def sounds(seed: int, n: int) -> dict[str, Any]:

@@ -783,7 +783,7 @@ def test_a_model_says_what_it_classifies_and_what_it_is_scored_by():
     assert quick().fit(vectors).model_.describe()["task"] == "affine"
     said = quick(task="labels+rotations").fit(*pictures()).model_.describe()
     assert said["task"] == "labels+rotations"
-    assert said["score"].startswith("combined: 1 × view-neighbours + ")
+    assert said["score"].startswith("combined-with-input: 1 × view-neighbours + ")
     noise = np.random.default_rng(0).integers(256, size=(60, 1, 16, 16)).astype(np.uint8)
     said = quick(score_function="msp").fit(noise).model_.describe()
     assert said == {

@@ -63,7 +63,11 @@ def test_a_model_is_saved_to_the_same_bytes_without_torch(folder, name):
 
 
 def test_the_models_are_of_the_kinds_that_they_should_be(folder):
-    for name, score in (("vectors", "fused-distances"), ("pictures", "combined"), ("folds", "fused-distances")):
+    for name, score in (
+        ("vectors", "fused-distances"),
+        ("pictures", "combined-with-input"),
+        ("folds", "fused-distances"),
+    ):
         model = load(folder / f"{name}.oddkind")
         assert {fold.score.name for fold in model.folds} == {score}
         assert isinstance(model, CrossModel) == (name == "folds")

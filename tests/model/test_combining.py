@@ -17,7 +17,7 @@ from oddkind.model.combining import (
 )
 from oddkind.model.conformal import alarms, conformal_threshold, p_values
 
-SUM = Surprises((0, 4))
+SUM = Surprises(("features", "softmax"))
 
 
 def test_surprise_is_minus_log_of_the_part_at_or_above():
@@ -169,4 +169,4 @@ def test_what_counts_is_said_with_the_reason():
     assert said(ALL, 30) == "the largest of a, b and the mean of a, c, d, because the samples fill about 30 dimensions"
     assert said(ALL, 2) == "the largest of a, b, because the samples fill about 2 dimensions"
     assert said(~ALL, 99) == "the weighted mean of a, b, because the samples fill about 99 dimensions"
-    assert SUM.describe(("a", "b"), np.array([1, 0.25])).startswith("1 × a + 0.25 × b; what is made of the softmax")
+    assert SUM.describe(("a", "b"), np.array([1, 0.25])).startswith("1 × a + 0.25 × b; the softmax counts the more")

@@ -35,6 +35,7 @@ LEARNS = {
     "joint-neighbours",
     "view-neighbours",
     "hellinger-neighbours",
+    "local-input-neighbours",
     "mahalanobis",
     "relative-mahalanobis",
     "vim",
@@ -44,10 +45,13 @@ LEARNS = {
         }
     ),
 }
-JOINS_VIEWS = {"likelihood", "joint-neighbours", "view-neighbours", "hellinger-neighbours", *DISTANCES}
-COMPARES_INPUTS = {name for name in DISTANCES if "feature" not in name}
+JOINS_VIEWS = {
+    *("likelihood", "joint-neighbours", "view-neighbours", "hellinger-neighbours", "local-input-neighbours"),
+    *DISTANCES,
+}
+COMPARES_INPUTS = {"local-input-neighbours", *(name for name in DISTANCES if "feature" not in name)}
 TO_ALL = {name for name in DISTANCES if name.endswith("-to-all")}
-COMBINED = {"combined", "fused-distances", "fused-input-distances"}
+COMBINED = {"combined", "combined-with-input", "fused-distances", "fused-input-distances"}
 SINGLE = [name for name in SCORES if name not in COMBINED]
 
 
@@ -411,6 +415,37 @@ def test_vim_of_features_that_never_vary_is_that_of_the_logits_alone(draw):
     assert_allclose(scored("vim", of_features(np.ones((N, 2)), logits=logits), known), -logsumexp(logits, axis=1))
 
 
+def test_local_input_neighbours_are_squared_distances_in_relation_to_those_among_normal_samples(draw):
+    outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+    among = cdist(reference.inputs, reference.inputs)
+    usual = np.sort(among, axis=1)[:, 1:9].mean(1)
+    apart = cdist(outputs.inputs, reference.inputs)
+    same = outputs.targets[:, :1] == reference.targets[:, 0]
+    for known, distance in ((None, apart), (outputs.targets, np.where(same, apart, np.inf))):
+        nearest = np.argsort(distance, axis=1)[:, :5]
+        expected = (np.take_along_axis(distance, nearest, 1) ** 2 / usual[nearest]).mean(1)
+        found = scored("local-input-neighbours", replace(outputs, targets=known), reference)
+        assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_of_large_pictures_some_numbers_are_compared(draw, monkeypatch):
+    monkeypatch.setattr("oddkind.model.scores.MAX_COMPARED_NUMBERS", 3)
+    outputs, reference = (replace(outputs_of(draw, n, known=True)) for n in (N, 60))
+    some = [replace(one, inputs=one.inputs[:, [0, 2, 4]]) for one in (outputs, reference)]
+    assert_array_equal(scored("local-input-neighbours", outputs, reference), scored("local-input-neighbours", *some))
+
+
+def test_pictures_are_compared_as_the_bytes_that_they_are(draw):
+    outputs, reference = outputs_of(draw, N), outputs_of(draw, 60)
+    pictures, normal = (
+        replace(one, inputs=draw.integers(256, size=(len(one), 9)).astype(np.uint8)) for one in (outputs, reference)
+    )
+    as_numbers = [replace(one, inputs=one.inputs.astype(float)) for one in (pictures, normal)]
+    assert learnt("local-input-neighbours", normal)["reference"].dtype == np.uint8
+    found = scored("local-input-neighbours", pictures, normal)
+    assert_allclose(found, scored("local-input-neighbours", *as_numbers), rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["view-neighbours", "hellinger-neighbours"])
 @pytest.mark.parametrize("n", [1, 3])
 def test_with_fewer_than_5_normal_samples_all_are_neighbours(draw, name, n):
@@ -464,6 +499,14 @@ def test_the_softmax_counts_the_more_the_more_classes_it_rules_out():
     assert score.fuse.weights(1, 24)[1] > score.fuse.weights(1, 4)[1]
 
 
+def test_the_softmax_counts_less_where_it_hesitates_between_labels_and_the_input_counts_in_its_place():
+    fuse = SCORES["combined-with-input"].fuse
+    features, hellinger, likelihood, inputs = fuse.weights(2.0, 8, 1.5)
+    assert (features, hellinger, likelihood) == (1, 0.5**4, 0.5**4)
+    assert inputs == (1 - 0.5**4) ** 2 / 2
+    assert fuse.weights(8, 8, 2.0).tolist() == [1, 0, 0, 0.5]
+
+
 def test_a_score_of_ones_own_learns_once_and_scores_by_what_it_learnt(draw):
     learnt_from = []
 
@@ -485,9 +528,11 @@ def test_auto_stands_for_a_score_that_suits_the_shape():
     assert [resolve_score("auto", shape, with_labels=False)[0] for shape in ((3,), (2, 9), (1, 8, 8))] == [
         "fused-input-distances",
         "joint-neighbours",
-        "combined",
+        "combined-with-input",
     ]
     assert resolve_score("auto", (3,), with_labels=True)[0] == "fused-distances"
+    assert resolve_score("auto", (1, 8, 8), with_labels=False, local=True)[0] == "combined"
+    assert resolve_score("auto", (3,), with_labels=False, local=True)[0] == "fused-input-distances"
     assert resolve_score("msp", (3,), with_labels=True) == ("msp", SCORES["msp"])
     own = neighbours(3)
     assert resolve_score(own, (3,), with_labels=True) == (None, own)

@@ -13,6 +13,7 @@ from oddkind.model.combining import combined
 from oddkind.model.scores import learn_score
 from oddkind.samples import Samples
 from oddkind.study.evaluation import Configuration, Result, Row, evaluate_settings, train_settings
+from oddkind.train.temperature import fit_temperature, label_perplexity
 
 
 def row(name="a", auc=(0.8, 0.9, 0.7), nll=(0.1,) * 3, ece=(0.1,) * 3, flagged=None, **setting):
@@ -137,13 +138,18 @@ def test_every_number_by_hand(evaluated):
             learnt, held_out = normal[model.report.training_rows], normal[model.report.calibration_rows]
             reference = detector.outputs(learnt.inputs, learnt.labels)
             sure, classes = model.report.perplexity, model.task.n_classes
-            fitted = learn_score(setting.score, formula, [reference], temperature, sure, classes)
+            outputs = detector.outputs(held_out.inputs, held_out.labels)
+            fit = fit_temperature(outputs.logits.reshape(-1, classes), outputs.targets.ravel())
+            labels = label_perplexity(outputs, model.task.n_views, fit)
+            fitted = learn_score(
+                setting.score, formula, [reference], temperature, sure, classes, label_perplexity=labels
+            )
 
             def score(inputs, detector=detector, held_out=held_out, fitted=fitted, temperature=temperature):
                 of, usual = (fitted([detector.outputs(rows)], temperature) for rows in (inputs, held_out.inputs))
                 return combined(of, usual, fitted.weights, fitted.fuse)
 
-            found, outputs = result[setting.name], detector.outputs(held_out.inputs, held_out.labels)
+            found = result[setting.name]
             log_p = log_softmax(outputs.logits / temperature, axis=-1)
             nll = -np.take_along_axis(log_p, outputs.targets[..., None], -1).mean()
             mixed = np.concatenate([score(held_out.inputs), score(flagged.inputs)])

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import kinds, pictures, quick, signals
 from torch import nn
 
-from oddkind import CrossConformal, Detector, InputError, load
+from oddkind import CrossConformal, Detector, InputError, explain, load
 from oddkind.model.onnx_forward import OnnxForward
 from oddkind.train import onnx_export
 from oddkind.train.onnx_export import Agreement, agreement, checked_graphs, with_graphs
@@ -130,3 +130,13 @@ def test_a_network_of_ones_own_needs_no_code_when_it_is_a_graph(tmp_path):
     assert_allclose(load(tmp_path / "a.oddkind").anomaly_score(x[:9]), detector.anomaly_score(x[:9]), rtol=1e-4)
     with pytest.raises(InputError, match="network of its own"):
         load(tmp_path / "a.oddkind", runtime="torch")
+
+
+def test_a_map_is_drawn_from_the_graph_as_from_torch(tmp_path):
+    quick(task="pastes", epochs=1).fit(*surfaces()).save(tmp_path / "a.oddkind", onnx=True)
+    pictures = surfaces()[0][:3].copy()
+    pictures[:, :, 4:9, 20:25] = 255
+    found, expected = (explain(load(tmp_path / "a.oddkind", runtime=one), pictures) for one in ("onnx", "torch"))
+    for one, other in zip(found, expected, strict=True):
+        assert other.map.shape == (32, 32)
+        assert_allclose(one.map, other.map, rtol=1e-3, atol=1e-4)

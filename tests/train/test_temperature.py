@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
-from oddkind import InputError
-from oddkind.train.temperature import fit_temperature, perplexity
+from oddkind import InputError, Outputs
+from oddkind.train.temperature import fit_temperature, label_perplexity, perplexity
 
 
 def drawn_from_softmax(draw, n, *, temperature=1.0, classes=4, spread=2.0):
@@ -79,3 +79,25 @@ def test_perplexity_of_guessing_and_of_knowing(draw):
     assert fitted_perplexity(draw.normal(size=(400, 4)) * 5, targets) == pytest.approx(4, abs=0.05)
     assert fitted_perplexity(9 * np.eye(4)[targets], targets) == pytest.approx(1, abs=1e-6)
     assert fitted_perplexity(9 * np.eye(4)[(targets + 1) % 4], targets) == 4
+
+
+@pytest.mark.parametrize("scored", [1, 3])
+def test_the_perplexity_of_labels_is_that_of_each_label_given_its_view(draw, scored):
+    labels, views = draw.integers(4, size=50), np.arange(scored)
+    targets = labels[:, None] * 3 + views
+    logits = draw.normal(size=(50, scored, 12)) + 2 * np.eye(12)[targets]
+    of_view = [log_softmax(logits[:, view, view::3] / 2, axis=1)[np.arange(50), labels] for view in views]
+    expected = np.exp(-np.mean(of_view))
+    assert 1 < expected < 4
+    assert label_perplexity(Outputs(logits, logits, targets), 3, 2.0) == pytest.approx(expected)
+    alike = np.zeros((50, scored, 12))
+    assert label_perplexity(Outputs(alike, logits, targets), 3, 1.0) == pytest.approx(4)
+
+
+def test_views_that_look_alike_do_not_count_as_labels_that_do(draw):
+    labels = draw.integers(2, size=40)
+    logits = np.repeat(9.0 * np.eye(2)[labels], 4, 1)[:, None].repeat(4, 1)  # sure of the label, not of the view
+    targets = labels[:, None] * 4 + np.arange(4)
+    assert perplexity(logits.reshape(-1, 8), targets.ravel(), 1.0) == pytest.approx(4, rel=1e-3)
+    assert label_perplexity(Outputs(logits, logits, targets), 4, 1.0) == pytest.approx(1, rel=1e-3)
+    assert label_perplexity(Outputs(logits[..., :4], logits, np.tile(np.arange(4), (40, 1))), 4, 1.0) == 1

@@ -368,6 +368,7 @@ def choose(
         from oddkind.model.scores import resolve_score
         from oddkind.study.evaluation import Configuration
         from oddkind.study.selection import leave_one_label_out
+        from oddkind.train.transforms import show_surfaces
 
         source = source_from(data, settings, follow=follow)
         files, refused = source.entries(data, follow=follow)
@@ -386,7 +387,8 @@ def choose(
             on_progress=lambda done: update("reading", done),
         )
         usual = Detector()
-        usual_score, _ = resolve_score(usual.score_function, samples.inputs.shape[1:], with_labels=True)
+        local = show_surfaces(samples.inputs)
+        usual_score, _ = resolve_score(usual.score_function, samples.inputs.shape[1:], with_labels=True, local=local)
         default = Configuration("", usual.task, usual.label_smoothing, score=str(usual_score))
         choices = [Configuration("", task, level, score=score) for task, level, score in product(tasks, levels, scores)]
         choices = list(dict.fromkeys([*choices, default]))

@@ -151,7 +151,7 @@ def _in_terms_of_files(
     nearest = tuple(_name(noted["files"], source, neighbour.row) for neighbour in explanation.neighbours or ())
     front_end = source.make_front_end()
     bands = [] if front_end is None else front_end.bands()
-    places = _places(source, bands, explanation.evidence, start or 0.0)
+    places = _places(source, bands, explanation.where, start or 0.0)
     unit = unit_of(source)
     return FileExplanation(verdict, window, windows, start, end, unit, sample, explanation, places, nearest, learnt)
 

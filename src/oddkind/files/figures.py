@@ -68,7 +68,7 @@ def _literal(text: str) -> str:
 
 
 def _picture_evidence(figure: Figure, sample: Array, explanation: Explanation) -> None:
-    evidence = explanation.evidence.sum(0).clip(min=0)  # only evidence that it is anomalous
+    evidence = explanation.where.sum(0).clip(min=0)  # only evidence that it is anomalous
     most = float(evidence.max()) or 1.0
     names = "the sample", "where the evidence is", "nearest normal sample"
     if explanation.neighbours is None:

@@ -26,6 +26,7 @@ from oddkind.model.conformal import Calibration, CalibrationScores
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, FittedModel, Model, Normal, TrainingReport, example_rows
+from oddkind.model.places import Places, unusual_places
 from oddkind.model.scores import SCORES, FittedScore, Score, components_of, fusion_of
 from oddkind.model.task import Task
 from oddkind.output import written_whole
@@ -235,6 +236,8 @@ def _arrays(model: Model) -> Iterator[tuple[str, Array]]:
                 yield f"normal.{name}", array
     if model.examples is not None:
         yield "examples", model.examples
+    if model.places is not None:
+        yield from ((f"places.{name}", array) for name, array in vars(model.places).items())
     for name in ("losses", "training_rows", "calibration_rows"):
         yield f"report.{name}", getattr(model.report, name)
 
@@ -409,6 +412,7 @@ def _model(own: Bundle, fold: FoldManifest, make_forward: MakeForward, score: Sc
         False,
         report,
         examples=examples,
+        places=_places(own, len(members)),
     )
 
 
@@ -462,6 +466,15 @@ def _normal(own: Bundle, task: Task, size: int) -> Normal:
     )
 
 
+def _places(own: Bundle, n_members: int) -> Places | None:
+    if "places.mean" not in own.arrays:
+        return None
+    mean = own.take("places.mean", (n_members, None), np.float64)
+    size = mean.shape[1]
+    whitening = own.take("places.whitening", (n_members, size, size), np.float64)
+    return Places(mean, whitening, own.take("places.usual", (n_members,), np.float64))
+
+
 def _label_index(own: Bundle, name: str, n: int, task: Task) -> Array | None:
     if task.labels is None:
         return None
@@ -488,5 +501,7 @@ def _try(file: Path, model: FittedModel) -> None:
             for fold in model.folds:
                 if fold.normal is not None:
                     np.subtract(fold.normal.features[:1], fold.outputs(blanks[:1]).features)  # of one form
+                if fold.places is not None:
+                    unusual_places(fold.members, fold.places, blanks[:1])
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, AssertionError) as error:
         raise InputError(f"{file}: the arrays do not fit together ({error}); save the model again") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -46,20 +46,26 @@ class Surprises:
 
     Attributes
     ----------
-    powers : tuple of P int
-        Each score is weighted by this power of the fraction of the classes that the network rules out.
+    made_of : tuple of P of "features", "softmax", "inputs"
+        What each score is made of, which decides its weight.
     """
 
-    powers: tuple[int, ...] = (0,)
+    made_of: tuple[Literal["features", "softmax", "inputs"], ...] = ("features",)
     n_numbers: ClassVar[int] = 1
     """How many numbers say how each score is combined."""
     compares: ClassVar[bool] = True
     """Whether held-out samples are needed."""
 
-    def weights(self, perplexity: float, n_classes: int) -> Array:
-        """Weight of each score, [P]: the softmax counts the more, the more classes the network rules out."""
-        ruled_out = 1 - perplexity / n_classes
-        return np.array([ruled_out**power for power in self.powers])
+    def weights(self, perplexity: float, n_classes: int, label_perplexity: float = 1.0) -> Array:
+        """Weight of each score, [P].
+
+        The softmax has the weight w, the fourth power of the fraction of the classes that the network rules out,
+        divided by the number of labels between which it hesitates: where normal samples of several labels look alike,
+        it is unsure of what is normal. What it does not tell is left to the inputs, with the weight (1 − w)² / 2.
+        """
+        known = ((1 - perplexity / n_classes) / label_perplexity) ** 4
+        weight = {"features": 1.0, "softmax": known, "inputs": (1 - known) ** 2 / 2}
+        return np.array([weight[source] for source in self.made_of])
 
     def counts(self, weights: Array) -> Array:
         """Return whether each score counts, bool [P]."""
@@ -68,7 +74,7 @@ class Surprises:
     def describe(self, names: Sequence[str], weights: Array) -> str:
         """Say how much each score counts, given their names [P]."""
         parts = [f"{weight:.2g} × {name}" for name, weight in zip(names, weights, strict=True)]
-        return f"{' + '.join(parts)}; what is made of the softmax weighs more, the more classes are ruled out"
+        return f"{' + '.join(parts)}; the softmax counts the more, the better the classes are told apart"
 
     def __call__(self, scores: Array, normal: Array, weights: Array) -> Array:
         """Combine [N, P] among [n, P] with the weights [P]; [N]."""

@@ -35,9 +35,20 @@ def unit_views(views: Array) -> Array:
 
 def neighbour_distances(vectors: Array, reference: Array, k: int) -> Array:
     """Euclidean distances of vectors [N, D] to the k nearest of [R, D], nearest first; [N, k]."""
+    return np.sort(_nearest_and_distances(vectors, reference, k)[1], axis=1)
+
+
+def squares_by_scale(vectors: Array, reference: Array, scales: Array, k: int) -> Array:
+    """Mean of ‖a − b‖² / s_b over the k nearest b of each vector [N, D] among [R, D], whose scales are s [R]; [N]."""
+    nearest, apart = _nearest_and_distances(vectors, reference, k)
+    return np.sort(np.square(apart) / scales[nearest], axis=1).mean(1)
+
+
+def _nearest_and_distances(vectors: Array, reference: Array, k: int) -> tuple[Array, Array]:
+    """Rows of the k nearest of [R, D] to vectors [N, D], in any order, and their distances; [N, k] each."""
     (nearest,) = _nearest(vectors[:, :0], vectors[:, None], reference[:, :0], reference[:, None], k)
     apart = [np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) for one in nearest.T]
-    return np.sort(np.stack(apart, 1), axis=1)
+    return nearest, np.stack(apart, 1)
 
 
 def local_scales(reference: Array, k: int = 8) -> Array:

@@ -20,6 +20,7 @@ from oddkind.model.conformal import p_values
 from oddkind.model.distances import unit_views
 from oddkind.model.model import FittedModel, Model, Normal, checked_labels
 from oddkind.model.outputs import Outputs, log_softmax, logsumexp, pooled, softmax
+from oddkind.model.places import unusual_places
 from oddkind.model.task import Task
 
 N_NEIGHBOURS = 5
@@ -94,6 +95,10 @@ class Explanation:
     evidence : array of the sample's shape
         At each point the mean drop of the anomaly score over the parts that cover it, weighted by how much they cover
         it. The anomaly lies where there is most.
+    map : array [H, W] or None
+        How unusual the features of the network are at each point of a picture, `oddkind.model.places.unusual_places`:
+        above 0 where that is rarer than at one normal place in a hundred. It shows where a small mark lies more sharply
+        than the evidence. None if the network has no features of places, as only the network for local defects has.
     """
 
     score: float
@@ -104,6 +109,12 @@ class Explanation:
     neighbours: tuple[Neighbour, ...] | None
     normal: Array
     evidence: Array
+    map: Array | None = None
+
+    @property
+    def where(self) -> Array:
+        """What shows best where the anomaly lies: the map, [1, H, W], or else the evidence."""
+        return self.evidence if self.map is None else self.map[None]
 
     @property
     def looks_like(self) -> Any:
@@ -227,6 +238,7 @@ def _mean(of_folds: Sequence[Explanation], p_value: float, claimed: Any) -> Expl
         None if first.neighbours is None else tuple(nearest.values())[:N_NEIGHBOURS],
         min(of_folds, key=lambda one: one.neighbours[0].distance if one.neighbours else 0.0).normal,
         mean([one.evidence for one in of_folds]),
+        None if first.map is None else mean([one.map for one in of_folds]),
     )
 
 
@@ -325,6 +337,8 @@ def _explanation(case: Case, parts: Array) -> Explanation:
     covered = flat.sum(0)
     drops = (scores[0] - scores[1:]).astype(np.float32)  # as the parts: a copy of those would be large
     evidence = (drops @ flat / np.where(covered > 0, covered, 1)).astype(float)
+    places, sample = case.model.places, case.sample[None]
+    unusual = None if places is None else unusual_places(case.model.members, places, sample)
     return Explanation(
         float(scores[0]),
         1.0,
@@ -334,6 +348,7 @@ def _explanation(case: Case, parts: Array) -> Explanation:
         case.neighbours,
         case.model.inputs.restore(case.normal),
         evidence.reshape(case.model.inputs.shape),
+        None if unusual is None else unusual[0],
     )
 
 

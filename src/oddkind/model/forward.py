@@ -18,6 +18,10 @@ class Forward(Protocol):
         """
         ...
 
+    def local_features(self, inputs: Array) -> Array | None:
+        """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
+        ...
+
     def describe(self) -> Mapping[str, Any]:
         """Return what it takes to build the network again, beside its weights, as a JSON object."""
         ...

@@ -24,6 +24,7 @@ from oddkind.model.conformal import (
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.outputs import Outputs, pooled
+from oddkind.model.places import Places
 from oddkind.model.scores import FittedScore
 from oddkind.model.task import Task
 
@@ -276,6 +277,8 @@ class Model(FittedModel):
     examples : array [E, …] or None
         Held-out samples as the networks read them, those of `example_rows`: what else may run the networks must agree
         on them. None for models of older versions.
+    places : Places or None
+        What is usual at the places of a picture, for maps; None if the networks have no local features.
     """
 
     inputs: InputSpec
@@ -290,6 +293,7 @@ class Model(FittedModel):
     report: TrainingReport
     source: Mapping[str, Any] | None = None
     examples: Array | None = None
+    places: Places | None = None
 
     def __post_init__(self) -> None:
         check_rate(self.false_alarm_rate)

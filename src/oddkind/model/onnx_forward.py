@@ -30,7 +30,8 @@ class OnnxForward:
     Parameters
     ----------
     graph : bytes
-        An ONNX model: standardised inputs [N, …] → logits [N, V, C], features [N, V, D].
+        An ONNX model: standardised inputs [N, …] → logits [N, V, C], features [N, V, D] and, if the network has local
+        features, those of the first view, [N, K, H', W'].
     description : mapping
         That of the torch network.
     torch_weights : mapping of arrays
@@ -49,21 +50,28 @@ class OnnxForward:
 
     def __call__(self, inputs: Array) -> tuple[Array, Array]:
         """Run standardised inputs [N, …]; return logits [N, V, C] and features [N, V, D] of the views scored."""
-        name, n_views = self._session.get_inputs()[0].name, self._session.get_outputs()[0].shape[1]
-        size = max(1, PREDICT_BATCH // n_views)
-        logits, features = [], []
+        logits, features = self._run(inputs, slice(2))
+        return logits, features
+
+    def local_features(self, inputs: Array) -> Array | None:
+        """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
+        return self._run(inputs, slice(2, 3))[0] if len(self._session.get_outputs()) > 2 else None
+
+    def _run(self, inputs: Array, which: slice) -> list[Array]:
+        outputs = self._session.get_outputs()
+        names, size = [output.name for output in outputs[which]], max(1, PREDICT_BATCH // outputs[0].shape[1])
+        found = []
         for start in range(0, max(1, len(inputs)), size):
             part = inputs[start : start + size]
             blanks = np.zeros((max(0, FEWEST - len(part)), *part.shape[1:]), part.dtype)
             try:
-                z, f = self._session.run(None, {name: np.concatenate([part, blanks])})
+                ran = self._session.run(names, {self._session.get_inputs()[0].name: np.concatenate([part, blanks])})
             except Exception as error:  # onnxruntime's exceptions have no common base of their own
                 raise InputError(f"the ONNX graph of the network cannot be run ({_first_line(error)})") from error
-            if not (np.isfinite(z).all() and np.isfinite(f).all()):
+            if not all(np.isfinite(one).all() for one in ran):
                 raise InputError("the ONNX graph of the network returns NaN or infinity")
-            logits.append(z[: len(part)])
-            features.append(f[: len(part)])
-        return np.concatenate(logits), np.concatenate(features)
+            found.append([one[: len(part)] for one in ran])
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def describe(self) -> Mapping[str, Any]:
         """Return the names of the network and of the transform."""
@@ -89,7 +97,7 @@ class OnnxForward:
         except Exception as error:  # as above
             raise InputError(f"the ONNX graph of the network cannot be run ({_first_line(error)})") from error
         shapes = [node.shape for node in session.get_outputs()]
-        if len(session.get_inputs()) != 1 or len(shapes) != 2 or any(len(shape) != 3 for shape in shapes):
+        if len(session.get_inputs()) != 1 or [*map(len, shapes)] not in ([3, 3], [3, 3, 4]):
             raise InputError("the ONNX graph of the network does not return logits [N, V, C] and features [N, V, D]")
         if not isinstance(shapes[0][1], int):
             raise InputError("the ONNX graph of the network does not say how many views it returns")

@@ -26,6 +26,7 @@ from oddkind.model.distances import (
     principal_residual,
     row_products,
     squared_distances,
+    squares_by_scale,
     unit,
     unit_views,
     whitening,
@@ -50,6 +51,9 @@ MAX_WHITENED_FEATURES = 1024
 
 # Samples are compared with at most this many normal ones: more would take more time and memory than most users have.
 MAX_REFERENCE_ROWS = 65_536
+
+# Of pictures with more numbers, this many evenly spread ones are compared.
+MAX_COMPARED_NUMBERS = 1024
 
 # The usual distances are those of at most about this many samples.
 MAX_USUAL = 1000
@@ -208,12 +212,14 @@ def _weights_of_distances(
     return fuse.weights(reliable, useful, usual)
 
 
-def softmax_share(score: Score | Combination, perplexity: float, n_classes: int) -> float:
+def softmax_share(
+    score: Score | Combination, perplexity: float, n_classes: int, label_perplexity: float = 1.0
+) -> float:
     """Return how much of a score is computed from the softmax, from 0 to 1."""
     uses, fuse = [component.uses_softmax for component in components_of(score)], fusion_of(score)
     if not any(uses) or isinstance(fuse, FarOrLocal):  # distances need no softmax
         return 0.0
-    weights = fuse.weights(perplexity, n_classes)
+    weights = fuse.weights(perplexity, n_classes, label_perplexity)
     return float(weights[uses].sum() / weights.sum())
 
 
@@ -225,10 +231,12 @@ def learn_score(
     perplexity: float = 1.0,
     n_classes: int = 2,
     groups: Array | None = None,
+    label_perplexity: float = 1.0,
 ) -> FittedScore:
     """Learn a score from the outputs of each network for normal samples; None is enough for one that learns nothing.
 
-    The perplexity among the classes decides how much each component of a combination counts. `groups` [n]: normal
+    The perplexities among the classes and among the labels decide how much each component of a combination counts.
+    `groups` [n]: normal
     samples of one group are more alike than others, so they are not compared to see what is usual.
     """
     learnt: list[tuple[Arrays, ...]] = []
@@ -244,7 +252,7 @@ def learn_score(
         assert normal is not None  # noqa: S101 - refused above
         weights = _weights_of_distances(components_of(score), fuse, learnt, normal, groups, perplexity, n_classes)
     else:
-        weights = fuse.weights(perplexity, n_classes)
+        weights = fuse.weights(perplexity, n_classes, label_perplexity)
     kept = [
         own if counted else tuple({} for _ in own) for own, counted in zip(learnt, fuse.counts(weights), strict=True)
     ]
@@ -357,6 +365,38 @@ def _view_neighbours(formula: str, vectors: Callable[[Outputs, float], Array], *
         return _within_label(outputs, arrays, distance)
 
     return Score(formula, compute, learn, uses_softmax=uses_softmax)
+
+
+def _learn_local_inputs(normal: Outputs, _: float) -> Arrays:
+    order, arrays = _by_class(normal)
+    reference = _some_numbers(normal)[order]
+    return {"reference": reference, "scales": local_scales(reference), **arrays}
+
+
+def _local_input_neighbours(outputs: Outputs, arrays: Arrays, _: float) -> Array:
+    """Mean of ‖a − b‖² / s_b over the 5 nearest normal samples b; s_b is the mean distance of b to its own 8 nearest.
+
+    This is a distance, times the same distance in relation to what is usual there. The distance alone says how large
+    and how bright an object is, because those are far from everything; the ratio alone (Breunig et al., "LOF:
+    identifying density-based local outliers", SIGMOD 2000) exaggerates small differences between samples that are much
+    alike. With fewer than 5 normal samples it is the mean over all.
+    """
+
+    def distance(some: Outputs, rows: slice, _: int) -> Array:
+        reference, scales = arrays["reference"][rows], arrays["scales"][rows]
+        return squares_by_scale(_some_numbers(some), reference, scales, min(5, len(reference)))
+
+    return _within_label(outputs, arrays, distance)
+
+
+def _some_numbers(outputs: Outputs) -> Array:
+    """Inputs [N, D]; of more than `MAX_COMPARED_NUMBERS` numbers so many, evenly spread."""
+    if outputs.inputs is None:
+        raise InputError("score 'local-input-neighbours' compares inputs: pass outputs with inputs")
+    n = outputs.inputs.shape[1]
+    if n <= MAX_COMPARED_NUMBERS:
+        return outputs.inputs
+    return outputs.inputs[:, np.linspace(0, n - 1, MAX_COMPARED_NUMBERS).astype(int)]
 
 
 def _learn_joint(normal: Outputs, _: float) -> Arrays:
@@ -667,6 +707,9 @@ SCORES: dict[str, Score | Combination] = {
         lambda o, t: np.exp(log_softmax(o.logits / t) / 2),
         uses_softmax=True,
     ),
+    "local-input-neighbours": Score(
+        "mean of the 5 least ‖x − normal x‖², each by its local distance", _local_input_neighbours, _learn_local_inputs
+    ),
     "mahalanobis": Score("min (f − μ)ᵀ Σ⁺ (f − μ)", _mahalanobis, _learn_mahalanobis),
     "relative-mahalanobis": Score("mahalanobis − (f − μ₀)ᵀ Σ₀⁺ (f − μ₀)", _relative_mahalanobis, _learn_mahalanobis),
     "vim": Score("α ‖f outside the principal space‖ − log Σ exp z", _vim, _learn_vim),
@@ -696,28 +739,36 @@ SCORES: dict[str, Score | Combination] = {
         FarOrLocal(far=(0, 1, 2, 3, 4), local=(0, 5, 6, 7), instead={0: 4, 1: 1, 4: 1}, spread=1),
     ),
     "combined": Combination(
-        "−log p of view-neighbours − (1 − perplexity / C)⁴ log p of hellinger-neighbours and likelihood",
+        "−log p of view-neighbours − w log p of hellinger-neighbours and likelihood",
         ("view-neighbours", "hellinger-neighbours", "likelihood"),
-        Surprises((0, 4, 4)),
+        Surprises(("features", "softmax", "softmax")),
+    ),
+    "combined-with-input": Combination(
+        "combined − (1 − w)² / 2 · log p of local-input-neighbours",
+        ("view-neighbours", "hellinger-neighbours", "likelihood", "local-input-neighbours"),
+        Surprises(("features", "softmax", "softmax", "inputs")),
     ),
 }
 
 # The score "auto" stands for, by the number of axes of one sample: [D], [C, T], [C, H, W].
-_AUTO = {1: "fused-input-distances", 2: "joint-neighbours", 3: "combined"}
+_AUTO = {1: "fused-input-distances", 2: "joint-neighbours", 3: "combined-with-input"}
 
 
 def resolve_score(
-    score: str | Score, input_shape: tuple[int, ...], *, with_labels: bool
+    score: str | Score, input_shape: tuple[int, ...], *, with_labels: bool, local: bool = False
 ) -> tuple[str | None, Score | Combination]:
     """Return the name (None for a score of your own) and the score.
 
-    "auto" depends on the shape of a sample and on whether internal labels are learnt.
+    "auto" depends on the shape of a sample, on whether internal labels are learnt, and on whether anomalies are
+    `local`: a small mark hardly changes the distance of a whole picture to another.
     """
     if not isinstance(score, str):
         return None, score
     name = score
     if score == "auto":
         name = "fused-distances" if len(input_shape) == 1 and with_labels else _AUTO[len(input_shape)]
+        if name == "combined-with-input" and local:
+            name = "combined"
     return name, SCORES[name]
 
 

@@ -23,6 +23,7 @@ from oddkind.model.outputs import Outputs
 from oddkind.model.scores import SCORES, Combination, components_of, learn_score
 from oddkind.samples import Samples
 from oddkind.study.reliability import reliability
+from oddkind.train.temperature import fit_temperature, label_perplexity
 
 Training = tuple[str, float, str | None, int | None]
 Trained = dict[Training, list[Detector]]
@@ -275,12 +276,27 @@ def scorer_of(
     the score needs them.
     """
     score, temperature = SCORES[setting.score], _temperature(model, setting)
-    fitted = learn_score(setting.score, score, references, temperature, model.report.perplexity, model.task.n_classes)
+    fitted = learn_score(
+        setting.score,
+        score,
+        references,
+        temperature,
+        model.report.perplexity,
+        model.task.n_classes,
+        label_perplexity=_label_perplexity(model, calibration),
+    )
     usual = np.empty((0, 1))
     if isinstance(score, Combination):
         unknown = replace(calibration, targets=model.task.targets(None, len(calibration)))
         usual = fitted([unknown], temperature)
     return lambda outputs: combined(fitted([outputs], temperature), usual, fitted.weights, fitted.fuse)
+
+
+def _label_perplexity(model: Model, calibration: Outputs) -> float:
+    """Return the perplexity of the labels that the detector itself weighs its scores by."""
+    assert calibration.targets is not None  # noqa: S101 - the labels were given
+    flat = calibration.logits.reshape(-1, calibration.logits.shape[-1]), calibration.targets.ravel()
+    return label_perplexity(calibration, model.task.n_views, fit_temperature(*flat))
 
 
 def _temperature(model: Model, setting: Configuration) -> float:

@@ -21,6 +21,7 @@ from oddkind.model.explain import view_nll
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import Model, Normal, TrainingReport, example_rows
 from oddkind.model.outputs import Outputs, pooled
+from oddkind.model.places import learn_places
 from oddkind.model.scores import (
     Combination,
     FittedScore,
@@ -40,7 +41,7 @@ from oddkind.train.parameters import device_of
 from oddkind.train.problem import Problem
 from oddkind.train.scaling import Scaling, learn_scaling
 from oddkind.train.stacks import Run, train_together
-from oddkind.train.temperature import fit_temperature, perplexity
+from oddkind.train.temperature import fit_temperature, label_perplexity, perplexity
 from oddkind.train.torch_forward import TorchForward
 from oddkind.train.transforms import Rotations, Transform, indistinguishable_views, make_task, show_surfaces
 
@@ -141,7 +142,9 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     random_state = check_random_state(given.random_state)
     surfaces = given.task == "auto" and not given.per_label and show_surfaces(inputs)
     task, transform, transform_name = make_task(given.task, shape, labels, random_state, surfaces=surfaces)
-    score_name, score = resolve_score(given.score_function, shape, with_labels=task.labels is not None)
+    score_name, score = resolve_score(
+        given.score_function, shape, with_labels=task.labels is not None, local=transform.local
+    )
     if any(one.needs_rotations for one in components_of(score)) and not isinstance(transform, Rotations):
         raise InputError(f"score {score_name!r} needs a task with rotations; task={given.task!r} has none here")
     if given.per_label and task.labels is None:
@@ -263,8 +266,8 @@ def _warn_about_data(plans: Sequence[Plan], copies: Mapping[int, Array]) -> None
                 warnings.warn(name + issue.message, ConcernWarning, stacklevel=4)
 
 
-def _share_of_softmax(plan: Plan, perplexity: float) -> float:
-    return softmax_share(plan.score, perplexity, plan.task.n_classes)
+def _share_of_softmax(plan: Plan, perplexity: float, label_perplexity: float = 1.0) -> float:
+    return softmax_share(plan.score, perplexity, plan.task.n_classes, label_perplexity)
 
 
 # --- after training ---
@@ -284,10 +287,10 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
     logits, targets = together.logits.reshape(-1, plan.task.n_classes), together.targets.ravel()
     accuracy = float((logits.argmax(1) == targets).mean())
     fitted = fit_temperature(logits, targets)
-    sure = perplexity(logits, targets, fitted)
+    sure, of_labels = perplexity(logits, targets, fitted), label_perplexity(together, plan.task.n_views, fitted)
     temperature = fitted if given.temperature == "fit" else float(given.temperature)
     # Views that are drawn at random are not scored, so nothing can be said about them.
-    if _share_of_softmax(plan, sure) > RELEVANT_SHARE and not plan.transform.n_draws:
+    if _share_of_softmax(plan, sure, of_labels) > RELEVANT_SHARE and not plan.transform.n_draws:
         for issue in check_learnt(accuracy, len(together), targets, together.n_views):
             warnings.warn(plan.problem.name + issue.message, ConcernWarning, stacklevel=4)
     reference, normal = None, None
@@ -296,7 +299,9 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         reference = _outputs(plan, members, rows)
         normal = _normal(plan, reference, rows, temperature)
     groups = None if plan.units is None else plan.units[reference_rows(plan.training_rows)]
-    score = learn_score(plan.score_name, plan.score, reference, temperature, sure, plan.task.n_classes, groups)
+    score = learn_score(
+        plan.score_name, plan.score, reference, temperature, sure, plan.task.n_classes, groups, of_labels
+    )
     report = TrainingReport(
         accuracy,
         sure,
@@ -319,6 +324,7 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         bool(given.per_label),
         report,
         examples=plan.prepared[plan.calibration_rows[example_rows(len(plan.calibration_rows), plan.prepared[0].size)]],
+        places=learn_places(members, plan.prepared[plan.training_rows]),
     )
     problem = model.promise_problem()
     if problem is not None:

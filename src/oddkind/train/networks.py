@@ -105,13 +105,20 @@ class LocalCNN(nn.Module):
         self.places = nn.Conv2d(64, 64, kernel_size=1)
         self.classifier = nn.Linear(128, n_classes)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and features."""
+    def local_features(self, x: Tensor) -> Tensor:
+        """Features at each place, [B, C, H, W] → [B, 64, ⌊H/4⌋, ⌊W/4⌋]."""
         x = self.stem(x)
         for number, convolution in enumerate(self.blocks):
             x = convolution(x, pool=1 if number else 2)
-        x = self.places(x)
-        features = torch.cat([x.amax((-2, -1)), x.mean((-2, -1))], 1)
+        return torch.as_tensor(self.places(x))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and features."""
+        return self.head(self.local_features(x))
+
+    def head(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features from the features at each place."""
+        features = torch.cat([places.amax((-2, -1)), places.mean((-2, -1))], 1)
         return self.classifier(features), features
 
 

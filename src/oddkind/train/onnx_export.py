@@ -18,6 +18,7 @@ from oddkind.model.conformal import alarms
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, FittedModel, Model, example_rows
 from oddkind.model.onnx_forward import OnnxForward
+from oddkind.train.networks import LocalCNN
 from oddkind.train.stacked import as_float
 from oddkind.train.torch_forward import TorchForward
 
@@ -70,17 +71,22 @@ class _Network(nn.Module):
         super().__init__()
         self.network, self.transform = forward.network, forward.transform
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [N, V, C] and features [N, V, D]."""
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return logits [N, V, C], features [N, V, D] and, if there are any, the local features of the first view."""
         views = self.transform(x)
-        logits, features = self.network(as_float(views.flatten(0, 1)))
-        return logits.unflatten(0, views.shape[:2]), features.unflatten(0, views.shape[:2])
+        inputs = as_float(views.flatten(0, 1))
+        if not isinstance(self.network, LocalCNN):
+            return tuple(found.unflatten(0, views.shape[:2]) for found in self.network(inputs))
+        places = self.network.local_features(inputs)
+        logits, features = (found.unflatten(0, views.shape[:2]) for found in self.network.head(places))
+        return logits, features, places.unflatten(0, views.shape[:2])[:, 0]
 
 
 def to_onnx(forward: TorchForward, inputs: InputSpec) -> bytes:
     """Write a trained network with its views as an ONNX graph for any number of samples.
 
-    Standardised inputs [N, …] → logits [N, V, C], features [N, V, D], as `OnnxForward` runs it.
+    Standardised inputs [N, …] → logits [N, V, C], features [N, V, D] and, if the network has local features, those of
+    the first view, [N, K, H', W'], as `OnnxForward` runs it.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.outputs import log_softmax
+from oddkind.model.outputs import Outputs, log_softmax
 
 
 def fit_temperature(logits: Array, targets: Array, *, bounds: tuple[float, float] = (0.05, 20.0)) -> float:
@@ -44,3 +44,20 @@ def perplexity(logits: Array, targets: Array, temperature: float) -> float:
     log_p = log_softmax(np.asarray(logits, float) / temperature)
     nll = -log_p[np.arange(len(targets)), targets].mean()
     return float(min(np.exp(nll), log_p.shape[1]))
+
+
+def label_perplexity(outputs: Outputs, n_views: int, temperature: float) -> float:
+    """Number of labels between which the network hesitates on held-out samples whose views are known, from 1 to L.
+
+    exp(NLL) of the label given the view, for outputs of which class l · V + v is label l in view v of V = `n_views`,
+    with targets; the NLL is at most that of guessing. Views that look alike, such as those of a zero, do not count
+    here, as they do in `perplexity`.
+    """
+    n, scored, n_classes = outputs.logits.shape
+    logits = np.asarray(outputs.logits, float).reshape(n, scored, -1, n_views) / temperature
+    views = np.arange(scored)
+    log_p = log_softmax(logits[:, views, :, views])  # [views scored, N, L]
+    assert outputs.targets is not None  # noqa: S101 - held-out samples have targets
+    labels = outputs.targets.T // n_views
+    nll = -np.take_along_axis(log_p, labels[..., None], -1).mean()
+    return float(min(np.exp(nll), n_classes // n_views))

@@ -15,7 +15,7 @@ from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.model.inputs import InputSpec
 from oddkind.model.task import Task
-from oddkind.train.networks import NETWORKS, Builder, build
+from oddkind.train.networks import NETWORKS, Builder, LocalCNN, build
 from oddkind.train.stacked import as_float
 from oddkind.train.transforms import BLOCK, TRANSFORMS, Affine, HadamardMaps, Identity, Transform
 
@@ -58,6 +58,20 @@ class TorchForward:
                 logits.append(z.unflatten(0, views.shape[:2])[: len(part)].cpu())
                 features.append(f.unflatten(0, views.shape[:2])[: len(part)].cpu())
         return np.asarray(torch.cat(logits)), np.asarray(torch.cat(features))
+
+    def local_features(self, inputs: Array) -> Array | None:
+        """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
+        if not isinstance(self.network, LocalCNN):
+            return None
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        found = []
+        with torch.no_grad():
+            for part in torch.from_numpy(inputs).split(PREDICT_BATCH):
+                blanks = part.new_zeros(max(0, FEWEST - len(part)), *part.shape[1:])
+                features = self.network.local_features(as_float(torch.cat([part, blanks]).to(device)))
+                found.append(features[: len(part)].cpu())
+        return np.asarray(torch.cat(found))
 
     def describe(self) -> Mapping[str, Any]:
         """Return the names of the network and of the transform."""
