@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oddkind.cli import file_commands
+from oddkind.cli import file_commands, serve_command
 from oddkind.cli.terminal import listed, plus_minus, progress_bars, show, table_of
 from oddkind.errors import InputError
 from oddkind.naming import on_one_line
@@ -162,3 +162,4 @@ def sweep(
 
 
 app.add_typer(file_commands.app)
+app.add_typer(serve_command.app)
