@@ -28,6 +28,9 @@ from oddkind.model.conformal import (
 )
 from oddkind.model.model import Scorer
 
+HeldOut = Callable[[bool], list[CalibrationScores]]
+"""Whether labels are known → the scores of the files held out of training, for each fold."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -63,6 +66,7 @@ def score_files(
     cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
+    held_out: HeldOut | None = None,
 ) -> list[Verdict]:
     """Score files. A label is used if it was learnt, and ignored otherwise.
 
@@ -70,16 +74,18 @@ def score_files(
     alarm and warns (`PromiseWarning`). With a false discovery rate, the files called anomalous are chosen such that on
     average at most this fraction of them is normal (`oddkind.discoveries`).
 
+    `held_out`: what `held_out_by` returned for the model, if it is called many times.
+
     Raises
     ------
     InputError
         If a file cannot be read and `on_refused` is None.
     """
+    held_out = held_out or held_out_by(model)
     if false_discovery_rate is not None:
         discoveries(np.ones(1), false_discovery_rate)  # refuses a rate out of range
-    elif (problem := promise_problem(model)) is not None:
+    elif (problem := promise_problem(model, held_out)) is not None:
         warnings.warn(problem, PromiseWarning, stacklevel=2)
-    held_out = functools.cache(lambda with_labels: calibration_files(model, with_labels=with_labels))
     verdicts: list[Verdict] = []
     for part in _parts(files, model, cache, on_refused):
         verdicts += _verdicts(part, model, held_out)
@@ -91,10 +97,8 @@ def score_files(
     return [replace(verdict, anomalous=bool(odd)) for verdict, odd in zip(verdicts, called, strict=True)]
 
 
-def _verdicts(
-    part: Sequence[tuple[Entry, Array]], model: Scorer, held_out: Callable[[bool], list[CalibrationScores]]
-) -> list[Verdict]:
-    """Score some files, given their samples; `held_out` as `calibration_files`, with labels or without."""
+def _verdicts(part: Sequence[tuple[Entry, Array]], model: Scorer, held_out: HeldOut) -> list[Verdict]:
+    """Score some files, given their samples."""
     how = file_source(model)["pool"]
     classes = np.array([]) if model.task.labels is None else model.task.labels
     owner = np.repeat(np.arange(len(part)), [len(inputs) for _, inputs in part])
@@ -132,14 +136,20 @@ def calibration_files(model: Scorer, *, with_labels: bool = True) -> list[Calibr
     return found
 
 
+def held_out_by(model: Scorer) -> HeldOut:
+    """Return `calibration_files` of a model as a function of `with_labels` that computes each of the two once."""
+    return functools.cache(lambda with_labels: calibration_files(model, with_labels=with_labels))
+
+
 def n_calibration_files(model: Scorer) -> int:
     """Return the number of files or groups that a file is compared with; with `per_label` the fewest of a label."""
     return min(model.calibration_sizes(calibration=calibration_files(model)).values())
 
 
-def promise_problem(model: Scorer) -> str | None:
+def promise_problem(model: Scorer, held_out: HeldOut | None = None) -> str | None:
     """Explain why the false-alarm rate cannot be promised for files, or return None if it can."""
-    return model.promise_problem(calibration=calibration_files(model), what=f"{judged(model)} or groups")
+    calibration = (held_out or held_out_by(model))(True)
+    return model.promise_problem(calibration=calibration, what=f"{judged(model)} or groups")
 
 
 def judged(model: Scorer) -> str:

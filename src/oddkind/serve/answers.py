@@ -99,13 +99,17 @@ def of_arrays(
     ]
     for result, path in zip(results, content.paths or (), strict=False):
         result["path"] = path
-    for result, explanation in zip(results, explanations or (), strict=False):
+    for result, sample, explanation in zip(results, content.X, explanations or (), strict=False):
         result["explanation"] = {
             "looks_like": explanation.looks_like,
             "probabilities": {str(label): chance for label, chance in explanation.probabilities.items()},
             "views": [vars(view) for view in explanation.views],
             "nearest": [vars(near) for near in explanation.neighbours or ()],
-            "arrays": {"evidence": explanation.evidence.tolist(), "normal": explanation.normal.tolist()},
+            "arrays": {
+                "sample": sample.tolist(),
+                "normal": explanation.normal.tolist(),
+                "evidence": explanation.evidence.tolist(),
+            },
         }
     problem = served.problem
     return _answer(served, "samples", results, promised=problem is None, concerns=[problem] if problem else [])

@@ -20,6 +20,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from oddkind.errors import ConcernWarning, InputError, PromiseWarning
@@ -32,6 +33,8 @@ from oddkind.serve.limits import RequestError
 from oddkind.serve.service import Service
 
 log = logging.getLogger("oddkind.serve")
+
+CLIENT_CLOSED = 499  # as nginx counts clients that hung up before they were answered
 
 
 def application(service: Service, token: Callable[[], str | None] = lambda: None) -> ASGIApp:
@@ -158,6 +161,10 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def not_found(_: Request, error: HTTPException) -> JSONResponse:
         return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(ClientDisconnect)
+    async def hung_up(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return problem(CLIENT_CLOSED, "the client hung up")  # nobody reads it; it is counted
 
     @app.exception_handler(Exception)
     async def own_error(_: Request, __: Exception) -> JSONResponse:

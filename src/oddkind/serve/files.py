@@ -54,17 +54,19 @@ def judge(uploads: Sequence[Upload], served: Served, limits: Limits, *, explaine
     RequestError
         If the files hold too much.
     """
-    model, source = served.model, settings_of(served.model)
+    model, source, held_out = served.model, settings_of(served.model), served.held_out
     entries: list[Entry] = []
     refused: dict[str, str] = {}
     concerns: list[str] = []
     room = limits.max_samples
     with TemporaryDirectory(prefix="oddkind-serve-") as folder:
         for number, upload in enumerate(uploads):
-            path = Path(folder, str(number), "upload")
+            path = Path(folder, "upload")
             try:
                 path = path.with_name(_safe(upload.name, suffix_of(upload.name, upload.content)))
-                path.parent.mkdir()
+                if path.exists():
+                    path = Path(folder, str(number), path.name)
+                    path.parent.mkdir()
                 path.write_bytes(upload.content)
                 room -= _n_samples(path, upload, source, limits)
                 if room < 0:
@@ -77,11 +79,11 @@ def judge(uploads: Sequence[Upload], served: Served, limits: Limits, *, explaine
         if explained and entries:
             if len(entries) > limits.max_explained:
                 raise RequestError(413, f"at most {limits.max_explained} results are explained at a time")
-            found = explain_files(entries, model, most=len(entries), on_refused=refused.__setitem__)
+            found = explain_files(entries, model, most=len(entries), on_refused=refused.__setitem__, held_out=held_out)
             by_name = {of.verdict.path: of.verdict for of in found}
             verdicts = [by_name[entry.name] for entry in entries if entry.name in by_name]
         else:
-            verdicts = score_files(entries, model, on_refused=refused.__setitem__) if entries else []
+            verdicts = score_files(entries, model, on_refused=refused.__setitem__, held_out=held_out) if entries else []
     return Judged(verdicts, {of.verdict.path: of for of in found}, refused, concerns)
 
 

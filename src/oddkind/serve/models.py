@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from oddkind.errors import InputError
-from oddkind.files.score import file_source, judged, n_calibration_files, promise_problem, settings_of
+from oddkind.files.score import (
+    HeldOut,
+    file_source,
+    held_out_by,
+    judged,
+    n_calibration_files,
+    promise_problem,
+    settings_of,
+)
 from oddkind.loading import load
 from oddkind.model.bundle import MANIFEST
 from oddkind.model.model import Scorer
@@ -78,6 +86,11 @@ class Served:
         """The type of the samples it takes."""
         mean = self.model.inputs.mean
         return np.dtype(np.uint8) if mean is None else mean.dtype
+
+    @cached_property
+    def held_out(self) -> HeldOut:
+        """The scores of the files held out of training, computed once."""
+        return held_out_by(self.model)
 
     @cached_property
     def facts(self) -> dict[str, Any]:

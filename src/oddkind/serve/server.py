@@ -115,6 +115,7 @@ async def _serve(service: Service, listening: socket.socket, token: Token, on_re
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         lifespan="on",
         ws="none",
         backlog=BACKLOG,
