@@ -7,8 +7,9 @@ their connections open and ask again as soon as they are answered: for one sampl
 recordings. Each answer is compared with what the model says offline; scores must be equal to the last digit. A tenth
 of the requests are garbage of many kinds. Every few seconds the model of vectors is replaced by another one and SIGHUP
 is sent; the fingerprint in the answer says which of the two must have answered. At last all clients send one vector at
-a time, and the throughput is compared with that of a loop which calls the model for one vector after another. The last
-line of the output is JSON.
+a time, and the throughput is compared with that of a loop which calls the model for one vector after another; then one
+client asks alone. If schemathesis is installed (`pip install -e '.[bench]'`), it attacks the service by its OpenAPI
+description. The last line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -340,6 +342,22 @@ async def under_load(
     return tally, reloads, memory
 
 
+def attacked(port: int) -> bool | None:
+    """Return whether schemathesis finds nothing wrong; None if it is not installed."""
+    program = shutil.which("schemathesis", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        print("schemathesis is not installed")
+        return None
+    # Data of the right form is still refused if the shape is not that of the model.
+    options = ["--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing", "--seed", "0"]
+    options += ["--max-examples", "200", "--no-color"]
+    ended = subprocess.run(  # noqa: S603
+        [program, "run", f"http://127.0.0.1:{port}/openapi.json", *options], capture_output=True, text=True, check=False
+    )
+    print(*ended.stdout.splitlines()[-8 if ended.returncode == 0 else -60 :], sep="\n")
+    return ended.returncode == 0
+
+
 def directly(file: Path, seconds: float) -> float:
     """Return how many vectors per second a loop scores that calls the model for one after another."""
     model = load(file)
@@ -369,36 +387,47 @@ def main() -> None:
                 under_load(service, asked, files[0], versions, options.clients, options.seconds)
             )
             one = asyncio.run(load_it(service, {"one": asked["one"]}, options.clients, 0.0, 2 * options.direct_seconds))
+            alone = asyncio.run(load_it(service, asked, 1, 0.0, options.direct_seconds))
+            found_nothing = attacked(service.port)
             service.process.send_signal(signal.SIGTERM)
             ended = service.process.wait(60)
         finally:
             service.process.kill()
         direct = directly(files[0], options.direct_seconds)
-    report(tally, one, reloads, memory, ended, direct, options, service.log)
+    report(tally, one, alone, reloads, memory, ended, direct, options, service.log, found_nothing)
+
+
+def table(tally: Tally) -> None:
+    """Print the time to the answer of each kind of request."""
+    print(f"{'':10}{'requests':>10}{'p50, ms':>10}{'p99, ms':>10}{'most, ms':>10}")
+    for kind, seconds in sorted(tally.seconds.items()):
+        p50, p99, most = 1000 * np.quantile(seconds, [0.5, 0.99, 1])
+        print(f"{kind:10}{len(seconds):>10}{p50:>10.1f}{p99:>10.1f}{most:>10.1f}")
 
 
 def report(
     tally: Tally,
     one: Tally,
+    alone: Tally,
     reloads: int,
     memory: list[float],
     ended: int,
     direct: float,
     options: argparse.Namespace,
     log: list[str],
+    found_nothing: bool | None,
 ) -> None:
     """Print what was found."""
     print(f"{options.clients} clients for {options.seconds:g} s, a tenth garbage, {reloads} reloads\n")
-    print(f"{'':10}{'requests':>10}{'p50, ms':>10}{'p99, ms':>10}{'most, ms':>10}")
-    for kind, seconds in sorted(tally.seconds.items()):
-        p50, p99, most = 1000 * np.quantile(seconds, [0.5, 0.99, 1])
-        print(f"{kind:10}{len(seconds):>10}{p50:>10.1f}{p99:>10.1f}{most:>10.1f}")
+    table(tally)
+    print("\none client alone\n")
+    table(alone)
     every = np.concatenate([*tally.seconds.values()])
     p50, p99 = 1000 * np.quantile(every, [0.5, 0.99])
-    print(f"{'all':10}{len(every):>10}{p50:>10.1f}{p99:>10.1f}")
+    print(f"\nall, under load: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
     bad = dict(sorted(tally.garbage.items()))
     print(f"\ngarbage by status (0: one of the two hung up): {bad}")
-    for what, found in (("wrong", tally.wrong + one.wrong), ("lost", tally.lost + one.lost)):
+    for what, found in (("wrong", tally.wrong + one.wrong + alone.wrong), ("lost", tally.lost + one.lost + alone.lost)):
         print(f"{what}: {len(found)}", *found[:3], sep="\n  ")
     tracebacks = sum("Traceback" in line for line in log)
     throughput = one.samples / (2 * options.direct_seconds)
@@ -414,8 +443,8 @@ def report(
                 "clients": options.clients,
                 "seconds": options.seconds,
                 "requests": int(sum(tally.statuses.values()) + sum(tally.garbage.values())),
-                "wrong": len(tally.wrong + one.wrong),
-                "lost": len(tally.lost + one.lost),
+                "wrong": len(tally.wrong + one.wrong + alone.wrong),
+                "lost": len(tally.lost + one.lost + alone.lost),
                 "status_5xx": int(errors),
                 "tracebacks_in_log": tracebacks,
                 "reloads": reloads,
@@ -426,6 +455,9 @@ def report(
                 "memory_end_mb": round(float(np.median(memory[2 * third :]))),
                 "memory_most_mb": round(max(memory)),
                 "throughput_over_direct": round(throughput / direct, 3),
+                "alone_wav_p50_ms": round(1000 * float(np.median(alone.seconds["wav"])), 2),
+                "alone_one_p50_ms": round(1000 * float(np.median(alone.seconds["one"])), 2),
+                "schemathesis_found_nothing": found_nothing,
                 "exit_status": ended,
             }
         )

@@ -18,6 +18,7 @@ import pytest
 from problems import kinds, quick
 
 from oddkind import load, save
+from oddkind.serve.server import address_of, listen
 
 TOKEN = "a-long-enough-token"  # noqa: S105 - made up
 WITH_TOKEN = {"authorization": f"Bearer {TOKEN}"}
@@ -89,6 +90,16 @@ def test_what_is_refused_at_the_start(models, tmp_path, command):
     assert "--timeout" in refused(model, "--timeout", "nan")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "cannot listen" in refused(model, "--port", taken.getsockname()[1])
+
+
+def test_answers_do_not_wait_to_be_acknowledged():
+    """A connection sends its small parts at once: the head and the body of an answer are two."""
+    with listen("127.0.0.1", 0, with_token=False) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with listen("localhost", 0, with_token=False) as listening:
+        assert address_of(listening).startswith("http://")
 
 
 def test_without_the_extra_the_command_says_how_to_install_it(models, command, monkeypatch):

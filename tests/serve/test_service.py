@@ -307,3 +307,24 @@ def test_the_page_loads_nothing_and_runs_only_its_script(serving):
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     for outside in ("http://", "https://", "src=", "@import", "innerHTML", "insertAdjacentHTML", "document.write"):
         assert outside not in answer.text.replace("http://www.w3.org/2000/svg", ""), outside
+
+
+def test_openapi_describes_what_there_is(serving):
+    client, _ = serving("vectors", "folds")
+    found = client.get("/openapi.json").json()
+    assert set(found["paths"]) == {"/models", "/models/{name}/score", "/healthz", "/readyz", "/metrics"}
+    score = found["paths"]["/models/{name}/score"]["post"]
+    named = {parameter["name"]: parameter for parameter in score["parameters"]}
+    assert named["name"]["schema"]["enum"] == ["vectors", "folds"]
+    assert {"application/json", "multipart/form-data", "audio/wav"} <= set(score["requestBody"]["content"])
+    assert {"200", "401", "413", "415", "422", "429", "503"} <= set(score["responses"])
+    assert "security" not in score
+    for example in score["requestBody"]["content"]["application/json"]["examples"].values():
+        body = example["value"] if isinstance(example["value"], dict) else {"samples": example["value"]}
+        answer = client.post("/models/vectors/score", json={"samples": body["samples"]})
+        assert answer.status_code == 200
+    guarded, _ = serving("vectors", token="a-long-enough-token")  # noqa: S106 - made up
+    found = guarded.get("/openapi.json").json()
+    for path in ("/models", "/models/{name}/score", "/metrics"):
+        (only,) = found["paths"][path].values()
+        assert only["security"] == [{"HTTPBearer": []}]

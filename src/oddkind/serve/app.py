@@ -14,9 +14,10 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -55,13 +56,23 @@ def application(service: Service, token: Callable[[], str | None] = lambda: None
         redoc_url=None,
     )
     _answer_errors(app)
-    _add_pages(app, service)
-    _add_models(app, service)
+    # Guard asks for the token; this says so in OpenAPI.
+    guarded: list[Any] = [] if token() is None else [Security(HTTPBearer(auto_error=False))]
+    _add_pages(app, service, guarded)
+    _add_models(app, service, guarded)
     return Guard(app, service.limits, service.metrics, token)
 
 
-def _add_models(app: FastAPI, service: Service) -> None:
-    @app.get("/models", response_model=ModelList, responses=problems(401, 403), summary="Which models are served")
+def _add_models(app: FastAPI, service: Service, guarded: list[Any]) -> None:
+    names = [*service.models.served]
+
+    @app.get(
+        "/models",
+        response_model=ModelList,
+        responses=problems(401, 403),
+        summary="Which models are served",
+        dependencies=guarded,
+    )
     async def models() -> Any:
         """Return the models: what they take, what they promise, and the fingerprint of their content."""
         return JSONResponse({"models": [served.facts for served in service.models.served.values()]})
@@ -73,10 +84,11 @@ def _add_models(app: FastAPI, service: Service) -> None:
         openapi_extra=documents.BODY,
         summary="Score samples or files",
         description=documents.SCORE,
+        dependencies=guarded,
     )
     async def score(
-        name: str,
         request: Request,
+        name: str = Path(description="The name of a model.", json_schema_extra={"enum": [*names]}),
         explain: Annotated[
             bool, Query(description="Say also why: what it looks like, and where the evidence is.")
         ] = False,
@@ -87,7 +99,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
         return JSONResponse(await service.answer(name, request, explained=explain, labels=label or []))
 
 
-def _add_pages(app: FastAPI, service: Service) -> None:
+def _add_pages(app: FastAPI, service: Service, guarded: list[Any]) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
         text, policy = _page()
@@ -110,6 +122,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         response_class=Response,
         responses={200: {"content": {"text/plain": {}}}, **problems(401, 403)},
         summary="For Prometheus",
+        dependencies=guarded,
     )
     async def metrics() -> Response:
         """Return requests, latency, scores, alarms and the promised rate in the text format of Prometheus."""

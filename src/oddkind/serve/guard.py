@@ -46,7 +46,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, exchange = time.perf_counter(), _Exchange(receive, send, self.limits)
+        began, exchange = time.perf_counter(), _Exchange(scope, receive, send, self.limits)
         scope["oddkind.deadline"] = exchange.deadline
         try:
             self._admit(scope)
@@ -79,14 +79,17 @@ class Guard:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
         self._receive, self._send, self._limits = receive, send, limits
         self._read, self._complete = 0, False
+        # A client that asks before it sends its body, and has not been told to, sends none.
+        self._asks = any(name == b"expect" for name, _ in scope["headers"])
         self.deadline = asyncio.get_running_loop().time() + limits.timeout
         self.status = 0
 
     async def receive(self) -> Message:
         """Read on, as far as size and time allow."""
+        self._asks = False
         try:
             async with asyncio.timeout_at(None if self._complete else self.deadline):
                 message = await self._receive()
@@ -125,7 +128,7 @@ class _Exchange:
         most = self._read + DISCARD_BODIES * self._limits.max_body
         try:
             async with asyncio.timeout(DISCARD_SECONDS):
-                while not self._complete and self._read <= most:
+                while not (self._complete or self._asks) and self._read <= most:
                     message = await self._receive()
                     if message["type"] != "http.request":
                         return

@@ -193,6 +193,9 @@ class Models:
             except InputError as error:
                 problems[name] = str(error)
                 log.error("%s stays as it was: %s", on_one_line(name), on_one_line(str(error)))
+            except Exception:  # the models that are there are worth more than this one
+                problems[name] = "an error of the service itself"
+                log.exception("%s stays as it was", on_one_line(name))
             else:
                 known = self._served[name].fingerprint
                 what = "is the same" if fresh[name].fingerprint == known else "was replaced"
