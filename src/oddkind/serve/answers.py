@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -128,6 +130,14 @@ def of_files(served: Served, judged: Judged) -> dict[str, Any]:
     concerns = [*judged.concerns, *([problem] if problem else [])]
     what = str(served.facts["judged"])
     return _answer(served, what, results, promised=problem is None, concerns=concerns, refused=judged.refused)
+
+
+def as_bytes(answer: dict[str, Any]) -> bytes:
+    """Return an answer as JSON. Each result is encoded alone: while the encoder runs, no other thread does."""
+    encode = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    results = ",".join(map(encode, answer["results"]))
+    rest = encode({name: value for name, value in answer.items() if name != "results"})
+    return f'{rest[:-1]},"results":[{results}]}}'.encode()
 
 
 def _answer(

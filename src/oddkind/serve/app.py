@@ -96,7 +96,8 @@ def _add_models(app: FastAPI, service: Service, guarded: list[Any]) -> None:
             list[str] | None, Query(description="The label that the files or samples claim: one for all, or one each.")
         ] = None,
     ) -> Any:
-        return JSONResponse(await service.answer(name, request, explained=explain, labels=label or []))
+        answer = await service.answer(name, request, explained=explain, labels=label or [])
+        return Response(answer, media_type="application/json")
 
 
 def _add_pages(app: FastAPI, service: Service, guarded: list[Any]) -> None:

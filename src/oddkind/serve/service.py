@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from oddkind.errors import InputError
 from oddkind.model.explain import Explanation, explain
 from oddkind.naming import printable
-from oddkind.serve import answers
+from oddkind.serve.answers import as_bytes, of_arrays, of_files
 from oddkind.serve.files import judge
 from oddkind.serve.formats import (
     JSON,
@@ -35,8 +35,9 @@ from oddkind.serve.limits import Gate, Limits, RequestError
 from oddkind.serve.metrics import MakeDriftTest, Metrics
 from oddkind.serve.models import Models, Served
 
-# A body up to this size is parsed at once; handing it to a thread would take longer.
-SMALL = 1 << 16
+# A body of at most so many bytes is parsed, and an answer of so many results is written, at once: handing it to a
+# thread would take longer.
+SMALL, MANY = 1 << 16, 100
 MAX_FILES = 1000
 
 
@@ -90,8 +91,8 @@ class Service:
         """Stop the threads; what they still compute is finished."""
         self._pool.shutdown(cancel_futures=True)
 
-    async def answer(self, name: str, request: Request, *, explained: bool, labels: list[str]) -> dict[str, Any]:
-        """Score what a request holds.
+    async def answer(self, name: str, request: Request, *, explained: bool, labels: list[str]) -> bytes:
+        """Score what a request holds, and return the answer as JSON.
 
         Raises
         ------
@@ -110,8 +111,11 @@ class Service:
                 async with asyncio.timeout_at(request.scope.get("oddkind.deadline")):
                     content = await self._content(served, received, form, labels)
                     if isinstance(content, Arrays):
-                        return await self._of_arrays(served, content, explained=explained)
-                    return await self._of_files(served, content, explained=explained)
+                        answer = await self._of_arrays(served, content, explained=explained)
+                    else:
+                        answer = await self._of_files(served, content, explained=explained)
+                    is_long = explained or len(answer["results"]) > MANY
+                    return await self._run(as_bytes, answer) if is_long else as_bytes(answer)
             except TimeoutError:
                 why = f"no answer within {self.limits.timeout:g} s; try again, or send less at a time"
                 raise RequestError(503, why, retry_after=2) from None
@@ -202,7 +206,7 @@ class Service:
         explanations: list[Explanation] | None = None
         if explained:
             explanations = await self._run(explain, served.model, content.X, content.y)
-        answer = answers.of_arrays(served, scored, content, explanations)
+        answer = of_arrays(served, scored, content, explanations)
         self._count(served, "samples", answer)
         return answer
 
@@ -211,7 +215,7 @@ class Service:
         if not judged.verdicts:
             reasons = [f"{name}: {reason}" for name, reason in judged.refused.items()]
             raise RequestError(422, "; ".join(reasons[:10]))
-        answer = answers.of_files(served, judged)
+        answer = of_files(served, judged)
         self._count(served, "files", answer)
         return answer
 
