@@ -109,7 +109,6 @@ def test_the_gate_limits_requests_and_bytes():
 def test_scoring_that_takes_too_long(serving):
     client, service = serving("vectors", timeout=0.2)
     stop = threading.Event()
-    service._run = None  # not used again: the batcher has its own reference
     batcher = service.models.served["vectors"].batcher
     run = batcher._run
     batcher._run = lambda function, *given: run(lambda: stop.wait(5) and function(*given))
@@ -229,6 +228,26 @@ def test_a_table_of_paths_reads_no_file_of_the_server(serving, tmp_path):
     secret.write_text("flow;pressure\n1;2\n", encoding="utf-8")
     answer = client.post("/models/tables/score", files={"file": ("a.csv", f"path\n{secret}\n".encode())})
     assert "manifest" in refusal(answer, 422)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"a;" * 300_000 + b"\n1;2\n", "more than 10,000 columns"),
+        (b'"\n";' * 300_000 + b"\n1;2\n", "more than 10,000 columns"),
+        (b"flow;pressure\n" + b"1;" * 300_000 + b"\n", ""),
+        (b"flow;pressure\r" * 1000, ""),
+        (b"flow;pressure\n", ""),
+        (b"flow;pressure\n" + b"x" * 10_000 + b";1\n", " …"),
+        (b"flow\n1\n", "no column"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else value[:20].decode(),
+)
+def test_tables_that_cannot_be_read(serving, content, why):
+    client, _ = serving("tables", timeout=10)
+    detail = refusal(client.post("/models/tables/score", files={"file": ("a.csv", content)}), 422)
+    assert why in detail
+    assert len(detail) < 1100
 
 
 def test_forms_that_cannot_be_read(serving):

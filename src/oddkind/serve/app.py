@@ -35,6 +35,7 @@ from oddkind.serve.service import Service
 
 log = logging.getLogger("oddkind.serve")
 
+MAX_REASON = 1000  # characters
 CLIENT_CLOSED = 499  # as nginx counts clients that hung up before they were answered
 
 
@@ -152,7 +153,8 @@ def _answer_errors(app: FastAPI) -> None:
     """Answer every error as JSON with a plain message."""
 
     def problem(status: int, why: str, headers: dict[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"detail": on_one_line(why)}, status, headers)
+        short = why if len(why) <= MAX_REASON else f"{why[:MAX_REASON]} …"  # it may quote what was sent
+        return JSONResponse({"detail": on_one_line(short)}, status, headers)
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> JSONResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +24,8 @@ from oddkind.naming import on_one_line
 from oddkind.serve.formats import ALIKE, Upload, npy_header, suffix_of
 from oddkind.serve.limits import Limits, RequestError, too_many_samples
 from oddkind.serve.models import SUFFIXES, Served
+
+MAX_COLUMNS = 10_000  # of a table; a header of megabytes would take minutes
 
 
 @dataclass(frozen=True)
@@ -135,13 +139,26 @@ def _n_samples(path: Path, upload: Upload, source: Source, limits: Limits) -> in
     if source.kind == "arrays":
         return 1
     if source.kind == "tables":
+        if _n_columns(upload.content, source) > MAX_COLUMNS:
+            raise InputError(f"has more than {MAX_COLUMNS:,} columns")
         if is_manifest(path):
             raise InputError("is a manifest, a table of the paths of files; send the files themselves")
         length = count_rows(path, source.dialect)
     else:
         length = n_samples_of(path, int(source.rate))
-    window, step = source.window_samples(length)
+    window, step = source.window_samples(max(1, length))
     return max(1, (length - window) // step + 1)
+
+
+def _n_columns(content: bytes, source: Source) -> int:
+    """Return the number of columns of a table in its header or first row, or a little more."""
+    delimiter, quotes, count = source.dialect.delimiter.encode(), 0, 1
+    for line in itertools.islice(io.BytesIO(content), source.dialect.skip_rows, None):
+        quotes += line.count(b'"')
+        count += line.count(delimiter)
+        if quotes % 2 == 0:  # otherwise the row goes on
+            break
+    return count
 
 
 def _check_pixels(path: Path, source: Source, limits: Limits) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -95,6 +96,9 @@ def run(service: Service, listening: socket.socket, token: Token, on_ready: Call
     """
     with _logging(), _quiet_signals():
         asyncio.run(_serve(service, listening, token, on_ready))
+        if service.busy:  # Python would wait for threads that are given up, for as long as they like
+            log.warning("what is still computed is given up")
+            os._exit(0)
 
 
 def address_of(listening: socket.socket) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from oddkind.serve.formats import (
 from oddkind.serve.limits import Gate, Limits, RequestError
 from oddkind.serve.metrics import MakeDriftTest, Metrics
 from oddkind.serve.models import Models, Served
+from oddkind.serve.threads import Threads
 
 # A body of at most so many bytes is parsed, and an answer of so many results is written, at once: handing it to a
 # thread would take longer.
@@ -73,9 +73,10 @@ class Service:
         self.metrics = Metrics(make_drift_test)
         self.metrics.queue.set_function(lambda: self.gate.requests)
         self.metrics.queue_limit.set(self.limits.queue)
-        self._pool = ThreadPoolExecutor(_processors(), thread_name_prefix="oddkind-score")
+        # Apart, so that files that take long do not keep arrays waiting.
+        self.for_arrays, self.for_files = Threads(_processors()), Threads(_processors())
         self._reloading = asyncio.Lock()
-        self.models = Models(files, self.limits, self._run, false_alarm_rate=false_alarm_rate)
+        self.models = Models(files, self.limits, self.for_arrays.run, false_alarm_rate=false_alarm_rate)
         self._take_note()
 
     async def reload(self) -> dict[str, str]:
@@ -88,8 +89,14 @@ class Service:
         return problems
 
     def close(self) -> None:
-        """Stop the threads; what they still compute is finished."""
-        self._pool.shutdown(cancel_futures=True)
+        """Start nothing more."""
+        self.for_arrays.close()
+        self.for_files.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still computed, for whomever."""
+        return self.for_arrays.busy + self.for_files.busy > 0
 
     async def answer(self, name: str, request: Request, *, explained: bool, labels: list[str]) -> bytes:
         """Score what a request holds, and return the answer as JSON.
@@ -115,7 +122,7 @@ class Service:
                     else:
                         answer = await self._of_files(served, content, explained=explained)
                     is_long = explained or len(answer["results"]) > MANY
-                    return await self._run(as_bytes, answer) if is_long else as_bytes(answer)
+                    return await self.for_arrays.run(as_bytes, answer) if is_long else as_bytes(answer)
             except TimeoutError:
                 why = f"no answer within {self.limits.timeout:g} s; try again, or send less at a time"
                 raise RequestError(503, why, retry_after=2) from None
@@ -126,14 +133,14 @@ class Service:
         self, served: Served, received: bytes | list[Upload], content_type: str, labels: list[str]
     ) -> Arrays | list[Upload]:
         if not isinstance(received, bytes):
-            return received if served.kind else await self._run(self._arrays_of_files, served, received)
+            return received if served.kind else await self.for_arrays.run(self._arrays_of_files, served, received)
         form = format_of(content_type, received)
         if form not in (JSON, ".npy"):
             if len(labels) > 1:
                 raise InputError(f"{len(labels)} labels for 1 file; send one")
             return [Upload(f"upload{form}", received, labels[0] if labels else None)]
         read = partial(self._read_json if form == JSON else self._read_npy, served, received, labels)
-        return read() if len(received) <= SMALL else await self._run(read)
+        return read() if len(received) <= SMALL else await self.for_arrays.run(read)
 
     async def _uploads(self, request: Request, labels: list[str]) -> list[Upload]:
         """Return the files of a form, and the labels of its fields "label": one for each file, or one for all."""
@@ -205,13 +212,13 @@ class Service:
         scored = await served.batcher.score(content.X, content.y)
         explanations: list[Explanation] | None = None
         if explained:
-            explanations = await self._run(explain, served.model, content.X, content.y)
+            explanations = await self.for_arrays.run(explain, served.model, content.X, content.y)
         answer = of_arrays(served, scored, content, explanations)
         self._count(served, "samples", answer)
         return answer
 
     async def _of_files(self, served: Served, uploads: list[Upload], *, explained: bool) -> dict[str, Any]:
-        judged = await self._run(partial(judge, uploads, served, self.limits, explained=explained))
+        judged = await self.for_files.run(partial(judge, uploads, served, self.limits, explained=explained))
         if not judged.verdicts:
             reasons = [f"{name}: {reason}" for name, reason in judged.refused.items()]
             raise RequestError(422, "; ".join(reasons[:10]))
@@ -224,10 +231,6 @@ class Service:
             np.array([result[name] for result in answer["results"]]) for name in ("score", "p_value", "anomalous")
         )
         self.metrics.observe(served, what, *columns)
-
-    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Compute in a thread; what has not begun when its client gives up is left out."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     def _take_note(self) -> None:
         for served in self.models.served.values():
