@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import _exit as leave_at_once
 from pathlib import Path
 
 import uvicorn
@@ -98,7 +98,7 @@ def run(service: Service, listening: socket.socket, token: Token, on_ready: Call
         asyncio.run(_serve(service, listening, token, on_ready))
         if service.busy:  # Python would wait for threads that are given up, for as long as they like
             log.warning("what is still computed is given up")
-            os._exit(0)
+            leave_at_once(0)
 
 
 def address_of(listening: socket.socket) -> str:
