@@ -32,7 +32,9 @@ def test_functions_have_at_most_80_lines_of_code(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_no_private_name_of_another_module_is_used(file):
     tree = MODULES[file]
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own = {
+        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
     own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("oddkind"):

@@ -105,10 +105,11 @@ def names_of(file: Path, dialect: Dialect, *, unique: bool = True) -> list[str]:
     if not unique:
         return cells
     names: list[str] = []
+    seen: Counter[str] = Counter()
     for number, cell in enumerate(cells, start=1):
         name = cell or f"column {number}"
-        repeat = cells[: number - 1].count(cell) + 1 if cell else 1
-        names.append(name if repeat == 1 else f"{name} ({repeat})")
+        seen[cell] += 1
+        names.append(name if seen[cell] == 1 or not cell else f"{name} ({seen[cell]})")
     return names
 
 

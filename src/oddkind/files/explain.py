@@ -17,7 +17,7 @@ from oddkind.errors import InputError
 from oddkind.files.durations import between
 from oddkind.files.front_ends import Band
 from oddkind.files.listing import Entry
-from oddkind.files.score import Verdict, file_source, learnt_by, score_files, settings_of
+from oddkind.files.score import HeldOut, Verdict, file_source, learnt_by, score_files, settings_of
 from oddkind.files.source import Source, each, kept_windows
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import FittedModel
@@ -88,10 +88,11 @@ def explain_files(
     cache: Path | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[str, float], None] = lambda stage, done: None,
+    held_out: HeldOut | None = None,
 ) -> list[FileExplanation]:
     """Explain the most anomalous of some files, the most anomalous first, each by its most anomalous sample.
 
-    Labels are used as in `score_files`.
+    Labels and `held_out` are used as in `score_files`.
 
     Raises
     ------
@@ -101,7 +102,12 @@ def explain_files(
     if most < 1:
         raise InputError(f"--most {most}; it must be at least 1")
     verdicts = score_files(
-        files, model, cache=cache, on_refused=on_refused, on_progress=lambda done: on_progress("scoring", done)
+        files,
+        model,
+        cache=cache,
+        on_refused=on_refused,
+        on_progress=lambda done: on_progress("scoring", done),
+        held_out=held_out,
     )
     by_name = {entry.name: entry for entry in files}
     wanted = sorted(verdicts, key=lambda verdict: (verdict.p_value, -verdict.score))[:most]

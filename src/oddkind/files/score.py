@@ -28,8 +28,8 @@ from oddkind.model.conformal import (
 )
 from oddkind.model.model import FittedModel
 
-# The scores of the files held out of training, for each fold, given whether labels are known.
 HeldOut = Callable[[bool], list[CalibrationScores]]
+"""Whether labels are known → the scores of the files held out of training, for each fold."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,19 @@ def score_files(
 
     A file is anomalous if its p-value is at most the model's false-alarm rate; a rate that cannot be promised raises no
     alarm and warns (`PromiseWarning`). With a false discovery rate, the files called anomalous are chosen such that on
-    average at most this fraction of them is normal (`oddkind.discoveries`). What `held_out_files` returns spares many
-    calls with one model from pooling its held-out files each time.
+    average at most this fraction of them is normal (`oddkind.discoveries`).
+
+    `held_out`: what `held_out_files` returned for the model, so that many calls do not pool its held-out files again.
 
     Raises
     ------
     InputError
         If a file cannot be read and `on_refused` is None.
     """
+    held_out = held_out or held_out_files(model)
     if false_discovery_rate is not None:
         discoveries(np.ones(1), false_discovery_rate)  # refuses a rate out of range
-    held_out = held_out or held_out_files(model)
-    if false_discovery_rate is None and (problem := promise_problem(model, held_out)) is not None:
+    elif (problem := promise_problem(model, held_out)) is not None:
         warnings.warn(problem, PromiseWarning, stacklevel=2)
     verdicts: list[Verdict] = []
     for part in _parts(files, model, cache, on_refused):

@@ -175,6 +175,13 @@ class CalibrationScores:
         """The number of groups: what a promise counts."""
         return len(np.unique(self.groups))
 
+    @property
+    def independent(self) -> CalibrationScores:
+        """The first sample of each group: samples of one group are not independent."""
+        first = np.unique(self.groups, return_index=True)[1]
+        label_index = None if self.label_index is None else self.label_index[first]
+        return CalibrationScores(self.components[first], self.scores[first], self.groups[first], label_index)
+
     def weight_above(self, scores: Array, label_index: Array | None = None) -> tuple[Array, Array]:
         """Weight of the held-out scores at or above each score [N], and of all compared with; [N] each.
 

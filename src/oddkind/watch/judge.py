@@ -92,11 +92,11 @@ class Judge:
             held_out = self._reference.calibration.of(with_labels=with_labels)
         else:
             (held_out,) = self._of_reference(with_labels)
-        first = np.unique(held_out.groups, return_index=True)[1]
-        scores = held_out.scores[first]
+        held_out = held_out.independent
+        scores = held_out.scores
         if not self.model.per_label or not with_labels or self.model.task.labels is None:
             return {"": scores}
-        index = np.asarray(held_out.label_index)[first]
+        index = np.asarray(held_out.label_index)
         return {str(label): scores[index == number] for number, label in enumerate(self.model.task.labels)}
 
     def _of_files(self, item: Item) -> list[Judgement]:
