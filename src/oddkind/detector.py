@@ -122,6 +122,7 @@ class Detector(Estimator):
         max_shift: int | Literal["auto"] = "auto",
         label_smoothing: float = 0.1,
         mixup: float | Literal["auto"] = "auto",
+        warp: float | Literal["auto"] = "auto",
         temperature: float | Literal["fit"] = 1.0,
         calibration_fraction: float | Literal["auto"] = "auto",
         false_alarm_rate: float = 0.05,
@@ -142,6 +143,7 @@ class Detector(Estimator):
         self.max_shift = max_shift
         self.label_smoothing = label_smoothing
         self.mixup = mixup
+        self.warp = warp
         self.temperature = temperature
         self.calibration_fraction = calibration_fraction
         self.false_alarm_rate = false_alarm_rate

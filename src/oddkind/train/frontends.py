@@ -21,6 +21,12 @@ from oddkind.files.source import Source
 from oddkind.model.forward import Band
 
 
+# The picture of a `MelSpectrogram`: bands, at least as many, the lowest frequency in Hz, and frames.
+MEL_BANDS, LEAST_BANDS, LOWEST, FRAMES = 40, 8, 60.0, 32
+# The decibels that count below the loudest point, and the level above which a frame sounds.
+RANGE, AUDIBLE = 50.0, 0.2
+
+
 class LogMel(nn.Module):
     """Mean and standard deviation over time of the log energy in mel bands, [B, T] → [B, 2 · bands].
 
@@ -34,16 +40,9 @@ class LogMel(nn.Module):
     def __init__(self, sample_rate: float, n_samples: int, bands: int = 64) -> None:
         super().__init__()
         self.n_fft = frame_length(sample_rate, n_samples)
-        frequencies = torch.linspace(0, sample_rate / 2, self.n_fft // 2 + 1, dtype=torch.float64)
-        edges = 700 * (10 ** (torch.linspace(0, mel(sample_rate / 2), bands + 2, dtype=torch.float64) / 2595) - 1)
-        low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-        rising, falling = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
-        filters = torch.minimum(rising, falling).clamp(min=0)
-        # A band that is narrower than the lines of the spectrum may contain none of them.
-        filled = filters.sum(1) > 0
-        self.register_buffer("filters", filters[filled].float())
+        filters, self.edges = mel_filters(sample_rate, self.n_fft, bands, 0)
+        self.register_buffer("filters", filters)
         self.register_buffer("window", torch.hann_window(self.n_fft))
-        self.edges = [(float(a), float(b)) for a, b in zip(low[filled, 0], high[filled, 0], strict=True)]
         # A quarter of the bands at a time, with only the lines that they contain: a third of the work of one product.
         self.quarters = []
         for rows in torch.arange(len(self.filters)).chunk(4):
@@ -135,6 +134,87 @@ class Envelope(nn.Module):
         return torch.cat(amplitudes, 1)
 
 
+class MelSpectrogram(nn.Module):
+    """A picture of the sounding part of a window: log energy in mel bands over 32 frames, [B, T] → [B, 1, bands, 32].
+
+    Frames of about 64 ms, a quarter of one apart, with a Hann window; at most 40 mel bands from 60 Hz on. The upper
+    50 dB below the loudest point of a window count. From the first frame to the last within 40 dB of it, the window is
+    stretched to 32 frames, so that the same sound, slower or faster, gives the same picture; silence before and after
+    it is left out. The mean of each band over the frames is subtracted, which removes the microphone and much of the
+    speaker: cepstral mean normalisation (Atal, "Effectiveness of linear prediction characteristics of the speech
+    wave", JASA 1974), here in the logarithmic spectrum.
+    """
+
+    filters: Tensor
+    window: Tensor
+    places: Tensor
+
+    def __init__(self, sample_rate: float, n_samples: int) -> None:
+        super().__init__()
+        self.n_fft, self.sample_rate = frame_length(sample_rate, n_samples), sample_rate
+        self.step = self.n_fft // 4
+        filters, self.edges = mel_filters(sample_rate, self.n_fft, MEL_BANDS, min(LOWEST, sample_rate / 8))
+        if len(filters) < LEAST_BANDS:
+            raise InputError(
+                f"a window of {n_samples} samples at {sample_rate:g} Hz has {len(filters)} mel bands; a spectrogram "
+                f"needs at least {LEAST_BANDS}: raise --window"
+            )
+        self.register_buffer("filters", filters / filters.sum(1, keepdim=True))
+        self.register_buffer("window", torch.hann_window(self.n_fft))
+        self.register_buffer("places", torch.linspace(0, 1, FRAMES))
+
+    def bands(self) -> list[Band]:
+        """Return the frequencies of each row of the picture."""
+        return [(*edges, "spectrogram") for edges in self.edges]
+
+    def sounding(self, x: Tensor) -> Tensor:
+        """Return where the sounding part of each window begins and ends, in seconds, [B, T] → [B, 2]."""
+        first, last = self._ends(self._levels(x))
+        seconds = torch.stack([first - 0.5, last + 0.5], 1) * (self.step / self.sample_rate)
+        return seconds.clamp(0, x.shape[1] / self.sample_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the pictures of windows."""
+        levels = self._levels(x)
+        first, last = self._ends(levels)
+        at = first[:, None] + (last - first)[:, None] * self.places
+        before = at.floor()
+        share = (at - before)[:, None]
+        before = before.long()[:, None].expand(-1, levels.shape[1], -1)
+        after = (before + 1).clamp(max=levels.shape[2] - 1)
+        picture = levels.gather(2, before) * (1 - share) + levels.gather(2, after) * share
+        return (picture - picture.mean(2, keepdim=True))[:, None]
+
+    def _levels(self, x: Tensor) -> Tensor:
+        """Level of each band and frame, from 0 to 1: the upper `RANGE` decibels, [B, bands, frames]."""
+        padded = nn.functional.pad(x, (self.n_fft // 2, self.n_fft // 2))
+        energy = (power(padded, self.window, self.step) @ self.filters.T).transpose(1, 2)
+        decibels = (energy + FLOOR).log() * (10 / math.log(10))
+        return ((decibels - decibels.amax((1, 2), keepdim=True)) / RANGE + 1).clamp(min=0)
+
+    def _ends(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first and the last frame that sounds, [B] each."""
+        sounds = (levels.amax(1) > AUDIBLE).to(levels.dtype)
+        frames = torch.arange(1, levels.shape[2] + 1, device=levels.device, dtype=levels.dtype)
+        return levels.shape[2] - (sounds * frames.flip(0)).amax(1), (sounds * frames).amax(1) - 1
+
+
+def mel_filters(sample_rate: float, n_fft: int, count: int, lowest: float) -> tuple[Tensor, list[tuple[float, float]]]:
+    """Triangles on the lines of a spectrum, evenly spaced in mel, [bands, n_fft / 2 + 1], and their lowest and highest Hz.
+
+    A band that is narrower than the lines of the spectrum may contain none of them; it is left out.
+    """
+    frequencies = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
+    edges = torch.linspace(mel(lowest), mel(sample_rate / 2), count + 2, dtype=torch.float64)
+    edges = 700 * (10 ** (edges / 2595) - 1)
+    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rising, falling = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
+    filters = torch.minimum(rising, falling).clamp(min=0)
+    filled = filters.sum(1) > 0
+    pairs = zip(low[filled, 0].tolist(), high[filled, 0].tolist(), strict=True)
+    return filters[filled].float(), [*pairs]
+
+
 def mel(frequency: float) -> float:
     """Convert a frequency in Hz to mel, 2595 log₁₀(1 + f / 700)."""
     return 2595 * math.log10(1 + frequency / 700)
@@ -156,9 +236,12 @@ def frame_length(sample_rate: float, n_samples: int) -> int:
     return max(16, min(longest, 2 ** round(math.log2(0.064 * sample_rate))))
 
 
-def power(x: Tensor, window: Tensor) -> Tensor:
-    """Power of half overlapping frames, [B, T] → [B, frames, n_fft / 2 + 1]; a full-scale sine has power 1 / 4."""
-    frames = x.unfold(1, len(window), len(window) // 2) * (window / window.sum())
+def power(x: Tensor, window: Tensor, step: int | None = None) -> Tensor:
+    """Power of frames, [B, T] → [B, frames, n_fft / 2 + 1]; a full-scale sine has power 1 / 4.
+
+    Frames are `step` samples apart; by default half of one.
+    """
+    frames = x.unfold(1, len(window), step or len(window) // 2) * (window / window.sum())
     squares = torch.view_as_real(torch.fft.rfft(frames)).square_()
     return squares[..., 0] + squares[..., 1]  # abs would take a root first, and four times as long
 
@@ -173,6 +256,7 @@ FRONT_ENDS: dict[str, Callable[[float, int], nn.Module]] = {
     "log-mel": LogMel,
     "spectrum": Spectrum,
     "envelope": Envelope,
+    "mel-spectrogram": MelSpectrogram,
 }
 
 
