@@ -176,6 +176,8 @@ def fit(
         "promised": promise_problem(model) is None,
         "block": (model.source or {})["settings"].get("block"),
         "labels": [] if model.task.labels is None else [str(label) for label in model.task.labels],
+        "front_end": (model.source or {})["settings"].get("front_end") or [],
+        "front_end_reason": (model.source or {})["front_end_reason"],
         **model.folds[0].describe(),
         "pool": (model.source or {})["pool"],
         "accuracy": sum(fold.report.accuracy for fold in model.folds) / len(model.folds),
@@ -185,7 +187,7 @@ def fit(
     if json:
         print_json(facts)
         return
-    what = judged(model)
+    what, named = judged(model), settings["front_end"] is not None
     if facts["folds"] > 1:
         why = f"There are too few {what} to hold some out, so " if folds == "auto" else ""
         models = f"{facts['folds']} models were trained, each without one fold of the {what}"
@@ -194,6 +196,9 @@ def fit(
     else:
         held_out = f"{facts['held_out']} {what} or groups were held out"
         print(f"{out} was fitted to {facts['learnt']} {what}, of which {held_out}.")
+    if facts["front_end"]:
+        reason = facts["front_end_reason"] + (" with --front-end" if named else "; --front-end names another")
+        print(f"Front end: {', '.join(facts['front_end'])}, {reason}.")
     print(f"Task: {facts['task']}. Scored by {facts['score']}.")
     if facts["pool"] != "mean":
         print(f"The score of a file is pooled from its windows: {facts['pool']} (--pool).")

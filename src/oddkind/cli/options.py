@@ -58,6 +58,11 @@ READING = {
         "in time. For sounds 1 by default.",
     ),
     "hop": _option(str | None, "Step between two windows; by default the length of a window."),
+    "short": _option(
+        str | None,
+        "What to do with a recording shorter than a window: pad (with silence) or refuse. By default padded if many "
+        "are shorter than a second.",
+    ),
     "block": _option(
         str | None,
         "Length of the parts into which long files are cut, such as 10min or 1h; each is judged like a file. By "
@@ -66,8 +71,9 @@ READING = {
     "channels": _option(str | None, "Channels of a sound, such as 1 or 1,2; by default their mean."),
     "front_end": _option(
         str | None,
-        "For sounds, and tables with a sample rate: log-mel, spectrum or envelope, or several, such as "
-        "log-mel,envelope; 'none' reads the values of tables as they are.",
+        "For sounds, and tables with a sample rate: log-mel, spectrum, envelope or several, such as log-mel,envelope; "
+        "or mel-spectrogram, a picture. By default 'fit' chooses for labelled sounds. 'none' reads the values of tables "
+        "as they are.",
     ),
     "match_loudness": _option(bool | None, "Make each window of sound equally loud.", "--match-loudness"),
     "size": _option(str | None, "Size of pictures in pixels, height,width; 64,64 by default."),

@@ -32,12 +32,16 @@ Band = tuple[float, float, str]
 
 
 class FrontEnd(Protocol):
-    """What turns windows of sound into the vectors that were learnt."""
+    """What turns windows of sound into the vectors or pictures that were learnt."""
 
     def __call__(self, windows: Array) -> Array:
-        """Turn windows [n, T] into vectors [n, D]."""
+        """Turn windows [n, T] into vectors [n, D] or pictures [n, 1, H, W]."""
         ...
 
     def bands(self) -> list[Band]:
-        """Return what each number of a vector describes, [D]."""
+        """Return what each number of a vector describes, [D], or each row of a picture, [H]."""
+        ...
+
+    def sounding(self, windows: Array) -> Array:
+        """Return where the picture of each window [n, T] begins and ends in the window, in seconds, [n, 2]."""
         ...

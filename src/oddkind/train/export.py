@@ -52,7 +52,7 @@ class Sound(nn.Module):
         """Return the numbers of the front end, one channel after another."""
         if self.match_loudness:
             x = x / (x.square().mean((1, 2), keepdim=True).sqrt() + FLOOR)
-        return self.front_end(x.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(1)
+        return self.front_end(x.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(1, 2)
 
 
 class Exported(nn.Module):

@@ -1,6 +1,6 @@
-"""Front ends: torch modules that turn windows of sound into vectors for a small network, and are saved with it.
+"""Front ends: torch modules that turn windows of sound into what a small network reads, and are rebuilt with it.
 
-A spectrum is computed for each frame, and a window is described by mean and standard deviation over its frames
+`MelSpectrogram` gives pictures, the others vectors: a spectrum is computed for each frame, and a window is described by mean and standard deviation over its frames
 (statistics pooling: Snyder et al., "X-vectors", ICASSP 2018), because a fault may be a tone or a fluctuation.
 """
 
@@ -261,7 +261,7 @@ FRONT_ENDS: dict[str, Callable[[float, int], nn.Module]] = {
 
 
 class FrontEnds(nn.Module):
-    """Several front ends, whose features are concatenated, [B, T] → [B, D]."""
+    """Several front ends, whose features are concatenated, [B, T] → [B, D]; or one that gives pictures."""
 
     def __init__(self, names: tuple[str, ...], sample_rate: float, n_samples: int) -> None:
         super().__init__()
@@ -269,6 +269,8 @@ class FrontEnds(nn.Module):
         if unknown or not names:
             raise InputError(f"front end {','.join(unknown)!r}; known are {', '.join(map(repr, FRONT_ENDS))}")
         self.parts = nn.ModuleList(FRONT_ENDS[name](sample_rate, n_samples) for name in names)
+        if len(names) > 1 and any(isinstance(part, MelSpectrogram) for part in self.parts):
+            raise InputError("front end 'mel-spectrogram' gives pictures, which join no other numbers; name it alone")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of all front ends, concatenated."""
@@ -287,13 +289,20 @@ class TorchFrontEnd:
     module: FrontEnds
 
     def __call__(self, windows: Array) -> Array:
-        """Turn windows [n, T] into vectors [n, D]."""
+        """Turn windows [n, T] into vectors [n, D] or pictures [n, 1, H, W]."""
         with torch.inference_mode():
             return self.module(torch.from_numpy(windows)).numpy()
 
     def bands(self) -> list[Band]:
-        """Return the frequencies that each number of a vector describes, [D]."""
+        """Return the frequencies that each number of a vector or each row of a picture describes, [D] or [H]."""
         return self.module.bands()
+
+    def sounding(self, windows: Array) -> Array:
+        """Return where the picture of each window [n, T] begins and ends in the window, in seconds, [n, 2]."""
+        (spectrogram,) = self.module.parts
+        assert isinstance(spectrogram, MelSpectrogram)  # noqa: S101 - others give no pictures
+        with torch.inference_mode():
+            return spectrogram.sounding(torch.from_numpy(windows)).numpy()
 
 
 def make_front_end(source: Source) -> TorchFrontEnd | None:
