@@ -136,7 +136,7 @@ class Reading:
 
 
 def _suited(detector: Detector, source: Source, labels: Array | None) -> Detector:
-    """Return the detector, with the network and the task for spectrograms of labelled sounds unless others are named."""
+    """Return the detector, for spectrograms of labelled sounds with their task and network unless others are named."""
     given = detector.get_params(deep=False)
     if source.front_end == PICTURE and labels is not None and given["task"] in ("auto", "labels"):
         given |= {"task": "labels"} | ({"network": "spectrogram"} if given["network"] == "auto" else {})

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from oddkind.arrays import Array
-from oddkind.errors import ConcernWarning, InputError
+from oddkind.errors import ConcernWarning
 from oddkind.files.listing import Entry
 from oddkind.files.source import Source, read
 from oddkind.samples import Samples
@@ -69,10 +69,6 @@ def choose_front_end(
     found: list[Samples] = []
     for number, names in enumerate((USUAL, PICTURE)):
         settings = source.model_copy(update={"front_end": names})
-        try:
-            front_end = make_front_end(settings)
-        except InputError:  # too short a window: reading says so, if it is too short for all
-            return USUAL, f"because a window is too short for {picture}"
 
         def progress(done: float, before: int = number) -> None:
             on_progress((before + done) / 2)
@@ -80,7 +76,14 @@ def choose_front_end(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConcernWarning)  # as refusals, given when all are read
             found.append(
-                read(some, settings, front_end, cache=cache, on_refused=lambda *_: None, on_progress=progress)
+                read(
+                    some,
+                    settings,
+                    make_front_end(settings),
+                    cache=cache,
+                    on_refused=lambda *_: None,
+                    on_progress=progress,
+                )
             )
     one, other = (np.asarray(samples.inputs).reshape(len(samples), -1) for samples in found)
     labels, groups, owners = found[0].labels, found[0].groups, found[0].files
@@ -115,8 +118,8 @@ def compare(vectors: tuple[Array, Array], labels: Array, groups: Array, files: A
     apart = [_distances(one, group) for one in vectors]
     aucs, differences, variances = [], [], []
     for label in np.unique(labels):
-        nearest = [one[:, labels != label].min(1) for one in apart]
-        if not np.isfinite(nearest).all():  # the others are of one group
+        nearest = [one[:, labels != label].min(1, initial=np.inf) for one in apart]
+        if not np.isfinite(nearest).all():  # the others are of one group, or there are none
             continue
         hidden = of_file == label
         if min(hidden.sum(), (~hidden).sum()) < 2:

@@ -28,7 +28,12 @@ def sounds(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"channels": (1, 2), "front_end": ("log-mel", "spectrum", "envelope"), "match_loudness": True}]
+    "settings",
+    [
+        {},
+        {"channels": (1, 2), "front_end": ("log-mel", "spectrum", "envelope"), "match_loudness": True},
+        {"channels": (1, 2), "front_end": ("mel-spectrogram",)},
+    ],
 )
 def test_the_module_of_a_model_of_sounds_takes_windows_of_sound_even_exported(sounds, settings):
     source = source_of(sounds, pattern="{label}_{number}.wav", **settings)

@@ -71,9 +71,9 @@ READING = {
     "channels": _option(str | None, "Channels of a sound, such as 1 or 1,2; by default their mean."),
     "front_end": _option(
         str | None,
-        "For sounds, and tables with a sample rate: log-mel, spectrum, envelope or several, such as log-mel,envelope; "
-        "or mel-spectrogram, a picture. By default 'fit' chooses for labelled sounds. 'none' reads the values of tables "
-        "as they are.",
+        "For sounds, and tables with a sample rate: log-mel, spectrum or envelope, or several, such as "
+        "log-mel,envelope; or mel-spectrogram, a picture. 'fit' chooses between log-mel and mel-spectrogram for sounds "
+        "with labels. 'none' reads the values of tables as they are.",
     ),
     "match_loudness": _option(bool | None, "Make each window of sound equally loud.", "--match-loudness"),
     "size": _option(str | None, "Size of pictures in pixels, height,width; 64,64 by default."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Place:
     Attributes
     ----------
     text : str
-        Such as "900–1100 Hz, level", "PS2, 10–25 s", "rows 0–8, columns 20–30".
+        Such as "900–1100 Hz, level", "0.15–0.32 s, 900–1100 Hz", "PS2, 10–25 s", "rows 0–8, columns 20–30".
     share : float
         Its fraction of all evidence that the file is anomalous.
     """
@@ -53,7 +53,7 @@ class FileExplanation:
     window, windows : int
         The number of the sample that is explained, the most anomalous one, counted from 0; and the number of all.
     start, end : float or None
-        Where that window starts and ends; None for pictures and arrays.
+        Where that window starts and ends, or the part of it that a spectrogram shows; None for pictures and arrays.
     unit : str
         The unit of both: "s", or "rows" for a table whose rate is not known.
     sample : array
@@ -110,13 +110,14 @@ def explain_files(
     classes = [] if model.task.labels is None else model.task.labels.tolist()
     known = np.array([verdict.label in classes for verdict in wanted])
     oddest = []
-    for verdict, own, (_, inputs) in zip(
-        wanted, known, each(entries, source, model.front_end, cache=cache), strict=True
+    shown = _spans_of_spectrograms(entries, source, model)
+    for verdict, own, (_, inputs), spans in zip(
+        wanted, known, each(entries, source, model.front_end, cache=cache), shown, strict=True
     ):
         assert not isinstance(inputs, str)  # noqa: S101 - it has been read once
         labels = np.array([verdict.label] * len(inputs)) if own else None
         window = int(model.anomaly_score(inputs, labels).argmax())
-        oddest.append((window, len(inputs), inputs[window]))
+        oddest.append((window, len(inputs), inputs[window], None if spans is None else spans[window]))
     explanations: dict[int, Explanation] = {}
     count = itertools.count(1)
     for with_labels in np.unique(known):  # together: the normal samples to compare with are prepared once
@@ -134,6 +135,16 @@ def explain_files(
     ]
 
 
+def _spans_of_spectrograms(entries: Sequence[Entry], source: Source, model: Scorer) -> Iterator[Array | None]:
+    """Yield for each file which part of its windows the spectrograms show, in seconds, [n, C · 2]; None for vectors."""
+    if model.front_end is None or len(model.inputs.shape) != 3:
+        yield from [None] * len(entries)
+        return
+    for _, spans in each(entries, source, model.front_end.sounding):
+        assert not isinstance(spans, str)  # noqa: S101 - it has been read once
+        yield spans
+
+
 def _in_terms_of_files(
     model: Scorer,
     source: Source,
@@ -143,16 +154,19 @@ def _in_terms_of_files(
     window: int,
     windows: int,
     sample: Array,
+    shown: Array | None,
     explanation: Explanation,
 ) -> FileExplanation:
     place = window + (entry.windows or (0, 0))[0]
     if source.missing == "drop-window":
         place = int(kept_windows(entry, source)[window])
     start, end = _span(source, place, sample.shape[-1])
+    if shown is not None and start is not None:  # of all channels
+        start, end = start + float(shown.min()), start + float(shown.max())
     noted = file_source(model)
     nearest = tuple(_name(noted["files"], source, neighbour.row) for neighbour in explanation.neighbours or ())
     bands = [] if model.front_end is None else model.front_end.bands()
-    places = _places(source, bands, explanation.evidence, start or 0.0)
+    places = _places(source, bands, explanation.evidence, start or 0.0, end or 0.0)
     unit = unit_of(source)
     return FileExplanation(verdict, window, windows, start, end, unit, sample, explanation, places, nearest, learnt)
 
@@ -179,13 +193,18 @@ def _name(files: Sequence[tuple[str, int]], source: Source, row: int) -> str:
     return name if row == first else f"{name}, window {row - first}"
 
 
-def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float) -> tuple[Place, ...]:
+def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float, end: float) -> tuple[Place, ...]:
     """Return the places of the evidence: the largest regions in which it is at least half of its largest value."""
     positive = evidence.clip(min=0)
     total = positive.sum()
     if total == 0:
         return ()
-    if bands:
+    if bands and evidence.ndim == 3:
+        found = [
+            (_in_seconds_and_hertz(bands, start, (end - start) / evidence.shape[2], *box), value)
+            for box, value in _regions(positive.sum(0))
+        ]
+    elif bands:
         found = _bands(source, bands, positive)
     elif evidence.ndim == 2:
         names = source.columns or [f"channel {number}" for number in range(len(evidence))]
@@ -196,7 +215,10 @@ def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float
             for a, b in _runs(line >= positive.max() / 2)
         ]
     elif evidence.ndim == 3:
-        found = _regions(positive.sum(0))
+        found = [
+            (f"rows {y.start}–{y.stop - 1}, columns {x.start}–{x.stop - 1}", value)
+            for (y, x), value in _regions(positive.sum(0))
+        ]
     else:
         found = [(f"value {number}", value) for number, value in enumerate(positive)]
     ranked = sorted(found, key=lambda place: -place[1])[:NAMED]
@@ -219,15 +241,20 @@ def _bands(source: Source, bands: Sequence[Band], evidence: Array) -> list[tuple
     return found
 
 
-def _regions(evidence: Array) -> list[tuple[str, float]]:
-    """Boxes around connected points of at least half of the largest value."""
+def _regions(evidence: Array) -> list[tuple[tuple[slice, slice], float]]:
+    """Boxes around connected points of at least half of the largest value, and the evidence of these points."""
     from scipy.ndimage import find_objects, label
 
     numbered, _ = label(evidence >= evidence.max() / 2)
     return [
-        (f"rows {y.start}–{y.stop - 1}, columns {x.start}–{x.stop - 1}", float(evidence[numbered == number].sum()))
-        for number, (y, x) in enumerate(find_objects(numbered), start=1)
+        (box, float(evidence[numbered == number].sum())) for number, box in enumerate(find_objects(numbered), start=1)
     ]
+
+
+def _in_seconds_and_hertz(bands: Sequence[Band], start: float, frame: float, rows: slice, frames: slice) -> str:
+    """Describe a box in a spectrogram that begins at `start` and whose frames take `frame` seconds each."""
+    when = between(round(start + frame * frames.start, 2), round(start + frame * frames.stop, 2), "s")
+    return f"{when}, {max(bands[rows.start][0], 0):.0f}–{bands[rows.stop - 1][1]:.0f} Hz"
 
 
 def _runs(flags: Array) -> list[tuple[int, int]]:

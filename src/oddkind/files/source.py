@@ -284,7 +284,7 @@ def resolved(source: Source, files: Sequence[Entry]) -> Source:
 
 def _for_sounds(source: Source, files: Sequence[Entry], rate: float) -> Source:
     """Determine the rate, the window and the front end of sounds, and warn if short recordings are padded."""
-    window, short = source.window or WINDOW_SECONDS, source.short or "refuse"
+    window, short = source.window or WINDOW_SECONDS, source.short
     if source.window is None and source.short != "refuse":
         lengths = [*looks(_spread(files), partial(seconds_of_recording, sample_rate=rate))[0].values()]
         shorter = sum(length < WINDOW_SECONDS for length in lengths)
@@ -442,7 +442,11 @@ def _processors() -> int:
 
 
 def each(
-    files: Sequence[Entry], source: Source, front_end: FrontEnd | None, *, cache: Path | None = None
+    files: Sequence[Entry],
+    source: Source,
+    front_end: Callable[[Array], Array] | None,
+    *,
+    cache: Path | None = None,
 ) -> Iterator[tuple[Entry, Array | str]]:
     """Read files one by one with resolved settings: samples [n, …] of each, or the reason why it cannot be read.
 
@@ -572,7 +576,7 @@ def read(
     )
 
 
-def _inputs(file: Path, source: Source, front_end: FrontEnd | None) -> Array:
+def _inputs(file: Path, source: Source, front_end: Callable[[Array], Array] | None) -> Array:
     """Return the samples of one file, [n, …]."""
     if source.kind == "pictures":
         assert source.size is not None and source.grey is not None  # noqa: S101, PT018 - resolved
@@ -601,7 +605,7 @@ def _inputs(file: Path, source: Source, front_end: FrontEnd | None) -> Array:
     return np.concatenate([_described(cut, front_end) for cut in cuts])
 
 
-def _described(cut: Array, front_end: FrontEnd | None) -> Array:
+def _described(cut: Array, front_end: Callable[[Array], Array] | None) -> Array:
     """Turn windows [n, C, T] into vectors [n, C · D] or pictures [n, C, H, W]."""
     if front_end is None:
         raise InputError("these settings need a front end; oddkind.make_front_end makes one")

@@ -1,7 +1,8 @@
 """Front ends: torch modules that turn windows of sound into what a small network reads, and are rebuilt with it.
 
-`MelSpectrogram` gives pictures, the others vectors: a spectrum is computed for each frame, and a window is described by mean and standard deviation over its frames
-(statistics pooling: Snyder et al., "X-vectors", ICASSP 2018), because a fault may be a tone or a fluctuation.
+`MelSpectrogram` gives pictures, the others vectors: a spectrum is computed for each frame, and a window is described by
+mean and standard deviation over its frames (statistics pooling: Snyder et al., "X-vectors", ICASSP 2018), because a
+fault may be a tone or a fluctuation.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from oddkind.files.sounds import FLOOR
 from oddkind.files.source import Source
 from oddkind.model.forward import Band
 
-
-# The picture of a `MelSpectrogram`: bands, at least as many, the lowest frequency in Hz, and frames.
-MEL_BANDS, LEAST_BANDS, LOWEST, FRAMES = 40, 8, 60.0, 32
+# The picture of a `MelSpectrogram`: bands, the lowest frequency in Hz, and frames.
+MEL_BANDS, LOWEST, FRAMES = 40, 60.0, 32
 # The decibels that count below the loudest point, and the level above which a frame sounds.
 RANGE, AUDIBLE = 50.0, 0.2
 
@@ -154,11 +154,6 @@ class MelSpectrogram(nn.Module):
         self.n_fft, self.sample_rate = frame_length(sample_rate, n_samples), sample_rate
         self.step = self.n_fft // 4
         filters, self.edges = mel_filters(sample_rate, self.n_fft, MEL_BANDS, min(LOWEST, sample_rate / 8))
-        if len(filters) < LEAST_BANDS:
-            raise InputError(
-                f"a window of {n_samples} samples at {sample_rate:g} Hz has {len(filters)} mel bands; a spectrogram "
-                f"needs at least {LEAST_BANDS}: raise --window"
-            )
         self.register_buffer("filters", filters / filters.sum(1, keepdim=True))
         self.register_buffer("window", torch.hann_window(self.n_fft))
         self.register_buffer("places", torch.linspace(0, 1, FRAMES))
@@ -200,7 +195,7 @@ class MelSpectrogram(nn.Module):
 
 
 def mel_filters(sample_rate: float, n_fft: int, count: int, lowest: float) -> tuple[Tensor, list[tuple[float, float]]]:
-    """Triangles on the lines of a spectrum, evenly spaced in mel, [bands, n_fft / 2 + 1], and their lowest and highest Hz.
+    """Triangles on the lines of a spectrum, evenly spaced in mel, [bands, n_fft / 2 + 1], and from where to where in Hz.
 
     A band that is narrower than the lines of the spectrum may contain none of them; it is left out.
     """

@@ -267,9 +267,7 @@ def warped(x: Tensor, warps: Tensor) -> Tensor:
     by c and to the left by d, in halves of its size.
     """
     tall, wide, up, left = warps[:, :, None, None].unbind(1)
-    down, across = (
-        (torch.arange(size, device=x.device, dtype=warps.dtype) * 2 + 1) / size - 1 for size in x.shape[2:]
-    )
+    down, across = ((torch.arange(size, device=x.device, dtype=warps.dtype) * 2 + 1) / size - 1 for size in x.shape[2:])
     rows, columns = down[:, None] * tall.exp() + up, across * wide.exp() + left
     grid = torch.stack(torch.broadcast_tensors(columns, rows), 3)
     return torch.nn.functional.grid_sample(as_float(x), grid, align_corners=False)
