@@ -279,7 +279,7 @@ def test_silent_recordings_are_recognised(tmp_path, noise):
         ((0.3, 0.84, 9, 0.9), {}, 2, "pad"),
         ((3, 3, 3, 3), {}, 1, None),
         ((3,) * 10 + (0.5,), {}, 1, None),  # a tenth are not many
-        ((0.3, 0.84), {"short": "refuse"}, 1, "refuse"),
+        ((0.3, 0.84, 3), {"short": "refuse"}, 1, "refuse"),
         ((0.3, 0.84), {"window": 0.5}, 0.5, None),
         ((0.3, 0.84), {"window": 0.5, "short": "pad"}, 0.5, "pad"),
     ],
@@ -298,10 +298,8 @@ def test_a_window_is_as_long_as_the_longest_of_short_recordings(tmp_path, noise,
     shorter = sum(seconds < 1 for seconds in lengths)
     message = f"{shorter} of {len(lengths)} recordings are shorter than 1 s, so a window is {window:g} s long"
     assert [str(one.message)[: len(message)] for one in given] == ([message] if chosen else [])
-    issues = {
-        issue["kind"] for issue in check_files(files, source, make_front_end, on_refused=lambda *_: None)["issues"]
-    }
-    assert ("window" in issues) == (short == "pad")
+    issues = check_files(files, source, make_front_end, on_refused=lambda *_: None)["issues"]
+    assert ("window" in {issue["kind"] for issue in issues}) == (short == "pad")
 
 
 def test_check_names_recordings_that_are_silent_or_cancel(tmp_path, noise):

@@ -195,7 +195,7 @@ class MelSpectrogram(nn.Module):
 
 
 def mel_filters(sample_rate: float, n_fft: int, count: int, lowest: float) -> tuple[Tensor, list[tuple[float, float]]]:
-    """Triangles on the lines of a spectrum, evenly spaced in mel, [bands, n_fft / 2 + 1], and from where to where in Hz.
+    """Triangles on the lines of a spectrum, evenly spaced in mel, [bands, n_fft / 2 + 1], and their ends in Hz.
 
     A band that is narrower than the lines of the spectrum may contain none of them; it is left out.
     """
