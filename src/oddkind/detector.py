@@ -41,9 +41,9 @@ class Detector(Estimator):
         vectors and pictures that are not square: only the labels, if there are any; pictures of surfaces, which vary
         equally at every place: only pastes.
     network : str, callable or torch module
-        "lecture", "picture", "local", "mlp", "branches", "signal", "auto" (by shape and task); or a builder
-        `(input_shape, n_classes) → module`; or a module (a copy is trained, from the weights it has). It returns
-        `(logits [B, C], features [B, D])`.
+        "lecture", "picture", "local", "spectrogram", "mlp", "branches", "signal", "auto" (by shape and task); or a
+        builder `(input_shape, n_classes) → module`; or a module (a copy is trained, from the weights it has). It
+        returns `(logits [B, C], features [B, D])`.
     score_function : str or Score
         "auto" ("combined" for pictures, "joint-neighbours" for signals, for vectors "fused-distances" with labels and
         "fused-input-distances" without), a name of `oddkind.SCORES`, or an
@@ -63,8 +63,11 @@ class Detector(Estimator):
         The fraction of the target that is spread over all classes, in training only.
     mixup : float or "auto"
         If above 0, the network learns from mixtures of two samples and of their labels, λ x₁ + (1 − λ) x₂ with λ drawn
-        from Beta(mixup, mixup): Zhang et al., "mixup", ICLR 2018. "auto": 1 for vectors whose labels alone are
-        classified, otherwise 0.
+        from Beta(mixup, mixup): Zhang et al., "mixup", ICLR 2018. "auto": 1 for vectors and for the network
+        "spectrogram" if labels alone are classified, otherwise 0.
+    warp : float in [0, 1] or "auto"
+        In training, pictures are stretched along each axis by up to exp(±warp), and moved by up to half of `warp` of
+        their size, differently in each epoch. "auto": 0.3 for the network "spectrogram", otherwise 0.
     temperature : float > 0 or "fit"
         Divides the logits when scoring, never in training. "fit": the most likely one on the held-out samples.
     calibration_fraction : float in (0, 1) or "auto"

@@ -15,7 +15,7 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.combining import FarOrLocal, Fusion, Surprises
+from oddkind.model.combining import FarOrLocal, Fusion, StandardisedLogs, Surprises
 from oddkind.model.distances import (
     among_others,
     class_means,
@@ -700,6 +700,11 @@ SCORES: dict[str, Score | Combination] = {
         ("view-neighbours", "hellinger-neighbours", "likelihood"),
         Surprises((0, 4, 4)),
     ),
+    "combined-logs": Combination(
+        "Σ z of log view-neighbours and log input-distance + (1 − perplexity / C) z of log msp",
+        ("view-neighbours", "input-distance", "msp"),
+        StandardisedLogs((0, 0, 1)),
+    ),
 }
 
 # The score "auto" stands for, by the number of axes of one sample: [D], [C, T], [C, H, W].
@@ -707,17 +712,19 @@ _AUTO = {1: "fused-input-distances", 2: "joint-neighbours", 3: "combined"}
 
 
 def resolve_score(
-    score: str | Score, input_shape: tuple[int, ...], *, with_labels: bool
+    score: str | Score, input_shape: tuple[int, ...], *, with_labels: bool, network: str | None = None
 ) -> tuple[str | None, Score | Combination]:
     """Return the name (None for a score of your own) and the score.
 
-    "auto" depends on the shape of a sample and on whether internal labels are learnt.
+    "auto" depends on the shape of a sample, on whether internal labels are learnt, and on whether the network is the
+    one for spectrograms.
     """
     if not isinstance(score, str):
         return None, score
     name = score
     if score == "auto":
         name = "fused-distances" if len(input_shape) == 1 and with_labels else _AUTO[len(input_shape)]
+        name = "combined-logs" if network == "spectrogram" else name
     return name, SCORES[name]
 
 

@@ -143,7 +143,8 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     random_state = check_random_state(given.random_state)
     surfaces = given.task == "auto" and not given.per_label and show_surfaces(inputs)
     task, transform, transform_name = make_task(given.task, shape, labels, random_state, surfaces=surfaces)
-    score_name, score = resolve_score(given.score_function, shape, with_labels=task.labels is not None)
+    network, with_labels = _network_name(given, transform, task, shape), task.labels is not None
+    score_name, score = resolve_score(given.score_function, shape, with_labels=with_labels, network=network)
     if any(one.needs_rotations for one in components_of(score)) and not isinstance(transform, Rotations):
         raise InputError(f"score {score_name!r} needs a task with rotations; task={given.task!r} has none here")
     if given.per_label and task.labels is None:
@@ -161,7 +162,6 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     prepared = spec.standardise(inputs)
     targets = task.targets(labels, len(inputs), training=True)
     assert targets is not None  # noqa: S101 - make_task refuses a task with labels if there are none
-    network = _network_name(given, transform, task, shape)
     warp = float(given.warp) if given.warp != "auto" else WARP * (network == "spectrogram")
     seeds = random_state.randint(2**31, size=(given.n_members, 2)).tolist()
     epochs = int(given.epochs) if given.epochs != "auto" else _enough_epochs(len(training_rows), given.batch_size)
