@@ -36,7 +36,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from oddkind import Detector, Samples, source_of
 from oddkind.arrays import Array
 from oddkind.files.source import read, resolved
-from oddkind.front_end_choice import PICTURE, USUAL, compare
+from oddkind.front_end_choice import PICTURE, SIGNIFICANT, USUAL, compare
 from oddkind.metrics import auc
 from oddkind.model.distances import neighbour_distances
 from oddkind.train.frontends import make_front_end
@@ -199,7 +199,7 @@ def chosen(inputs: dict[str, Array], split: Split) -> str:
     files = split.files[rows]
     found = compare((one, other), split.labels[rows], files, files)
     assert found is not None
-    name = [*FRONT_ENDS][int(found.p_value <= 0.05)]
+    name = [*FRONT_ENDS][int(found.p_value <= SIGNIFICANT)]
     return f"{name} ({found.aucs[1]:.3f} against {found.aucs[0]:.3f}, p = {found.p_value:.1g})"
 
 

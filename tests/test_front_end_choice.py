@@ -133,6 +133,14 @@ def test_a_front_end_that_is_named_is_taken_and_nothing_is_compared(words, monke
     assert model.source["front_end_reason"] == "as named"
 
 
+def test_a_named_task_or_network_keeps_what_it_can_read(words):
+    source = source_of(words, pattern="{label}_{take}.wav", window=0.1)
+    for named in ({"task": "affine"}, {"network": "mlp", "task": "labels"}):
+        model = fit_files(source.entries(words)[0], source, quick(epochs=1, **named), folds=None)
+        assert model.source["settings"]["front_end"] == [*USUAL]
+        assert "because a task or a network is named" in model.source["front_end_reason"]
+
+
 def test_machines_keep_the_statistics_of_bands(data, fitted):
     assert fitted.source["settings"]["front_end"] == [*USUAL]
     assert "a label that is hidden is not told from the others more clearly" in fitted.source["front_end_reason"]

@@ -47,8 +47,8 @@ def fit_files(
     `oddkind.model.conformal.pool`; "auto": "fisher", or "mean" if each file has one sample, or if fewer than 19 groups
     are held out, whose p-values would be too coarse. `Model.source` keeps what `score_files` needs.
 
-    If `source` names no front end, that of labelled sounds is chosen: `oddkind.front_end_choice`. The reason is kept in
-    `Model.source["front_end_reason"]`.
+    If `source` names no front end and `detector` no task and no network, the front end of labelled sounds is chosen:
+    `oddkind.front_end_choice`. The reason is kept in `Model.source["front_end_reason"]`.
 
     `folds`: None holds some files out, once; a number K trains K models, each without a fold of the files
     (`CrossModel`); "auto" uses 5 folds if holding out half of the files would be too few to promise the false-alarm
@@ -64,11 +64,13 @@ def fit_files(
     named = source.front_end is not None
     entries, source = learnable(files, source, min_calibration_size(detector.false_alarm_rate), on_refused=on_refused)
     reason, reads = "", Reading(lambda done: on_progress("reading", done))
-    if source.kind == "sounds":
+    if source.kind == "sounds" and named:
         reason = "as named"
-        if not named:
-            front_end, reason = choose_front_end(entries, source, cache=cache, on_progress=reads.choosing)
-            source = source.model_copy(update={"front_end": front_end})
+    elif source.kind == "sounds" and not _open(detector):
+        reason = "because a task or a network is named, which may read vectors only"
+    elif source.kind == "sounds":
+        front_end, reason = choose_front_end(entries, source, cache=cache, on_progress=reads.choosing)
+        source = source.model_copy(update={"front_end": front_end})
     samples = read(
         entries, source, make_front_end(source), cache=cache, on_refused=on_refused, on_progress=reads.reading
     )
@@ -135,11 +137,16 @@ class Reading:
         self.show(self.chosen + (1 - self.chosen) * done)
 
 
+def _open(detector: Detector) -> bool:
+    """Return whether a detector leaves open what is learnt from labelled sounds."""
+    return detector.task in ("auto", "labels") and isinstance(detector.network, str) and detector.network == "auto"
+
+
 def _suited(detector: Detector, source: Source, labels: Array | None) -> Detector:
     """Return the detector, for spectrograms of labelled sounds with their task and network unless others are named."""
     given = detector.get_params(deep=False)
-    if source.front_end == PICTURE and labels is not None and given["task"] in ("auto", "labels"):
-        given |= {"task": "labels"} | ({"network": "spectrogram"} if given["network"] == "auto" else {})
+    if source.front_end == PICTURE and labels is not None and _open(detector):
+        given |= {"task": "labels", "network": "spectrogram"}
     return Detector(**given)
 
 

@@ -27,7 +27,7 @@ USUAL, PICTURE = ("log-mel",), ("mel-spectrogram",)
 # The choice is made from at most so many recordings and windows, evenly spread.
 MOST_FILES, MOST_WINDOWS = 400, 2000
 # The spectrogram is chosen if it is better and the chance of such a difference is at most this.
-SIGNIFICANT = 0.05
+SIGNIFICANT = 0.01
 
 
 @dataclass(frozen=True)
