@@ -10,7 +10,7 @@
 The ladder: each row adds one ingredient to the row above. The front ends read the files as `oddkind fit` does, clips
 padded. Beside it stand the one-liners, standardised, on the statistics of the bands; whitened within the label. The
 network, the front end and the warps were developed with the digits 4–6 as anomalies, and with 7–9 on two of the four
-speakers. Differences are paired over splits; an interval over speakers is one over four numbers. `chosen` is what
+speakers; the score with 7–9 on the second block of takes and on all speakers. Differences are paired over splits; an interval over speakers is one over four numbers. `chosen` is what
 `oddkind fit` takes for the split, from its normal sounds alone. The last line of the output is JSON.
 """
 
