@@ -2,7 +2,7 @@
 
     python bench/sounds.py [--members 1] [--only NAME …] [--rows NAME …]
 
-- Spoken digits, label known: none when scoring. Digits 0–3 are normal and labels, 7–9 anomalous. "takes": takes 0–9,
+- Spoken digits, no label known when scoring. Digits 0–3 are normal and labels, 7–9 anomalous. "takes": takes 0–9,
   10–19 and 20–29 are held out in turn. "speakers": one of the four speakers is held out in turn, and both kinds of
   clips are that speaker's.
 - Motors: whole recordings are held out, 3 splits, as in bench/signals.py; the motor is known when scoring.
@@ -10,8 +10,8 @@
 The ladder: each row adds one ingredient to the row above. The front ends read the files as `oddkind fit` does, clips
 padded. Beside it stand the one-liners, standardised, on the statistics of the bands; whitened within the label. The
 network, the front end and the warps were developed with the digits 4–6 as anomalies, and with 7–9 on two of the four
-speakers; the score with 7–9 on the second block of takes and on all speakers. Differences are paired over splits; an interval over speakers is one over four numbers. `chosen` is what
-`oddkind fit` takes for the split, from its normal sounds alone. The last line of the output is JSON.
+speakers; the score with 7–9 on the second block of takes and on all speakers. Differences are paired over splits.
+`chosen` is what `oddkind fit` takes for the split, from its normal sounds alone. The last line of the output is JSON.
 """
 
 from __future__ import annotations
