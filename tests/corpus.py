@@ -216,7 +216,7 @@ def _sounds() -> None:
         return wav(draw, rate=int(draw.choice([1000, 2000, 11025])))
 
     add("WAV at several rates", ".wav", of_bytes(any_rate))
-    add("WAV at 1 Hz", ".wav", values_wav(lambda draw: sound(draw, 0.9)), "shorter than a window")
+    add("WAV shorter than a second", ".wav", values_wav(lambda draw: sound(draw, 0.9)))  # padded
     add("WAV silent", ".wav", values_wav(lambda draw: np.zeros(RATE + int(draw.integers(RATE // 2)))))
     add("WAV constant", ".wav", values_wav(lambda draw: np.full(RATE, draw.uniform(0.1, 0.9))))
     antiphase = values_wav(lambda draw: sound(draw) * [1, -1])

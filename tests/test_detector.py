@@ -577,6 +577,7 @@ OTHER = {
     "max_shift": 2,
     "label_smoothing": 0.4,
     "mixup": 0.7,
+    "warp": 0.2,
     "temperature": 9.0,
     "calibration_fraction": 0.4,
     "device": "meta",

@@ -40,6 +40,8 @@ def fitted():
         ({"label_smoothing": -0.1}, r"label_smoothing=-0\.1; it must be"),
         ({"mixup": -0.1}, r"mixup=-0\.1; it must be a number of at least 0"),
         ({"mixup": np.nan}, "mixup=nan; it must be"),
+        ({"warp": 1.5}, r"warp=1\.5; it must be a number from 0 to 1, or 'auto'"),
+        ({"warp": True}, "warp=True; it must be"),
         ({"calibration_fraction": 0}, "calibration_fraction=0; it must be a number between 0 and 1"),
         ({"calibration_fraction": 1.0}, r"calibration_fraction=1\.0; it must be"),
         ({"false_alarm_rate": 0}, "false_alarm_rate=0; it must be a number between 0 and 1"),

@@ -42,9 +42,9 @@ class Detector(Estimator):
         vectors and pictures that are not square: only the labels, if there are any; pictures of surfaces, which vary
         equally at every place: only pastes.
     network : str, callable or torch module
-        "lecture", "picture", "local", "mlp", "branches", "signal", "auto" (by shape and task); or a builder
-        `(input_shape, n_classes) → module`; or a module (a copy is trained, from the weights it has). It returns
-        `(logits [B, C], features [B, D])`.
+        "lecture", "picture", "local", "spectrogram", "mlp", "branches", "signal", "auto" (by shape and task); or a
+        builder `(input_shape, n_classes) → module`; or a module (a copy is trained, from the weights it has). It
+        returns `(logits [B, C], features [B, D])`.
     score_function : str or Score
         "auto" ("combined-with-input" for pictures, "combined" for those with pastes, "joint-neighbours" for signals,
         for vectors "fused-distances" with labels and "fused-input-distances" without), a name of `oddkind.SCORES`, or
@@ -64,8 +64,11 @@ class Detector(Estimator):
         The fraction of the target that is spread over all classes, in training only.
     mixup : float or "auto"
         If above 0, the network learns from mixtures of two samples and of their labels, λ x₁ + (1 − λ) x₂ with λ drawn
-        from Beta(mixup, mixup): Zhang et al., "mixup", ICLR 2018. "auto": 1 for vectors whose labels alone are
-        classified, otherwise 0.
+        from Beta(mixup, mixup): Zhang et al., "mixup", ICLR 2018. "auto": 1 for vectors and for the network
+        "spectrogram" if labels alone are classified, otherwise 0.
+    warp : float in [0, 1] or "auto"
+        In training, pictures are stretched along each axis by up to exp(±warp), and moved by up to half of `warp` of
+        their size, differently in each epoch. "auto": 0.3 for the network "spectrogram", otherwise 0.
     temperature : float > 0 or "fit"
         Divides the logits when scoring, never in training. "fit": the most likely one on the held-out samples.
     calibration_fraction : float in (0, 1) or "auto"
@@ -123,6 +126,7 @@ class Detector(Estimator):
         max_shift: int | Literal["auto"] = "auto",
         label_smoothing: float = 0.1,
         mixup: float | Literal["auto"] = "auto",
+        warp: float | Literal["auto"] = "auto",
         temperature: float | Literal["fit"] = 1.0,
         calibration_fraction: float | Literal["auto"] = "auto",
         false_alarm_rate: float = 0.05,
@@ -143,6 +147,7 @@ class Detector(Estimator):
         self.max_shift = max_shift
         self.label_smoothing = label_smoothing
         self.mixup = mixup
+        self.warp = warp
         self.temperature = temperature
         self.calibration_fraction = calibration_fraction
         self.false_alarm_rate = false_alarm_rate
@@ -231,11 +236,7 @@ class Detector(Estimator):
         """Write the fitted model into one file, without pickle; `oddkind.load` reads it. See `oddkind.save`.
 
         With `onnx` the file also holds the networks as ONNX graphs, so that scoring with it needs no torch.
-
-        Raises
-        ------
-        InputError
-            As `oddkind.save`; if the networks cannot be exported, or a decision on a held-out sample differs.
+        Raises `InputError` as `save`, and if a network cannot be exported or a held-out sample is decided otherwise.
         """
         save(checked_graphs(self.model)[0] if onnx else self.model, file)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +19,12 @@ from oddkind.files.listing import Entry, labelled
 from oddkind.files.score import learnt_mark, promise_problem
 from oddkind.files.source import Source, read, resolved
 from oddkind.fitting import fit_together
+from oddkind.front_end_choice import PICTURE, choose_front_end
 from oddkind.model.conformal import min_calibration_size, pool
 from oddkind.model.model import CrossModel, Model
 
 FOLDS = 5
+CHOOSING = 0.3  # of the progress of reading
 MIN_COMPARED = 19  # groups that are held out, for p-values of windows to be pooled
 
 
@@ -44,6 +46,9 @@ def fit_files(
     `oddkind.model.conformal.pool`; "auto": "fisher", or "mean" if each file has one sample, or if fewer than 19 groups
     are held out, whose p-values would be too coarse. `Model.source` keeps what `score_files` needs.
 
+    If `source` names no front end and `detector` no task and no network, the front end of labelled sounds is chosen:
+    `oddkind.front_end_choice`. The reason is kept in `Model.source["front_end_reason"]`.
+
     `folds`: None holds some files out, once; a number K trains K models, each without a fold of the files
     (`CrossModel`); "auto" uses 5 folds if holding out half of the files would be too few to promise the false-alarm
     rate and the folds together are enough.
@@ -55,13 +60,22 @@ def fit_files(
     """
     if how != "auto":
         pool(np.zeros(1), np.zeros(1), how)  # refuses an unknown name now, not after training
+    named = source.front_end is not None
     entries, source = learnable(files, source, min_calibration_size(detector.false_alarm_rate), on_refused=on_refused)
+    reason, reads = "", Reading(lambda done: on_progress("reading", done))
+    if source.kind == "sounds" and named:
+        reason = "as named"
+    elif source.kind == "sounds" and not _open(detector):
+        reason = "because a task or a network is named, which may read vectors only"
+    elif source.kind == "sounds":
+        front_end, reason = choose_front_end(entries, source, cache=cache, on_progress=reads.choosing)
+        source = source.model_copy(update={"front_end": front_end})
     samples = read(
         entries,
         source,
         cache=cache,
         on_refused=on_refused,
-        on_progress=lambda done: on_progress("reading", done),
+        on_progress=reads.reading,
     )
     assert samples.files is not None  # noqa: S101 - read fills it in
     labels = samples.labels if samples.labels is not None and len(np.unique(samples.labels)) > 1 else None
@@ -75,6 +89,7 @@ def fit_files(
             "long ones into blocks with --block, such as --block 10min"
         )
     k = _folds(folds, len(np.unique(units)), detector)
+    detector = _suited(detector, source, labels)
 
     def progress(done: float) -> None:
         on_progress("training", done)
@@ -86,6 +101,7 @@ def fit_files(
     learnt = set(names.tolist())
     noted = {
         "settings": source.model_dump(mode="json"),
+        "front_end_reason": reason,
         "pool": _pooling(how, model, windows=len(samples) > len(names)),
         "learnt": sorted(learnt_mark(entry) for entry in entries if entry.name in learnt),
         # Each file and the row of its first sample.
@@ -98,6 +114,43 @@ def fit_files(
             problem += "; --block cuts long files, such as --block 10min, if the blocks may count as separate files"
         warnings.warn(problem, PromiseWarning, stacklevel=2)
     return model
+
+
+@dataclass
+class Reading:
+    """The finished fraction of all reading, to be shown: files are read once, and some of them before that to choose.
+
+    Attributes
+    ----------
+    show : callable (finished fraction)
+    chosen : float
+        The fraction that choosing took.
+    """
+
+    show: Callable[[float], None]
+    chosen: float = 0.0
+
+    def choosing(self, done: float) -> None:
+        """Some files have been read to choose by."""
+        self.chosen = CHOOSING * done
+        self.show(self.chosen)
+
+    def reading(self, done: float) -> None:
+        """Some of all files have been read."""
+        self.show(self.chosen + (1 - self.chosen) * done)
+
+
+def _open(detector: Detector) -> bool:
+    """Return whether a detector leaves open what is learnt from labelled sounds."""
+    return detector.task in ("auto", "labels") and isinstance(detector.network, str) and detector.network == "auto"
+
+
+def _suited(detector: Detector, source: Source, labels: Array | None) -> Detector:
+    """Return the detector, for spectrograms of labelled sounds with their task and network unless others are named."""
+    given = detector.get_params(deep=False)
+    if source.front_end == PICTURE and labels is not None and _open(detector):
+        given |= {"task": "labels", "network": "spectrogram"}
+    return Detector(**given)
 
 
 def _pooling(how: str, model: Model | CrossModel, *, windows: bool) -> str:
@@ -125,9 +178,8 @@ def _fit(
 ) -> Model | CrossModel:
     if folds is not None:
         return fit_cross(detector, folds, inputs, labels, groups, on_progress=on_progress)
-    own = Detector(**detector.get_params(deep=False))
-    fit_together([own], inputs, labels, groups, on_progress=on_progress)
-    return own.model_
+    fit_together([detector], inputs, labels, groups, on_progress=on_progress)
+    return detector.model_
 
 
 def learnable(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy.signal import get_window, stft
+from scipy.signal import get_window, lfilter, stft
 from scipy.spatial.distance import cdist
 from scipy.stats import kurtosis, skew
 
@@ -12,6 +12,7 @@ from oddkind.files.front_ends import (
     Envelope,
     FrontEnds,
     LogMel,
+    MelSpectrogram,
     Spectrum,
     frame_length,
     hann,
@@ -125,9 +126,70 @@ def test_every_window_gives_finite_numbers_even_in_silence(draw, name, rate, n):
     front_end = FrontEnds((name,), rate, n)
     x = np.stack([np.zeros(n), draw.normal(size=n), np.ones(n)]).astype(np.float32)
     found = front_end(x)
-    assert found.ndim == 2
+    assert found.ndim == (4 if name == "mel-spectrogram" else 2)
+    assert found.shape[2 if name == "mel-spectrogram" else 1] == len(front_end.bands())
     assert np.isfinite(found).all()
     assert_allclose(front_end(x[1:2])[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+def word(*notes, gap=0.3, length=0.1, rate=8000, seconds=1.0):
+    """Notes of `length` seconds each, at their frequencies, after a silence of `gap` seconds; [1, T]."""
+    now = np.arange(round(length * rate)) / rate
+    sound = np.concatenate([np.zeros(round(gap * rate)), *(np.sin(2 * np.pi * note * now) for note in notes)])
+    return np.pad(sound, (0, round(seconds * rate) - len(sound))).astype(np.float32)[None]
+
+
+def test_a_spectrogram_shows_which_band_sounds_when():
+    spectrogram = MelSpectrogram(8000, 8000)
+    notes = 400, 1600, 800
+    (picture,) = features(spectrogram, word(*notes))[0]
+    assert picture.shape == (40, 32)
+    bands = np.array([[low, high] for low, high, _ in spectrogram.bands()])
+    for note, frame in zip(notes, (5, 16, 27), strict=True):
+        low, high = bands[picture[:, frame].argmax()]
+        assert low < note < high
+    assert_allclose(picture.mean(1), 0, atol=1e-6)
+
+
+def test_a_spectrogram_does_not_depend_on_when_and_how_fast_a_word_is_said():
+    spectrogram = MelSpectrogram(8000, 8000)
+    one, later, slower, other = (
+        features(spectrogram, x)
+        for x in (
+            word(400, 1600, gap=0.16),
+            word(400, 1600, gap=0.48),  # by 20 frames
+            word(400, 1600, gap=0.16, length=0.15),
+            word(1600, 400, gap=0.16),
+        )
+    )
+    assert_allclose(later, one, atol=1e-4)
+    assert np.abs(one - slower).mean() < 0.3 * np.abs(one - other).mean()
+
+
+def test_a_spectrogram_does_not_depend_on_loudness_or_the_microphone(draw):
+    spectrogram = MelSpectrogram(8000, 8000)
+    noise = draw.normal(size=(3, 8000)) * (0.6 + 0.4 * np.sin(np.arange(8000) / 400))
+    x, muffled = (one.astype(np.float32) for one in (noise, lfilter([1], [1, -0.5], noise)))
+    assert_allclose(features(spectrogram, np.float32(0.01) * x), features(spectrogram, x), atol=1e-4)
+    apart, size = np.abs(features(spectrogram, muffled) - features(spectrogram, x)), features(spectrogram, x)
+    assert apart.max() < 0.05 < size.max()
+
+
+def test_a_spectrogram_knows_which_part_of_a_window_sounds():
+    front_end = FrontEnds(("mel-spectrogram",), 8000, 8000)
+    windows = np.concatenate(
+        [word(400, 1600, gap=0.3), word(400, gap=0.5, length=0.25), np.zeros((1, 8000), np.float32)]
+    )
+    found = front_end.sounding(windows)
+    assert_allclose(found[:2], [[0.3, 0.5], [0.5, 0.75]], atol=0.04)  # half a frame
+    assert_allclose(found[2], [0, 1], atol=0.01)  # silence, all of it
+
+
+def test_a_spectrogram_stands_alone():
+    with pytest.raises(
+        InputError, match="'mel-spectrogram' gives pictures, which join no other numbers; name it alone"
+    ):
+        FrontEnds(("log-mel", "mel-spectrogram"), 8000, 8000)
 
 
 def test_front_ends_side_by_side(draw):

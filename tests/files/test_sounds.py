@@ -1,9 +1,10 @@
 import os
+import warnings
 
 import numpy as np
 import pytest
 import soundfile
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from oddkind import Entry, InputError, Source, check_files, source_of
 from oddkind.errors import ConcernWarning
@@ -110,6 +111,29 @@ def test_nan_and_too_short_are_refused(tmp_path, noise):
     soundfile.write(tmp_path / "short.wav", noise[:3999], RATE)
     with pytest.raises(InputError, match=r"is 0.500 s long, shorter than a window of 0.5 s"):
         read(tmp_path / "short.wav")
+
+
+@pytest.mark.parametrize("channels", [None, (1,), (2, 1)])
+def test_a_short_recording_is_padded_with_silence_if_that_is_wanted_and_a_long_one_is_cut(tmp_path, noise, channels):
+    stereo = np.stack([noise, noise[::-1]], 1)
+    for name, n in (("short", 3000), ("exact", 4000), ("long", 9000)):
+        soundfile.write(tmp_path / f"{name}.wav", stereo[:n], RATE, "FLOAT")
+
+    def cut(name, **how):
+        return read(tmp_path / f"{name}.wav", channels=channels, **how)
+
+    short = cut("short", pad=True)
+    assert short.shape == (1, 1 if channels is None else len(channels), 4000)
+    assert_array_equal(short[..., :3000], cut("short", window=3000 / RATE, hop=3000 / RATE))
+    assert not short[..., 3000:].any()
+    for name in ("exact", "long"):
+        assert_array_equal(cut(name, pad=True), cut(name))
+    with pytest.raises(InputError, match="shorter than a window"):
+        cut("short")
+    with pytest.warns(ConcernWarning, match="resampled"):
+        halved = cut("short", pad=True, sample_rate=RATE // 2)
+    assert halved.shape[2] == 2000
+    assert not halved[..., 1500:].any()
 
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
@@ -245,6 +269,36 @@ def test_silent_recordings_are_recognised(tmp_path, noise):
         assert look_at(tmp_path / "a.wav").silent == silent, name
     soundfile.write(tmp_path / "a.wav", np.stack([noise, 0 * noise], 1), RATE)
     assert [look_at(tmp_path / "a.wav", channels).silent for channels in (None, (1,), (2,))] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "settings", "window", "short"),
+    [
+        ((0.3, 0.84, 1.2, 0.9), {}, 1.2, "pad"),
+        ((0.3, 0.84, 9, 0.9), {}, 2, "pad"),
+        ((3, 3, 3, 3), {}, 1, None),
+        ((3,) * 10 + (0.5,), {}, 1, None),  # a tenth are not many
+        ((0.3, 0.84, 3), {"short": "refuse"}, 1, "refuse"),
+        ((0.3, 0.84), {"window": 0.5}, 0.5, None),
+        ((0.3, 0.84), {"window": 0.5, "short": "pad"}, 0.5, "pad"),
+    ],
+)
+def test_a_window_is_as_long_as_the_longest_of_short_recordings(tmp_path, noise, lengths, settings, window, short):
+    signal = np.resize(noise, 9 * RATE)
+    for number, seconds in enumerate(lengths):
+        soundfile.write(tmp_path / f"{number}.wav", signal[: round(seconds * RATE)], RATE)
+    source = source_of(tmp_path, **settings)
+    files, _ = source.entries(tmp_path)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        found = resolved(source, files)
+    assert (found.window, found.hop, found.short) == (window, window, short)
+    chosen = short == "pad" and not settings
+    shorter = sum(seconds < 1 for seconds in lengths)
+    message = f"{shorter} of {len(lengths)} recordings are shorter than 1 s, so a window is {window:g} s long"
+    assert [str(one.message)[: len(message)] for one in given] == ([message] if chosen else [])
+    issues = check_files(files, source, on_refused=lambda *_: None)["issues"]
+    assert ("window" in {issue["kind"] for issue in issues}) == (short == "pad")
 
 
 def test_check_names_recordings_that_are_silent_or_cancel(tmp_path, noise):

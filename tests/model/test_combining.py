@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oddkind.model.combining import (
     PARTS,
     FarOrLocal,
+    StandardisedLogs,
     Surprises,
     combined,
     combined_among_others,
@@ -119,6 +120,23 @@ def test_usual_logs_have_mean_0_and_deviation_1(draw):
     assert_allclose((np.log(7 * usual + usual_log(7 * usual)[0]) - usual_log(7 * usual)[1]) / deviation, own)
     assert usual_log(np.ones(3))[2] == 1
     assert np.isfinite([usual_log(np.zeros(3)), usual_log(np.empty(0))]).all()
+
+
+def test_standardised_logarithms_are_added_with_their_weights(draw):
+    scores, normal = draw.gamma(2, size=(6, 2)), draw.gamma(2, size=(500, 2))
+    fuse = StandardisedLogs(("features", "softmax"))
+    weights = fuse.weights(2.0, 4)
+    assert weights.tolist() == [1, 0.5]
+    expected = 0
+    for column, weight in enumerate(weights):
+        logs = np.log(normal[:, column])
+        expected += weight * (np.log(scores[:, column]) - logs.mean()) / logs.std()
+    assert_allclose(combined(scores, normal, weights, fuse), expected, atol=0.01)  # a thousandth of the median is added
+    # The units of the scores do not matter.
+    assert_allclose(fuse([7, 0.1] * scores, [7, 0.1] * normal, weights), fuse(scores, normal, weights))
+    assert np.isfinite(fuse(np.array([[0, np.nan]]), normal, weights)).all()
+    among = combined_among_others(normal[:50], weights, fuse)
+    assert_allclose(among[7], fuse(normal[7:8], np.delete(normal[:50], 7, 0), weights)[0])
 
 
 FUSE = FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=0)

@@ -51,7 +51,7 @@ JOINS_VIEWS = {
 }
 COMPARES_INPUTS = {"local-input-neighbours", *(name for name in DISTANCES if "feature" not in name)}
 TO_ALL = {name for name in DISTANCES if name.endswith("-to-all")}
-COMBINED = {"combined", "combined-with-input", "fused-distances", "fused-input-distances"}
+COMBINED = {"combined", "combined-with-input", "combined-logs", "fused-distances", "fused-input-distances"}
 SINGLE = [name for name in SCORES if name not in COMBINED]
 
 
@@ -533,6 +533,8 @@ def test_auto_stands_for_a_score_that_suits_the_shape():
     assert resolve_score("auto", (3,), with_labels=True)[0] == "fused-distances"
     assert resolve_score("auto", (1, 8, 8), with_labels=False, local=True)[0] == "combined"
     assert resolve_score("auto", (3,), with_labels=False, local=True)[0] == "fused-input-distances"
+    assert resolve_score("auto", (1, 40, 32), with_labels=True, network="spectrogram")[0] == "combined-logs"
+    assert resolve_score("msp", (1, 40, 32), with_labels=True, network="spectrogram")[0] == "msp"
     assert resolve_score("msp", (3,), with_labels=True) == ("msp", SCORES["msp"])
     own = neighbours(3)
     assert resolve_score(own, (3,), with_labels=True) == (None, own)

@@ -28,8 +28,14 @@ def sounds(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"channels": (1, 2), "front_end": ("log-mel", "spectrum", "envelope"), "match_loudness": True}]
+    "settings",
+    [
+        {},
+        {"channels": (1, 2), "front_end": ("log-mel", "spectrum", "envelope"), "match_loudness": True},
+        {"channels": (1, 2), "front_end": ("mel-spectrogram",)},
+    ],
 )
+@pytest.mark.filterwarnings("ignore:number .* alone determines")
 def test_the_module_of_a_model_of_sounds_takes_windows_of_sound_even_exported(sounds, settings):
     source = source_of(sounds, pattern="{label}_{number}.wav", **settings)
     files = source.entries(sounds)[0]

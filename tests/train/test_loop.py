@@ -20,6 +20,7 @@ SHAPES = {
     "lecture": (1, 16, 16),
     "picture": (1, 16, 16),
     "local": (1, 16, 12),
+    "spectrogram": (1, 16, 16),
     "mlp": (5,),
     "branches": (5,),
     "signal": (2, 40),
@@ -28,6 +29,7 @@ TRANSFORMS = {
     "lecture": Rotations(),
     "picture": Rotations(),
     "local": Pastes(),
+    "spectrogram": Rotations(),
     "mlp": Affine(np.random.default_rng(0).normal(size=(3, 5, 5)).astype(np.float32)),
     "branches": Identity(),
     "signal": Reversals(),
@@ -291,6 +293,44 @@ def test_models_shifted_at_once_are_those_shifted_alone(network):
     together, _ = run(*jobs)
     for found, one in zip(together, jobs, strict=True):
         assert_allclose(weights(found), weights(run(one)[0][0]), atol=1e-4)
+
+
+def test_warped_stretches_and_moves_and_leaves_zeros_beyond_the_border():
+    x = torch.rand(1, 2, 8, 10, generator=torch.Generator().manual_seed(0))
+    assert_allclose(training.warped(x, torch.zeros(1, 4)), x, atol=1e-6)
+    up, left = (
+        training.warped(x, torch.tensor([[0, 0, 2 / 8, 0]])),
+        training.warped(x, torch.tensor([[0, 0, 0, 4 / 10]])),
+    )
+    assert_allclose(up, np.pad(x[:, :, 1:], ((0, 0), (0, 0), (0, 1), (0, 0))), atol=1e-5)
+    assert_allclose(left, np.pad(x[..., 2:], ((0, 0), (0, 0), (0, 0), (0, 2))), atol=1e-5)
+    ramp = torch.arange(10.0).expand(1, 1, 8, 10)
+    wide = training.warped(ramp, torch.tensor([[0.0, np.log(0.5), 0, 0]], dtype=torch.float32))
+    assert_allclose(wide[0, 0], (4.5 + (np.arange(10) - 4.5) / 2) * np.ones((8, 1)), atol=1e-5)
+    uint8 = torch.randint(256, (1, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert_allclose(training.warped(uint8, torch.zeros(1, 4)), uint8 / 255, atol=1e-6)
+
+
+def test_a_warped_picture_is_the_same_whatever_is_warped_with_it():
+    draw = torch.Generator().manual_seed(0)
+    x, warps = torch.rand(37, 1, 40, 32, generator=draw), torch.rand(37, 4, generator=draw) - 0.5
+    together = training.warped(x, warps)
+    for row in range(37):
+        assert_array_equal(training.warped(x[row : row + 1], warps[row : row + 1])[0], together[row])
+
+
+@pytest.mark.parametrize("mixup", [0.0, 1.0])
+def test_models_warped_at_once_are_those_warped_alone_anew_each_epoch(mixup):
+    jobs = [job("spectrogram", seed=seed, warp=warp, mixup=mixup) for seed, warp in enumerate((0.3, 0.0, 0.5))]
+    together, _ = run(*jobs)
+    for found, one in zip(together, jobs, strict=True):
+        alone = run(one)[0][0]
+        assert_allclose(weights(found), weights(alone), atol=1e-4)
+        assert_array_equal(weights(alone), weights(run(one)[0][0]))
+    assert not np.allclose(weights(together[0]), weights(run(replace(jobs[0], warp=0.0))[0][0]))
+    first, second = (training._warps(jobs[0], epoch, N) for epoch in range(2))
+    assert not np.array_equal(first, second)
+    assert 0.25 < np.abs(first).max() <= 0.3
 
 
 def test_the_schedule_of_one_cycle_warms_up_and_falls_to_0():

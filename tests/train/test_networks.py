@@ -12,6 +12,7 @@ SHAPES = {
     "lecture": (1, 28, 28),
     "picture": (1, 28, 28),
     "local": (1, 28, 28),
+    "spectrogram": (1, 40, 32),
     "mlp": (5,),
     "branches": (5,),
     "signal": (2, 100),
@@ -64,7 +65,10 @@ def test_logits_are_one_linear_layer_on_the_features(name):
     network = build(name, SHAPES[name], 7, seed=0)
     logits, features = network(torch.randn(3, *SHAPES[name], generator=torch.Generator().manual_seed(0)))
     assert logits.shape == (3, 7)
-    assert features.shape == (3, {"lecture": 72, "local": 128, "mlp": 64, "branches": 128, "signal": 32}[name])
+    assert features.shape == (
+        3,
+        {"lecture": 72, "local": 128, "spectrogram": 64, "mlp": 64, "branches": 128, "signal": 32}[name],
+    )
     torch.testing.assert_close(logits, F.linear(features, network.classifier.weight, network.classifier.bias))
 
 
@@ -114,6 +118,18 @@ def test_picture_cnn_brings_pictures_of_any_size_down_to_a_few_pixels(shape, ste
     torch.testing.assert_close(logits, network.classifier(flat))
     torch.testing.assert_close(features, torch.cat([3**0.5 * F.normalize(early), F.normalize(late)], 1))
     assert (features > 0).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 32), (2, 9, 8), (1, 33, 100), (3, 64, 12)])
+def test_spectrogram_cnn_reads_any_size_and_keeps_the_bands_apart(shape):
+    network, x = build("spectrogram", shape, 3, seed=0), torch.zeros(3, *shape)
+    assert network(x)[0].shape == (3, 3)
+    x[0, :, :2], x[1, :, -2:] = 1, 1  # the same sound, low and high
+    with torch.no_grad():
+        features = network(x)[1]
+    assert (features[0] - features[1]).abs().max() > 0.1
+    with pytest.raises(InputError, match=r"'spectrogram' reads pictures .* of at least 8 × 8"):
+        build("spectrogram", (1, 7, 32), 3, seed=0)
 
 
 @pytest.mark.parametrize("length", [1, 7, 100])
@@ -167,7 +183,7 @@ def test_a_callable_is_told_the_shape_and_the_number_of_classes():
 
 
 def test_unknown_names_are_refused():
-    known = "'auto', 'lecture', 'picture', 'local', 'mlp', 'branches', 'signal'"
+    known = "'auto', 'lecture', 'picture', 'local', 'spectrogram', 'mlp', 'branches', 'signal'"
     with pytest.raises(InputError, match=f"network='resnet'; known are {known}"):
         build("resnet", (5,), 3, seed=0)
 

@@ -173,6 +173,8 @@ def fit(
         "promised": promise_problem(model) is None,
         "block": (model.source or {})["settings"].get("block"),
         "labels": [] if model.task.labels is None else [str(label) for label in model.task.labels],
+        "front_end": (model.source or {})["settings"].get("front_end") or [],
+        "front_end_reason": (model.source or {})["front_end_reason"],
         **model.folds[0].describe(),
         "pool": (model.source or {})["pool"],
         "accuracy": sum(fold.report.accuracy for fold in model.folds) / len(model.folds),
@@ -182,7 +184,7 @@ def fit(
     if json:
         print_json(facts)
         return
-    what = judged(model)
+    what, named = judged(model), settings["front_end"] is not None
     if facts["folds"] > 1:
         why = f"There are too few {what} to hold some out, so " if folds == "auto" else ""
         models = f"{facts['folds']} models were trained, each without one fold of the {what}"
@@ -191,6 +193,9 @@ def fit(
     else:
         held_out = f"{facts['held_out']} {what} or groups were held out"
         print(f"{out} was fitted to {facts['learnt']} {what}, of which {held_out}.")
+    if facts["front_end"]:
+        reason = facts["front_end_reason"] + (" with --front-end" if named else "; --front-end names another")
+        print(f"Front end: {', '.join(facts['front_end'])}, {reason}.")
     print(f"Task: {facts['task']}. Scored by {facts['score']}.")
     if facts["pool"] != "mean":
         print(f"The score of a file is pooled from its windows: {facts['pool']} (--pool).")
@@ -365,6 +370,7 @@ def choose(
         from oddkind.detector import Detector
         from oddkind.file_fitting import learnable
         from oddkind.files.source import read
+        from oddkind.front_end_choice import PICTURE
         from oddkind.model.scores import resolve_score
         from oddkind.study.evaluation import Configuration
         from oddkind.study.selection import leave_one_label_out
@@ -386,23 +392,25 @@ def choose(
             on_refused=refuse,
             on_progress=lambda done: update("reading", done),
         )
-        usual = Detector()
-        local = show_surfaces(samples.inputs)
-        usual_score, _ = resolve_score(usual.score_function, samples.inputs.shape[1:], with_labels=True, local=local)
+        network, shape = "spectrogram" if source.front_end == PICTURE else "auto", samples.inputs.shape[1:]
+        usual, local = Detector(network=network), show_surfaces(samples.inputs)
+        usual_score, _ = resolve_score(usual.score_function, shape, with_labels=True, local=local, network=network)
         default = Configuration("", usual.task, usual.label_smoothing, score=str(usual_score))
         choices = [Configuration("", task, level, score=score) for task, level, score in product(tasks, levels, scores)]
         choices = list(dict.fromkeys([*choices, default]))
         # No rate is promised here. A fifth is held out, to compare the hidden label with.
-        like = Detector(calibration_fraction=0.2, false_alarm_rate=0.5)
+        like = usual.set_params(calibration_fraction=0.2, false_alarm_rate=0.5)
         found = leave_one_label_out(
             samples, choices, seeds=range(seeds), like=like, on_progress=lambda done: update("training", done)
         )
-    print_choice(found, default, json=json)
+    print_choice(found, default, front_end=source.front_end if source.kind == "sounds" else None, json=json)
     listing(refused)
 
 
-def print_choice(found: LeaveOneOutResult, default: Configuration, *, json: bool) -> None:
-    """Print the ranking of settings, and last which of them to use and why."""
+def print_choice(
+    found: LeaveOneOutResult, default: Configuration, *, front_end: tuple[str, ...] | None = None, json: bool
+) -> None:
+    """Print the ranking of settings, and last which of them to use and why; `front_end` that of sounds."""
     ranked, verdict = found.ranked, found.verdict(default)
     use = {name: getattr(verdict.setting, name) for name in ("task", "label_smoothing", "score")}
     if json:
@@ -428,6 +436,7 @@ def print_choice(found: LeaveOneOutResult, default: Configuration, *, json: bool
     if smoothing and not sure:
         sure = ["No effect of label smoothing is more than noise."]
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in use.items())
+    options += f" --front-end {','.join(front_end)}" if front_end else ""  # 'fit' might choose another
     command = [] if verdict.setting == default else [f"oddkind fit {options} trains with these settings."]
     labels = f"These labels were hidden one after another: {', '.join(map(str, found.labels))}."
     show(table, *([more] if len(ranked) > MOST_RANKED else []), labels, *sure, verdict.reason, *command)

@@ -58,6 +58,11 @@ READING = {
         "in time. For sounds 1 by default.",
     ),
     "hop": _option(str | None, "Step between two windows; by default the length of a window."),
+    "short": _option(
+        str | None,
+        "What to do with a recording shorter than a window: pad (with silence) or refuse. By default padded if many "
+        "are shorter than a second.",
+    ),
     "block": _option(
         str | None,
         "Length of the parts into which long files are cut, such as 10min or 1h; each is judged like a file. By "
@@ -67,7 +72,8 @@ READING = {
     "front_end": _option(
         str | None,
         "For sounds, and tables with a sample rate: log-mel, spectrum or envelope, or several, such as "
-        "log-mel,envelope; 'none' reads the values of tables as they are.",
+        "log-mel,envelope; or mel-spectrogram, a picture. 'fit' chooses between log-mel and mel-spectrogram for sounds "
+        "with labels. 'none' reads the values of tables as they are.",
     ),
     "match_loudness": _option(bool | None, "Make each window of sound equally loud.", "--match-loudness"),
     "size": _option(str | None, "Size of pictures in pixels, height,width; 64,64 by default."),

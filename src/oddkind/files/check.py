@@ -107,6 +107,12 @@ def _of_lengths(files: Sequence[Entry], chosen: Source, source: Source, n_blocks
             f"windows of {length} rows are read, because the files are not windows of one length; --window decides"
         )
         found.append(Issue("window", message))
+    if source.short == "pad":
+        message = (
+            f"a window is {source.window:g} s long, and shorter recordings are padded with silence; --window and "
+            "--short decide"
+        )
+        found.append(Issue("window", message))
     if source.block is not None:
         found.append(Issue("blocks", cutting(source, len(files), n_blocks)))
     return found

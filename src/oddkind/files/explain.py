@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Place:
     Attributes
     ----------
     text : str
-        Such as "900–1100 Hz, level", "PS2, 10–25 s", "rows 0–8, columns 20–30".
+        Such as "900–1100 Hz, level", "0.15–0.32 s, 900–1100 Hz", "PS2, 10–25 s", "rows 0–8, columns 20–30".
     share : float
         Its fraction of all evidence that the file is anomalous.
     """
@@ -53,7 +53,7 @@ class FileExplanation:
     window, windows : int
         The number of the sample that is explained, the most anomalous one, counted from 0; and the number of all.
     start, end : float or None
-        Where that window starts and ends; None for pictures and arrays.
+        Where that window starts and ends, or the part of it that a spectrogram shows; None for pictures and arrays.
     unit : str
         The unit of both: "s", or "rows" for a table whose rate is not known.
     sample : array
@@ -116,11 +116,12 @@ def explain_files(
     classes = [] if model.task.labels is None else model.task.labels.tolist()
     known = np.array([verdict.label in classes for verdict in wanted])
     oddest = []
-    for verdict, own, (_, inputs) in zip(wanted, known, each(entries, source, cache=cache), strict=True):
+    shown = _spans_of_spectrograms(entries, source, model)
+    for verdict, own, (_, inputs), spans in zip(wanted, known, each(entries, source, cache=cache), shown, strict=True):
         assert not isinstance(inputs, str)  # noqa: S101 - it has been read once
         labels = np.array([verdict.label] * len(inputs)) if own else None
         window = int(model.anomaly_score(inputs, labels).argmax())
-        oddest.append((window, len(inputs), inputs[window]))
+        oddest.append((window, len(inputs), inputs[window], None if spans is None else spans[window]))
     explanations: dict[int, Explanation] = {}
     count = itertools.count(1)
     for with_labels in np.unique(known):  # together: the normal samples to compare with are prepared once
@@ -138,6 +139,17 @@ def explain_files(
     ]
 
 
+def _spans_of_spectrograms(entries: Sequence[Entry], source: Source, model: FittedModel) -> Iterator[Array | None]:
+    """Yield for each file which part of its windows the spectrograms show, in seconds, [n, C · 2]; None for vectors."""
+    front_end = source.make_front_end()
+    if front_end is None or len(model.inputs.shape) != 3:
+        yield from [None] * len(entries)
+        return
+    for _, spans in each(entries, source, front_end=front_end.sounding):
+        assert not isinstance(spans, str)  # noqa: S101 - it has been read once
+        yield spans
+
+
 def _in_terms_of_files(
     model: FittedModel,
     source: Source,
@@ -147,17 +159,20 @@ def _in_terms_of_files(
     window: int,
     windows: int,
     sample: Array,
+    shown: Array | None,
     explanation: Explanation,
 ) -> FileExplanation:
     place = window + (entry.windows or (0, 0))[0]
     if source.missing == "drop-window":
         place = int(kept_windows(entry, source)[window])
     start, end = _span(source, place, sample.shape[-1])
+    if shown is not None and start is not None:  # of all channels
+        start, end = start + float(shown.min()), start + float(shown.max())
     noted = file_source(model)
     nearest = tuple(_name(noted["files"], source, neighbour.row) for neighbour in explanation.neighbours or ())
     front_end = source.make_front_end()
     bands = [] if front_end is None else front_end.bands()
-    places = _places(source, bands, explanation.where, start or 0.0)
+    places = _places(source, bands, explanation.where, start or 0.0, end or 0.0)
     unit = unit_of(source)
     return FileExplanation(verdict, window, windows, start, end, unit, sample, explanation, places, nearest, learnt)
 
@@ -184,13 +199,18 @@ def _name(files: Sequence[tuple[str, int]], source: Source, row: int) -> str:
     return name if row == first else f"{name}, window {row - first}"
 
 
-def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float) -> tuple[Place, ...]:
+def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float, end: float) -> tuple[Place, ...]:
     """Return the places of the evidence: the largest regions in which it is at least half of its largest value."""
     positive = evidence.clip(min=0)
     total = positive.sum()
     if total == 0:
         return ()
-    if bands:
+    if bands and evidence.ndim == 3:
+        found = [
+            (_in_seconds_and_hertz(bands, start, (end - start) / evidence.shape[2], *box), value)
+            for box, value in _regions(positive.sum(0))
+        ]
+    elif bands:
         found = _bands(source, bands, positive)
     elif evidence.ndim == 2:
         names = source.columns or [f"channel {number}" for number in range(len(evidence))]
@@ -201,7 +221,10 @@ def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float
             for a, b in _runs(line >= positive.max() / 2)
         ]
     elif evidence.ndim == 3:
-        found = _regions(positive.sum(0))
+        found = [
+            (f"rows {y.start}–{y.stop - 1}, columns {x.start}–{x.stop - 1}", value)
+            for (y, x), value in _regions(positive.sum(0))
+        ]
     else:
         found = [(f"value {number}", value) for number, value in enumerate(positive)]
     ranked = sorted(found, key=lambda place: -place[1])[:NAMED]
@@ -224,12 +247,13 @@ def _bands(source: Source, bands: Sequence[Band], evidence: Array) -> list[tuple
     return found
 
 
-def _regions(evidence: Array) -> list[tuple[str, float]]:
-    """Boxes around connected points of at least half of the largest value."""
+def _regions(evidence: Array) -> list[tuple[tuple[slice, slice], float]]:
+    """Boxes around connected points of at least half of the largest value, and the evidence of these points."""
     found = []
     for points in connected(evidence >= evidence.max() / 2):
         (top, left), (bottom, right) = points.min(0), points.max(0)
-        found.append((f"rows {top}–{bottom}, columns {left}–{right}", float(evidence[tuple(points.T)].sum())))
+        box = slice(int(top), int(bottom) + 1), slice(int(left), int(right) + 1)
+        found.append((box, float(evidence[tuple(points.T)].sum())))
     return found
 
 
@@ -246,6 +270,12 @@ def connected(flags: Array) -> list[Array]:
             region.extend(near)
         regions.append(np.array(region))
     return regions
+
+
+def _in_seconds_and_hertz(bands: Sequence[Band], start: float, frame: float, rows: slice, frames: slice) -> str:
+    """Describe a box in a spectrogram that begins at `start` and whose frames take `frame` seconds each."""
+    when = between(round(start + frame * frames.start, 2), round(start + frame * frames.stop, 2), "s")
+    return f"{when}, {max(bands[rows.start][0], 0):.0f}–{bands[rows.stop - 1][1]:.0f} Hz"
 
 
 def _runs(flags: Array) -> list[tuple[int, int]]:

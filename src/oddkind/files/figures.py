@@ -33,6 +33,7 @@ def evidence_map(
     bands: Sequence[tuple[float, float, str]] | None = None,
     channels: Sequence[str] | None = None,
     start: float | None = None,
+    end: float | None = None,
     rate: float = 1,
     unit: str = "",
 ) -> Figure:
@@ -43,16 +44,21 @@ def evidence_map(
     sample : array [D], [C, T] or [C, H, W]
         The sample that is explained.
     bands : list of (low, high, what)
-        What each number of a vector describes, as `oddkind.model.forward.FrontEnd.bands` returns it.
+        What each number of a vector or each row of a spectrogram describes, as
+        `oddkind.files.front_ends.FrontEnds.bands` returns it.
     channels : list of str
         The names of a signal's channels.
     start, rate, unit : float, float, str
         Where a signal starts, how many points a unit has, and the unit.
+    end : float
+        Where a spectrogram ends.
     """
     figure = figure_of(11, 4.6)
     family = ["DejaVu Sans", *(name for name in HANGUL if name in font_manager.get_font_names())]
     figure.suptitle(_literal(text), fontsize=9, x=0.01, ha="left", wrap=True, family=family)
-    if sample.ndim == 3:
+    if sample.ndim == 3 and bands is not None:
+        _spectrogram_evidence(figure, sample, explanation, bands, (start or 0.0, end or 1.0))
+    elif sample.ndim == 3:
         _picture_evidence(figure, sample, explanation)
     elif sample.ndim == 2:
         time = (start or 0.0) + np.arange(sample.shape[1]) / rate
@@ -79,6 +85,29 @@ def _picture_evidence(figure: Figure, sample: Array, explanation: Explanation) -
         axes.set_axis_off()
         if name == names[1]:
             axes.imshow(evidence, cmap="autumn_r", vmin=0, vmax=most, alpha=0.8 * evidence / most)
+
+
+def _spectrogram_evidence(
+    figure: Figure,
+    sample: Array,
+    explanation: Explanation,
+    bands: Sequence[tuple[float, float, str]],
+    span: tuple[float, float],
+) -> None:
+    """Draw spectrograms with seconds and hertz at their axes; the bands are evenly high."""
+    evidence = explanation.evidence.sum(0).clip(min=0)
+    middle = [(low + high) / 2 for low, high, _ in bands]
+    names = "the sample", "where the evidence is", "nearest normal sample"
+    if explanation.neighbours is None:
+        names = *names[:2], "what replaced the regions"
+    pictures = sample.sum(0), evidence, explanation.normal.sum(0)
+    ticks = np.linspace(0, len(bands) - 1, 6).astype(int)
+    for axes, name, of in zip(axes_of(figure, 1, 3)[0], names, pictures, strict=True):
+        colours, extent = "Oranges" if of is evidence else "gray", (*span, -0.5, len(bands) - 0.5)
+        axes.imshow(of, cmap=colours, origin="lower", aspect="auto", interpolation="nearest", extent=extent)
+        axes.set(title=name, xlabel="s")
+        axes.set_yticks(ticks, [f"{middle[row]:.0f}" for row in ticks], fontsize=8)
+    figure.axes[0].set_ylabel("Hz")
 
 
 def _vector_evidence(
@@ -159,6 +188,8 @@ def _axis(source: Source, of: FileExplanation) -> dict[str, Any]:
     front_end = source.make_front_end()
     if front_end is not None:
         bands = front_end.bands()
+        if of.sample.ndim == 3:
+            return {"bands": bands, "start": of.start, "end": of.end}
         return {"bands": bands * (len(of.sample) // len(bands))}
     if source.kind == "tables":
         return {"channels": source.columns, "start": of.start, "rate": source.rate, "unit": of.unit}

@@ -60,6 +60,12 @@ def sample_rate_of(file: Path) -> int:
         return int(sound.samplerate)
 
 
+def seconds_of_recording(file: Path, sample_rate: float = 1) -> float:
+    """Return the length of a recording; `sample_rate` is that of arrays that state none."""
+    with _opened(file, round(sample_rate)) as sound:
+        return float(sound.frames / sound.samplerate)
+
+
 def n_samples_of(file: Path, sample_rate: int) -> int:
     """Return the number of samples that a recording has, or has once it is resampled to this rate in Hz."""
     with _opened(file, sample_rate) as sound:
@@ -131,7 +137,14 @@ def cancels(power: Array, n_channels: int) -> bool:
 
 
 def windows(
-    file: Path, *, sample_rate: int, window: float, hop: float, channels: tuple[int, ...] | None, match_loudness: bool
+    file: Path,
+    *,
+    sample_rate: int,
+    window: float,
+    hop: float,
+    channels: tuple[int, ...] | None,
+    match_loudness: bool,
+    pad: bool = False,
 ) -> Iterator[Array]:
     """Cut a recording into windows, a minute of it at a time, float32 [n, C, T].
 
@@ -146,12 +159,14 @@ def windows(
         `ConcernWarning`.
     match_loudness : bool
         Divide each window by its root mean square.
+    pad : bool
+        Whether a recording that is shorter than a window becomes one, with silence at its end.
 
     Raises
     ------
     InputError
         If the recording cannot be read, is incomplete, has no such channel, holds NaN or values beyond `LARGEST`, is
-        shorter than a window, or has less than a hundredth of `sample_rate`.
+        shorter than a window and not padded, or has less than a hundredth of `sample_rate`.
     """
     length, step = max(1, round(window * sample_rate)), max(1, round(hop * sample_rate))
     with _opened(file, sample_rate) as sound:
@@ -186,6 +201,8 @@ def windows(
                 kept = stream.resample_chunk(kept, last=last)
             rest = np.concatenate([rest, kept])[skip:] if len(rest) or skip else kept
             skip = max(0, skip - len(kept)) if skip else 0  # rest is empty while there is something to skip
+            if pad and last and not found and 0 < len(rest) < length:
+                rest = np.pad(rest, ((0, length - len(rest)), (0, 0)))
             if len(rest) < length:
                 continue
             cut = np.lib.stride_tricks.sliding_window_view(rest, length, axis=0, writeable=True)[::step]  # [n, C, T]

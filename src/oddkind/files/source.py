@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -36,7 +38,7 @@ from oddkind.files.front_ends import FrontEnds
 from oddkind.files.listing import Entry, entries, grouped, kind_of
 from oddkind.files.npy import AS_RECORDING, read_array
 from oddkind.files.pictures import Form, common_form, form_of, losses, read_picture
-from oddkind.files.sounds import sample_rate_of, windows
+from oddkind.files.sounds import sample_rate_of, seconds_of_recording, windows
 from oddkind.files.tables import columns_of, count_rows, read_signal
 from oddkind.samples import Samples
 
@@ -48,17 +50,20 @@ CACHE_VERSION = 5
 # As many pictures or sounds, evenly spread over a data set, determine how all are read.
 MAX_EXAMINED_FILES = 1000
 
-FrontEndName = Literal["log-mel", "spectrum", "envelope"]
+FrontEndName = Literal["log-mel", "spectrum", "envelope", "mel-spectrogram"]
 # From this rate on, the rows of tables are samples of a vibration, whose spectrum says more than its values.
 LEAST_RATE_OF_VIBRATION = 1000
 # Windows of this many rows are read if tables differ in length, or of fewer if more than this part of them is shorter.
 WINDOW_ROWS, MAX_SHORTER = 64, 0.1
+# Windows of sound are this long; if more than `MAX_SHORTER` of the recordings are shorter, each recording is a window,
+# of the length of the longest one, but at most so long, in seconds.
+WINDOW_SECONDS, LONGEST_CLIP = 1.0, 2.0
 
 # Settings that are lengths of time.
 DURATIONS = {"window", "hop", "block"}
 # Which settings suit which kind of files.
 SUITS = {
-    "sounds": {"sample_rate", "window", "hop", "block", "channels", "front_end", "match_loudness"},
+    "sounds": {"sample_rate", "window", "hop", "short", "block", "channels", "front_end", "match_loudness"},
     "pictures": {"size", "grey", "pages"},
     "tables": {
         *("columns", "time", "truth", "missing", "window", "hop", "block", "sample_rate", "front_end"),
@@ -101,8 +106,12 @@ class Source(BaseModel):
         None: windows are counted in rows.
     window, hop : float or None
         Length of a window and step between two windows, in seconds; in rows for tables without a rate. None: 1 second
-        for sounds and vibration; for other tables the whole file if all have the same length, otherwise 64 rows; in
-        both cases less if more than a tenth of the tables is shorter. A step as long as the window.
+        for sounds and vibration; for other tables the whole file if all have the same length, otherwise 64 rows; less
+        if more than a tenth of the tables is shorter. If more than a tenth of the recordings is shorter than 1 second,
+        the length of the longest, at most 2 seconds. A step as long as the window.
+    short : "pad", "refuse" or None
+        What is done with recordings that are shorter than a window: silence is added at the end, or they are not read.
+        None: pad if the window has the length of the longest recording, otherwise refuse.
     block : float, "none" or None
         Length of the parts into which files are cut, in the unit of `window`: see `oddkind.files.blocks`. None: chosen
         if there are few and long files; "none", and once resolved None: files are not cut.
@@ -110,8 +119,9 @@ class Source(BaseModel):
         The channels of a sound to keep, counted from 1; None: the mean of all.
     front_end : tuple of str or None
         What a window of sound or each column of a window of a table is turned into: keys of
-        `oddkind.files.front_ends.FRONT_ENDS`, concatenated. () and ("none",): the values of a table are read as they
-        are. None: ("log-mel",) for sounds, ("spectrum",) for tables with at least 1,000 rows per second, otherwise ().
+        `oddkind.files.front_ends.FRONT_ENDS`, concatenated; "mel-spectrogram" stands alone. () and ("none",): the
+        values of a table are read as they are. None: ("log-mel",) for sounds (`oddkind.fit_files` may choose another),
+        ("spectrum",) for tables with at least 1,000 rows per second, otherwise ().
     match_loudness : bool
         Make all windows of sound equally loud, if the distance to the microphone must not matter.
     size : (height, width) or None
@@ -146,6 +156,7 @@ class Source(BaseModel):
     sample_rate: Annotated[int | float | Literal["clock"] | None, AfterValidator(_rate)] = None
     window: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     hop: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    short: Literal["pad", "refuse"] | None = None
     block: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["none"] | None = None
     channels: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(None, min_length=1)
     front_end: tuple[FrontEndName | Literal["none"], ...] | None = None
@@ -275,11 +286,8 @@ def resolved(source: Source, files: Sequence[Entry]) -> Source:
         return _for_tables(source, files)
     if source.kind == "arrays" and files:
         return source
-    window = source.window or 1.0
-    heard = {"window": window, "hop": source.hop or window, "front_end": source.front_end or ("log-mel",)}
-    windowed = source.model_copy(update=heard)
     if source.kind == "sounds" and source.sample_rate is not None and files:
-        return windowed
+        return _for_sounds(source, files, source.rate)
     look = form_of if source.kind == "pictures" else sample_rate_of
     found: dict[str, Any] = {}
     reasons: dict[str, str] = {}
@@ -289,8 +297,26 @@ def resolved(source: Source, files: Sequence[Entry]) -> Source:
     if found and source.kind == "pictures":
         return _for_pictures(source, found)
     if found:  # the rate of most; of the first, if several are equally frequent
-        return windowed.model_copy(update={"sample_rate": Counter(found.values()).most_common(1)[0][0]})
+        return _for_sounds(source, files, Counter(found.values()).most_common(1)[0][0])
     raise InputError(f"none of {len(files)} {source.kind} can be read; {grouped(reasons) or 'there are no files'}")
+
+
+def _for_sounds(source: Source, files: Sequence[Entry], rate: float) -> Source:
+    """Determine the rate, the window and the front end of sounds, and warn if short recordings are padded."""
+    window, short = source.window or WINDOW_SECONDS, source.short
+    if source.window is None and source.short != "refuse":
+        lengths = [*looks(_spread(files), partial(seconds_of_recording, sample_rate=rate))[0].values()]
+        shorter = sum(length < WINDOW_SECONDS for length in lengths)
+        if shorter > MAX_SHORTER * len(lengths):
+            window, short = min(math.ceil(10 * max(lengths)) / 10, LONGEST_CLIP), "pad"
+            warnings.warn(
+                f"{shorter} of {len(lengths)} recordings are shorter than {WINDOW_SECONDS:g} s, so a window is "
+                f"{window:g} s long, and shorter recordings are padded with silence; --window and --short decide",
+                ConcernWarning,
+                stacklevel=3,
+            )
+    chosen = {"sample_rate": rate, "window": window, "hop": source.hop or window, "short": short}
+    return source.model_copy(update=chosen | {"front_end": source.front_end or ("log-mel",)})
 
 
 def looks(files: Sequence[Entry], look: Callable[[Path], T]) -> tuple[dict[str, T], dict[str, str]]:
@@ -434,13 +460,20 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(files: Sequence[Entry], source: Source, *, cache: Path | None = None) -> Iterator[tuple[Entry, Array | str]]:
+def each(
+    files: Sequence[Entry],
+    source: Source,
+    *,
+    cache: Path | None = None,
+    front_end: Callable[[Array], Array] | None = None,
+) -> Iterator[tuple[Entry, Array | str]]:
     """Read files one by one with resolved settings: samples [n, …] of each, or the reason why it cannot be read.
 
-    Sounds give vectors [n, D], pictures [1, C, H, W], tables [n, C, T] or with a front end [n, C · D], arrays [1, …] as
-    they are. Blocks of one file that follow each other are cut from what is read once.
+    Sounds give vectors [n, D] or spectrograms [n, C, H, W], pictures [1, C, H, W], tables [n, C, T] or with a front end
+    [n, C · D], arrays [1, …] as they are. Blocks of one file that follow each other are cut from what is read once.
     As many threads as there are processors read a few files ahead, because decoding and Fourier transforms release
-    the interpreter lock. With a folder `cache`, what was read is kept there and looked up before a file is read.
+    the interpreter lock. With a folder `cache`, what was read is kept there and looked up before a file is read; not
+    with a `front_end` other than that of the settings.
 
     Raises
     ------
@@ -454,7 +487,7 @@ def each(files: Sequence[Entry], source: Source, *, cache: Path | None = None) -
                 pass
         except OSError as error:
             raise InputError(f"{cache}: cannot be written ({error.strerror}); choose another cache folder") from error
-    front_end = source.make_front_end()
+    front_end = front_end or source.make_front_end()
     not_of_reading = {"pattern", "label", "group", "normal", "left_out", "time", "truth", "block"}
     key = f"{CACHE_VERSION} {source.model_dump_json(exclude=not_of_reading)}"
 
@@ -563,7 +596,7 @@ def read(
     )
 
 
-def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
+def _inputs(file: Path, source: Source, front_end: Callable[[Array], Array] | None) -> Array:
     """Return the samples of one file, [n, …]."""
     if source.kind == "pictures":
         assert source.size is not None and source.grey is not None  # noqa: S101, PT018 - resolved
@@ -587,13 +620,15 @@ def _inputs(file: Path, source: Source, front_end: FrontEnds | None) -> Array:
         hop=source.hop,
         channels=source.channels,
         match_loudness=source.match_loudness,
+        pad=source.short == "pad",
     )
     return np.concatenate([_described(cut, front_end) for cut in cuts])
 
 
-def _described(cut: Array, front_end: FrontEnds) -> Array:
-    """Turn windows [n, C, T] into vectors [n, C · D]."""
-    return front_end(cut.reshape(-1, cut.shape[2])).reshape(len(cut), -1)
+def _described(cut: Array, front_end: Callable[[Array], Array]) -> Array:
+    """Turn windows [n, C, T] into vectors [n, C · D] or pictures [n, C, H, W]."""
+    found = front_end(cut.reshape(-1, cut.shape[2]))
+    return found.reshape(len(cut), -1, *found.shape[2:])
 
 
 def kept_windows(entry: Entry, source: Source) -> Array:

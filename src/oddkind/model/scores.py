@@ -15,7 +15,7 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.combining import FarOrLocal, Fusion, Surprises
+from oddkind.model.combining import FarOrLocal, Fusion, StandardisedLogs, Surprises
 from oddkind.model.distances import (
     among_others,
     class_means,
@@ -748,6 +748,11 @@ SCORES: dict[str, Score | Combination] = {
         ("view-neighbours", "hellinger-neighbours", "likelihood", "local-input-neighbours"),
         Surprises(("features", "softmax", "softmax", "inputs")),
     ),
+    "combined-logs": Combination(
+        "Σ z of log view-neighbours and log input-distance + (1 − perplexity / C) z of log msp",
+        ("view-neighbours", "input-distance", "msp"),
+        StandardisedLogs(("features", "inputs", "softmax")),
+    ),
 }
 
 # The score "auto" stands for, by the number of axes of one sample: [D], [C, T], [C, H, W].
@@ -755,20 +760,26 @@ _AUTO = {1: "fused-input-distances", 2: "joint-neighbours", 3: "combined-with-in
 
 
 def resolve_score(
-    score: str | Score, input_shape: tuple[int, ...], *, with_labels: bool, local: bool = False
+    score: str | Score,
+    input_shape: tuple[int, ...],
+    *,
+    with_labels: bool,
+    local: bool = False,
+    network: str | None = None,
 ) -> tuple[str | None, Score | Combination]:
     """Return the name (None for a score of your own) and the score.
 
-    "auto" depends on the shape of a sample, on whether internal labels are learnt, and on whether anomalies are
-    `local`: a small mark hardly changes the distance of a whole picture to another.
+    "auto" depends on the shape of a sample, on whether internal labels are learnt, on whether the network is the one
+    for spectrograms, and on whether anomalies are `local`: a small mark hardly changes the distance of a whole picture
+    to another.
     """
     if not isinstance(score, str):
         return None, score
     name = score
     if score == "auto":
         name = "fused-distances" if len(input_shape) == 1 and with_labels else _AUTO[len(input_shape)]
-        if name == "combined-with-input" and local:
-            name = "combined"
+        if name == "combined-with-input":
+            name = "combined-logs" if network == "spectrogram" else "combined" if local else name
     return name, SCORES[name]
 
 

@@ -25,7 +25,7 @@ def fingerprint(jobs: Sequence[Job], *settings: object) -> str:
     for job in jobs:
         with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # the matrices of a transform in full
             settings = job.transform, job.seed, job.label_smoothing, job.learning_rate, job.weight_decay, job.shift
-            digest.update(repr((job.network, *settings, job.mixup)).encode())
+            digest.update(repr((job.network, *settings, job.mixup, job.warp)).encode())
         for tensor in (*job.network.parameters(), *job.network.buffers()):
             digest.update(tensor.detach().cpu().contiguous().numpy().data)
         digest.update(np.ascontiguousarray(job.targets[job.rows]).data)

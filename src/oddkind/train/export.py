@@ -58,7 +58,7 @@ class Sound(nn.Module):
             {name: getattr(self, f"{number}_{name.replace('.', '_')}") for name in part.constants}
             for number, part in enumerate(self.front_end.parts)
         ]
-        return self.front_end(x.flatten(0, 1), constants, torch).unflatten(0, x.shape[:2]).flatten(1)
+        return self.front_end(x.flatten(0, 1), constants, torch).unflatten(0, x.shape[:2]).flatten(1, 2)
 
 
 class Exported(nn.Module):

@@ -37,7 +37,7 @@ from oddkind.samples import Samples
 from oddkind.train.holdout import calibration_fraction, copy_groups, holdout
 from oddkind.train.job import Job
 from oddkind.train.networks import build, resolve_network
-from oddkind.train.parameters import device_of
+from oddkind.train.parameters import Parameters, device_of
 from oddkind.train.problem import Problem
 from oddkind.train.scaling import Scaling, learn_scaling
 from oddkind.train.stacks import Run, train_together
@@ -49,6 +49,8 @@ from oddkind.train.transforms import Rotations, Transform, indistinguishable_vie
 EXAMINED, INDISTINGUISHABLE = 32, 0.1
 # If less than this share of a score is made of the softmax, it does not matter what was learnt.
 RELEVANT_SHARE = 0.1
+# How much spectrograms are stretched and moved in training.
+WARP = 0.3
 # As many passes as make this many steps, within these bounds.
 AUTO_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 900, 3, 100
 
@@ -142,8 +144,9 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     random_state = check_random_state(given.random_state)
     surfaces = given.task == "auto" and not given.per_label and show_surfaces(inputs)
     task, transform, transform_name = make_task(given.task, shape, labels, random_state, surfaces=surfaces)
+    network, with_labels = _network_name(given, transform, task, shape), task.labels is not None
     score_name, score = resolve_score(
-        given.score_function, shape, with_labels=task.labels is not None, local=transform.local
+        given.score_function, shape, with_labels=with_labels, local=transform.local, network=network
     )
     if any(one.needs_rotations for one in components_of(score)) and not isinstance(transform, Rotations):
         raise InputError(f"score {score_name!r} needs a task with rotations; task={given.task!r} has none here")
@@ -162,6 +165,7 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     prepared = spec.standardise(inputs)
     targets = task.targets(labels, len(inputs), training=True)
     assert targets is not None  # noqa: S101 - make_task refuses a task with labels if there are none
+    warp = float(given.warp) if given.warp != "auto" else WARP * (network == "spectrogram")
     seeds = random_state.randint(2**31, size=(given.n_members, 2)).tolist()
     epochs = int(given.epochs) if given.epochs != "auto" else _enough_epochs(len(training_rows), given.batch_size)
     runs = []
@@ -176,13 +180,25 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
             float(given.label_smoothing),
             float(given.learning_rate),
             float(given.weight_decay),
-            int(given.max_shift) if given.max_shift != "auto" else min(shape[1:], default=0) // 14,
-            float(given.mixup) if given.mixup != "auto" else float(len(shape) == 1 and task.n_views == 1),
+            int(given.max_shift) if given.max_shift != "auto" else 0 if warp else min(shape[1:], default=0) // 14,
+            float(given.mixup) if given.mixup != "auto" else float(task.n_views == 1 and _mixes(shape, network)),
+            warp,
         )
         runs.append(Run(job, epochs, given.batch_size, given.schedule, device_of(given.device)))
     _warn_about_views(transform, prepared[training_rows[:EXAMINED]], given.task)
     split = training_rows, calibration_rows, units
     return Plan(problem, spec, prepared, task, transform, transform_name, score_name, score, *split, absurd, runs)
+
+
+def _network_name(given: Parameters, transform: Transform, task: Task, shape: tuple[int, ...]) -> str | None:
+    """Return the name of the network; None for one of your own."""
+    if not isinstance(given.network, str):
+        return None
+    return resolve_network(given.network, shape, local=transform.local, labels=task.n_views == 1)
+
+
+def _mixes(shape: tuple[int, ...], network: str | None) -> bool:
+    return len(shape) == 1 or network == "spectrogram"
 
 
 def _split(
@@ -276,10 +292,7 @@ def _share_of_softmax(plan: Plan, perplexity: float, label_perplexity: float = 1
 def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
     """Learn what needs the trained networks: temperature, score, and the scores of the held-out samples."""
     given = plan.problem.parameters
-    name = None
-    if isinstance(given.network, str):
-        local, labels = plan.transform.local, plan.task.n_views == 1
-        name = resolve_network(given.network, plan.inputs.shape, local=local, labels=labels)
+    name = _network_name(given, plan.transform, plan.task, plan.inputs.shape)
     members = tuple(TorchForward(run.job.network, plan.transform, name, plan.transform_name) for run in plan.runs)
     held_out = _outputs(plan, members, plan.calibration_rows)
     together = pooled(held_out)

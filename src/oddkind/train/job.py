@@ -37,6 +37,8 @@ class Job:
     shift : int
         Every view is moved by up to this many pixels or points along each of its axes, differently in each epoch; the
         border is repeated.
+    warp : float
+        If above 0, every view of a picture is stretched and moved differently in each epoch; see `loop.warped`.
     """
 
     network: nn.Module
@@ -50,6 +52,7 @@ class Job:
     weight_decay: float = 0.0
     shift: int = 0
     mixup: float = 0.0
+    warp: float = 0.0
 
     @property
     def source(self) -> tuple[Any, ...]:

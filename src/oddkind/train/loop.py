@@ -102,21 +102,23 @@ def train(
             order = [_order(job, epoch, longest) for job in jobs]
             picked = torch.as_tensor(np.take_along_axis(rows, np.stack(order), 1), device=device)  # [M, longest]
             classes = [job.targets[job.rows[turn]].astype(np.int32) for job, turn in zip(jobs, order, strict=True)]
-            moves, draws = (
+            moves, draws, warps = (
                 torch.as_tensor(np.stack([draw(job, epoch, longest) for job in jobs]), device=device)
-                for draw in (_moves, _draws)
+                for draw in (_moves, _draws, _warps)
             )
             true = torch.as_tensor(np.stack(classes), device=device).flatten(1)  # [M, longest · V]
             partners, shares = _mixtures(jobs, epoch, longest, device)
             for step in range(optimizer.steps % steps, steps):
                 samples = slice(step * batch_size, (step + 1) * batch_size)
                 rest = moves[:, samples].flatten(0, 1), draws[:, samples].flatten(0, 1)
-                x = prepare(torch.index_select(pool, 0, picked[:, samples].flatten()), *rest)  # [M · B, V, ...]
+                warp = warps[:, samples].flatten(0, 1)
+                x = prepare(torch.index_select(pool, 0, picked[:, samples].flatten()), *rest, warp)  # [M · B, V, ...]
                 in_views = slice(samples.start * views, samples.stop * views)
                 classes_of = [(true[:, None, in_views].long(), on_true)]  # [M, 1, B · V] each
                 if partners is not None:
                     other, share = partners[:, samples], shares[:, samples]
-                    x_other = prepare(torch.index_select(pool, 0, picked.gather(1, other).flatten()), *rest)
+                    warp = warps.take_along_dim(other[..., None, None], 1).flatten(0, 1)
+                    x_other = prepare(torch.index_select(pool, 0, picked.gather(1, other).flatten()), *rest, warp)
                     x = mixed(x, x_other, share.flatten())
                     share, class_other = share.repeat_interleave(views, 1)[:, None], true.unflatten(1, (-1, views))
                     class_other = class_other.take_along_dim(other[..., None], 1).flatten(1)[:, None].long()
@@ -156,23 +158,32 @@ def _threads(count: int) -> Iterator[None]:
 
 def _pool(
     jobs: Sequence[Job], stack: Stack, device: torch.device
-) -> tuple[Tensor, Array, Callable[[Tensor, Tensor, Tensor], Tensor]]:
+) -> tuple[Tensor, Array, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]]:
     """Concatenate the inputs of all jobs; inputs that several jobs share are included once.
 
     Returns the pool, the rows of it that each job learns from [M, longest n], and a function that turns a batch of the
-    pool into views [n, V, ...] in the stack's order, with the given moves and random numbers. If views are neither
-    moved nor drawn at random and all of them fit in memory, the pool holds the views, and the function does nothing.
+    pool into views [n, V, ...] in the stack's order, with the given moves, random numbers and warps. If views are not
+    moved, drawn at random or warped and all of them fit in memory, the pool holds the views, and the function does
+    nothing.
     """
 
-    def prepare(x: Tensor, transform: Transform, moves: Tensor | None = None, draws: Tensor | None = None) -> Tensor:
+    def prepare(
+        x: Tensor,
+        transform: Transform,
+        moves: Tensor | None = None,
+        draws: Tensor | None = None,
+        warps: Tensor | None = None,
+    ) -> Tensor:
         views = transform(x, draws).flatten(0, 1)
         views = views if moves is None else shifted(views, moves.flatten(0, 1))
+        views = views if warps is None else warped(views, warps.flatten(0, 1))
         return stack.arrange(views).unflatten(0, (len(x), -1))
 
     sources = {job.source: job for job in jobs}
     views_bytes = sum(job.inputs.nbytes * job.transform.count for job in sources.values())
     moved, drawn = any(job.shift for job in jobs), jobs[0].transform.n_draws > 0
-    lazy = len({job.transform for job in jobs}) == 1 and (moved or drawn or views_bytes > PREPARED_BYTES)
+    is_warped = any(job.warp for job in jobs)
+    lazy = len({job.transform for job in jobs}) == 1 and (moved or drawn or is_warped or views_bytes > PREPARED_BYTES)
     blocks = [
         block if lazy else prepare(block, job.transform)
         for job in sources.values()
@@ -183,8 +194,11 @@ def _pool(
     rows = [starts[job.source] + np.pad(job.rows, (0, longest - len(job.rows)), "edge") for job in jobs]
     pool = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
-    def ready(x: Tensor, moves: Tensor, draws: Tensor) -> Tensor:
-        return prepare(x, jobs[0].transform, moves if moved else None, draws if drawn else None) if lazy else x
+    def ready(x: Tensor, moves: Tensor, draws: Tensor, warps: Tensor) -> Tensor:
+        if not lazy:
+            return x
+        given = moves if moved else None, draws if drawn else None, warps if is_warped else None
+        return prepare(x, jobs[0].transform, *given)
 
     return pool, np.stack(rows).astype(np.int32), ready
 
@@ -207,6 +221,14 @@ def _draws(job: Job, epoch: int, longest: int) -> Array:
     """Random numbers of the transform for each sample, float32 [longest, n_draws]; from seed and epoch alone."""
     shape = longest, job.transform.n_draws
     return np.random.default_rng((job.seed, epoch, 2)).random(shape, np.float32)
+
+
+def _warps(job: Job, epoch: int, longest: int) -> Array:
+    """How each view is stretched and moved, float32 [longest, V, 4], as in `warped`; from seed and epoch alone."""
+    shape = longest, job.transform.count, 4
+    if not job.warp:
+        return np.zeros(shape, np.float32)
+    return job.warp * np.random.default_rng((job.seed, epoch, 4)).uniform(-1, 1, shape).astype(np.float32)
 
 
 def _mixtures(jobs: Sequence[Job], epoch: int, longest: int, device: torch.device) -> tuple[Tensor | None, Tensor]:
@@ -236,6 +258,19 @@ def shifted(x: Tensor, moves: Tensor) -> Tensor:
         index = (torch.arange(size, device=x.device) - moves[:, axis, None]).clamp_(0, size - 1)  # [n, size]
         x = x.take_along_dim(index.view(len(x), *[1] * (axis + 1), size, *[1] * (x.ndim - axis - 3)), axis + 2)
     return x
+
+
+def warped(x: Tensor, warps: Tensor) -> Tensor:
+    """Stretch and move pictures [n, C, H, W] by `warps` [n, 4], interpolating linearly; beyond the border lies 0.
+
+    (a, b, c, d): the height is divided by exp a and the width by exp b, around the middle; then the picture is moved up
+    by c and to the left by d, in halves of its size.
+    """
+    tall, wide, up, left = warps[:, :, None, None].unbind(1)
+    down, across = ((torch.arange(size, device=x.device, dtype=warps.dtype) * 2 + 1) / size - 1 for size in x.shape[2:])
+    rows, columns = down[:, None] * tall.exp() + up, across * wide.exp() + left
+    grid = torch.stack(torch.broadcast_tensors(columns, rows), 3)
+    return torch.nn.functional.grid_sample(as_float(x), grid, align_corners=False)
 
 
 def _weights(n: int, longest: int, batch_size: int) -> Tensor:

@@ -140,6 +140,40 @@ class Convolution(nn.Module):
         return self.norm(x).relu()
 
 
+class SpectrogramCNN(nn.Module):
+    """Four convolutions and a layer of 64 features, for spectrograms whose bands and frames have a meaning.
+
+    A 4×4 convolution of stride 2, two 3×3 convolutions with 2×2 max-pooling, and one whose output is added to its
+    input, with group norm and ReLU after each. They are averaged over time in quarters, but not over the bands, because
+    it matters which of them sounds, and when. A linear layer with layer norm gives the features.
+
+    [B, C, bands, frames] → logits [B, n_classes], features [B, 64].
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        if len(input_shape) != 3 or min(input_shape[1:]) < 8:
+            raise InputError(f"network 'spectrogram' reads pictures [N, C, H, W] of at least 8 × 8; got {input_shape}")
+        channels, bands, frames = input_shape
+        self.stem = Convolution(channels, 32, kernel_size=4, stride=2)
+        self.blocks = nn.ModuleList([Convolution(32, 64), Convolution(64, 128)])
+        self.added = Convolution(128, 128)
+        self.quarters = min(4, frames >> 3)
+        self.feature_extractor = nn.Linear(128 * (bands >> 3) * self.quarters, 64)
+        self.norm = nn.LayerNorm(64)
+        self.classifier = nn.Linear(64, n_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and features."""
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x, pool=2)
+        x = x + self.added(x)
+        x = functional.adaptive_avg_pool2d(x, (x.shape[2], self.quarters)).flatten(1)
+        features = self.norm(self.feature_extractor(x))
+        return self.classifier(features), features
+
+
 class MLP(nn.Module):
     """Two hidden layers for vectors: [B, D] → logits [B, n_classes], features [B, 64]."""
 
@@ -208,6 +242,7 @@ NETWORKS: dict[str, Builder] = {
     "lecture": LectureCNN,
     "picture": PictureCNN,
     "local": LocalCNN,
+    "spectrogram": SpectrogramCNN,
     "mlp": MLP,
     "branches": BranchedMLP,
     "signal": SignalCNN,

@@ -33,6 +33,7 @@ class Parameters:
     max_shift: int | Literal["auto"]
     label_smoothing: float
     mixup: float | Literal["auto"]
+    warp: float | Literal["auto"]
     temperature: float | Literal["fit"]
     calibration_fraction: float | Literal["auto"]
     false_alarm_rate: float
@@ -73,6 +74,8 @@ class Parameters:
         number("label_smoothing", numbers.Real, lambda v: 0 <= v < 1, "a number from 0 to below 1")
         if self.mixup != "auto":
             number("mixup", numbers.Real, lambda v: 0 <= v < np.inf, "a number of at least 0, or 'auto'")
+        if self.warp != "auto":
+            number("warp", numbers.Real, lambda v: 0 <= v <= 1, "a number from 0 to 1, or 'auto'")
         if self.calibration_fraction != "auto":
             number("calibration_fraction", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1, or 'auto'")
         number("false_alarm_rate", numbers.Real, lambda v: 0 < v < 1, "a number between 0 and 1")
