@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import Own, with_both
+from problems import Own, kinds, quick, with_both
 
 from oddkind import InputError
 from oddkind.model.inputs import InputSpec
@@ -200,3 +200,12 @@ def test_rotations_are_those_of_the_task():
     forward = forward_of("lecture", "rotations")
     assert isinstance(forward.transform, Rotations)
     assert forward.describe() == {"network": "lecture", "transform": "rotations"}
+
+
+@pytest.mark.parametrize("weight", [float("nan"), 1e38])
+def test_outputs_that_are_no_numbers_are_refused(weight):
+    model = quick(epochs=1).fit(*kinds()).model
+    with torch.no_grad():
+        next(model.members[0].network.parameters()).fill_(weight)
+    with pytest.raises(InputError, match="the network returns NaN or infinity"):
+        model.anomaly_score(kinds(5)[0])

@@ -341,7 +341,9 @@ class Model(FittedModel):
         """Anomaly score [N] from the outputs of each network; `with_labels`: whether the labels were known."""
         held_out = self.calibration.of(with_labels=with_labels)
         components = self.score(members, self.temperature)
-        return combined(components, held_out.components, self.score.weights, self.score.fuse)
+        scores = combined(components, held_out.components, self.score.weights, self.score.fuse)
+        # What overflows is as anomalous as can be.
+        return np.nan_to_num(scores, nan=np.finfo(float).max)
 
     def fold_score(self, X: Array, y: Array | None = None) -> Array:
         """Anomaly score [N], as `anomaly_score`."""

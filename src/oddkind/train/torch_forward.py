@@ -57,7 +57,10 @@ class TorchForward:
                 z, f = self.network(as_float(views.flatten(0, 1)))
                 logits.append(z.unflatten(0, views.shape[:2])[: len(part)].cpu())
                 features.append(f.unflatten(0, views.shape[:2])[: len(part)].cpu())
-        return np.asarray(torch.cat(logits)), np.asarray(torch.cat(features))
+        found = torch.cat(logits), torch.cat(features)
+        if not all(one.isfinite().all() for one in found):
+            raise InputError("the network returns NaN or infinity; fit it again, with a lower learning rate")
+        return np.asarray(found[0]), np.asarray(found[1])
 
     def local_features(self, inputs: Array) -> Array | None:
         """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
