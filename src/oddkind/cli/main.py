@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from oddkind.cli import export_command, file_commands, serve_command, watch_command
-from oddkind.cli.terminal import listed, plus_minus, progress_bars, show, table_of
+from oddkind.cli.terminal import listed, missing, needs_extra, plus_minus, progress_bars, show, table_of
 from oddkind.errors import EXTRAS, InputError
 from oddkind.naming import on_one_line
 
@@ -49,7 +49,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        print(f"oddkind: this needs {error.name}; pip install 'oddkind[{EXTRAS[error.name]}]'", file=sys.stderr)
+        print(f"oddkind: {missing(error.name, EXTRAS[error.name])}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -81,7 +81,7 @@ def lab(
 ) -> None:
     """Run all exercises of the lecture on MNIST: label smoothing, temperature, t-SNE, RotNet; see report.html."""
     digits = {"normal": listed(normal, int, "0,1,2,3"), "anomalous": listed(anomalous, int, "7,8,9")}
-    with progress_bars("training", "scoring", "drawing") as update:
+    with progress_bars("training", "scoring", "drawing") as update, needs_extra("lab"):
         from oddkind.lab.exercises import run_lab
 
         result = run_lab(out, **digits, epochs=epochs, seeds=seeds, on_progress=update)
@@ -131,7 +131,7 @@ def sweep(
     single: dict[str, Any] = {"task": task, "seeds": seeds, "flagged": flagged, "epochs": epochs}
     changes = {name: value for name, value in single.items() if value is not None}
     changes |= {name: listed(text, kind, like) for name, (text, kind, like) in lists.items() if text is not None}
-    with progress_bars("training", "scoring") as update:
+    with progress_bars("training", "scoring") as update, needs_extra("lab"):
         from oddkind.lab.sweep import read_grid, run_sweep
 
         result = run_sweep(out, read_grid(grid, changes), on_progress=update)

@@ -14,7 +14,7 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.listing import Entry
-from oddkind.files.score import settings_of
+from oddkind.files.score import learnt_from_files, settings_of
 from oddkind.files.source import Source
 from oddkind.model.model import FittedModel
 from oddkind.naming import printable
@@ -40,7 +40,7 @@ class Payloads:
 
     def __init__(self, model: FittedModel, label: str | None) -> None:
         self._model, self._label = model, label
-        self._settings: Source | None = None if model.source is None else settings_of(model)
+        self._settings: Source | None = settings_of(model) if learnt_from_files(model) else None
         self._folder = Path(tempfile.mkdtemp(prefix="oddkind-watch-"))
         self._count = 0
 
