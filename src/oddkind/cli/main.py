@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import re
 import signal
 import sys
 import warnings
@@ -170,3 +172,9 @@ app.add_typer(file_commands.app)
 app.add_typer(export_command.app)
 app.add_typer(watch_command.app)
 app.add_typer(serve_command.app)
+
+# Typer would break the lines of a later paragraph of a help text where the docstring breaks them.
+for part in (app, *(group.typer_instance for group in app.registered_groups)):
+    for command in part.registered_commands if part else ():
+        text = inspect.cleandoc((command.callback and command.callback.__doc__) or "")
+        command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", text)

@@ -186,8 +186,7 @@ class _Opening:
     def _folder(self, path: Path, listing: dict[str, Any]) -> Source:
         from oddkind.watch.folder import Folder
 
-        _notify(f"{path} is watched; what is done is kept in {self.state.folder}")
-        return Folder(
+        folder = Folder(
             path,
             self.model,
             self.state.marks(),
@@ -200,14 +199,15 @@ class _Opening:
             stream_label=self.stream_label,
             **listing,
         )
+        _notify(f"{path} is watched; what is done is kept in {self.state.folder}")
+        return folder
 
     def _table(self, path: Path, block: str | None) -> Source:
         from oddkind.watch.parts import parts_of
         from oddkind.watch.tables import GrowingTable
 
         parts = parts_of(self.model, block)
-        _notify(f"{path}: {parts.reason}; what is done is kept in {self.state.folder}")
-        return GrowingTable(
+        table = GrowingTable(
             path,
             self.model,
             parts,
@@ -218,6 +218,8 @@ class _Opening:
             new_only=self.new_only,
             remember=self.remember,
         )
+        _notify(f"{path}: {parts.reason}; what is done is kept in {self.state.folder}")
+        return table
 
     def _pcm(self, stream: dict[str, Any]) -> Source:
         from oddkind.watch.parts import parts_of
@@ -246,8 +248,7 @@ class _Opening:
         client_id = self.state.fact("mqtt_client") or f"oddkind-{uuid.uuid4().hex[:12]}"
         self.state.commit(Step(facts={"mqtt_client": client_id}))
         payloads = Payloads(self.model, self.stream_label)
-        _notify(f"{broker!r} is watched as client {client_id}; what is done is kept in {self.state.folder}")
-        return Messages(
+        messages = Messages(
             broker,
             client_id,
             payloads,
@@ -256,6 +257,8 @@ class _Opening:
             notify=_notify,
             idle=2.0 if self.once else None,
         )
+        _notify(f"{broker!r} is watched as client {client_id}; what is done is kept in {self.state.folder}")
+        return messages
 
 
 def _check(source: str, *, once: bool, new_only: bool) -> None:
