@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from oddkind.errors import InputError
+from oddkind.files.npy import read_npy
 from oddkind.model.explain import Explanation, explain
 from oddkind.naming import printable
 from oddkind.serve.answers import as_bytes, of_arrays, of_files
@@ -27,7 +28,6 @@ from oddkind.serve.formats import (
     as_learnt,
     format_of,
     labels_learnt,
-    read_npy,
     suffix_of,
 )
 from oddkind.serve.limits import Gate, Limits, RequestError

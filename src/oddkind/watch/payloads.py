@@ -14,6 +14,7 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.listing import Entry
+from oddkind.files.npy import NPY, read_npy
 from oddkind.files.score import learnt_from_files, settings_of
 from oddkind.files.source import Source
 from oddkind.model.model import FittedModel
@@ -21,7 +22,6 @@ from oddkind.naming import printable
 from oddkind.watch.items import Item
 from oddkind.watch.parts import block_entries
 
-NPY = b"\x93NUMPY"
 # The suffix that makes a file of a kind readable; what it holds is found by its first bytes.
 SUFFIX = {"sounds": ".wav", "pictures": ".png", "tables": ".csv", "arrays": ".npy"}
 PARQUET = b"PAR1"
@@ -98,9 +98,9 @@ class Payloads:
 
 def _array_of(content: bytes) -> Array | None:
     """Return the array that bytes hold as .npy or JSON, or None if they are neither."""
+    if content.startswith(NPY):
+        return read_npy(content)
     try:
-        if content.startswith(NPY):
-            return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
         if content.lstrip()[:1] != b"[":
             return None
         array = np.array(json.loads(content))
