@@ -55,7 +55,8 @@ def load(
     ------
     InputError
         If the file is not a complete saved model of a format known here, `network` or `score_function` is missing or
-        not asked for, or what `runtime` needs is not installed or not in the file.
+        not asked for, what `runtime` needs is not installed or not in the file, or it is "onnx" and `network` or
+        `device` is given.
     """
     file = Path(file)
     if runtime not in RUNTIMES:

@@ -19,9 +19,10 @@ from oddkind.model.model import CrossModel, Model
 class Scorer:
     """Scores batches, each a dict of columns, with a saved model.
 
-    It is pickled as the path of the file alone, and reads the file in the process that first calls it. An instance is
-    what `ray.data.Dataset.map_batches` takes, `multiprocessing` passes on, and a function for Spark's `mapInPandas`
-    calls.
+    A model that learnt from files takes what was made of them, samples of the shape of `model.inputs`; `score_files`
+    scores files themselves. A `Scorer` is pickled as the path of the file alone, and reads the file in the process that
+    first calls it. `ray.data.Dataset.map_batches` takes an instance, `multiprocessing` passes it on, and a function for
+    Spark's `mapInPandas` calls it.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ def export(
         raise InputError("name a format: --onnx")
     out = model if out is None else out
     check_writable(out)
-    with progress_bars("exporting", "comparing") as update:
+    with progress_bars("exporting", *([] if data is None else ["comparing"])) as update:
         from oddkind.loading import load
         from oddkind.model.bundle import save
         from oddkind.train.onnx_export import checked_graphs

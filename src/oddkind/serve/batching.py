@@ -113,7 +113,7 @@ class Batcher:
         try:
             scored = await self._run(score_arrays, self.model, X, y)
         except Exception as error:
-            if len(jobs) > 1:  # the others shall not suffer from one
+            if len(jobs) > 1:  # the others must not fail because of one
                 for job in jobs:
                     await self._score_together([job])
             elif not jobs[0].done.done():

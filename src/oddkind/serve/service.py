@@ -92,7 +92,7 @@ class Service:
 
     @property
     def busy(self) -> bool:
-        """Whether something is still computed, for whomever."""
+        """Whether anything is still being computed."""
         return self.for_arrays.busy + self.for_files.busy > 0
 
     async def answer(self, name: str, request: Request, *, explained: bool, labels: list[str]) -> bytes:

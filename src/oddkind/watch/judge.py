@@ -79,6 +79,11 @@ class Judge:
         sizes = self.model.calibration_sizes(with_labels=with_labels, calibration=files)
         return {"" if label is None else str(label): n for label, n in sizes.items()}
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels that were learnt, as text."""
+        return [*self._labels]
+
     def knows(self, label: str | None) -> bool:
         """Return whether a label was learnt."""
         return str(label) in self._labels and label is not None
