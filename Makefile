@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# A process for each processor, but few, because each of them loads torch; the tests of a file run in one.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: install lab test test-fast scoring-only check format docs bench clean
 
@@ -15,7 +17,7 @@ lab: install
 	$(BIN)/oddkind lab
 
 test: check scoring-only
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 # The wheel without extras, in an environment of its own, decides as torch does.
 scoring-only: install .venv-scoring/.installed
@@ -30,7 +32,7 @@ scoring-only: install .venv-scoring/.installed
 	@touch $@
 
 test-fast: install
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest $(PARALLEL) -m 'not slow'
 
 check: install
 	$(BIN)/ruff check .

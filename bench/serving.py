@@ -2,14 +2,14 @@
 
     python bench/serving.py [--seconds 60] [--clients 200] [--direct-seconds 5]
 
-A service runs in a process of its own, with a model of vectors and one of sounds, both exported, so that it needs no
-torch. Clients on the same computer keep their connections open and ask again as soon as they are answered: for one
-sample, for several, for .npy arrays and for recordings. Each answer is compared with what the model says offline;
-scores must be equal to the last digit. A tenth of the requests are garbage of many kinds. Every few seconds the model
-of vectors is replaced by another one and SIGHUP is sent; the fingerprint in the answer says which of the two must have
-answered. At last all clients send one vector at a time, and the throughput is compared with that of a loop which calls
-the model for one vector after another; then one client asks alone. If schemathesis is installed (`pip install -e
-'.[bench]'`), it attacks the service by its OpenAPI description. The last line of the output is JSON.
+A service runs in a process of its own, with exported models of vectors and of sounds. Clients on the same computer keep
+their connections open and ask again as soon as they are answered: for one sample, for several, for .npy arrays and for
+recordings. Each answer is compared with what the model says offline; scores must be equal to the last digit. A tenth
+of the requests are garbage of many kinds. Every few seconds the model of vectors is replaced by another one and SIGHUP
+is sent; the fingerprint in the answer says which of the two must have answered. At last all clients send one vector at
+a time, and the throughput is compared with that of a loop which calls the model for one vector after another; then one
+client asks alone. If schemathesis is installed (`pip install -e '.[bench]'`), it attacks the service by its OpenAPI
+description. The last line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def prepare(folder: Path) -> tuple[list[Path], list[bytes], Path]:
     source = source_of(folder / "learnt")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = fit_files(source.entries(folder / "learnt")[0], source, Detector(random_state=0))
-        save(checked_graphs(model)[0], folder / "sounds.oddkind")
+        fitted = fit_files(source.entries(folder / "learnt")[0], source, Detector(random_state=0))
+    save(checked_graphs(fitted)[0], folder / "sounds.oddkind")
     return [folder / "vectors.oddkind", folder / "sounds.oddkind"], versions, folder / "new"
 
 

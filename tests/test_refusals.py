@@ -66,7 +66,7 @@ def fitted():
         ),
         ({"score_function": "expected-rotation-distance"}, "needs a task with rotations"),
     ],
-    ids=repr,
+    ids=lambda given: repr(given).partition(" at 0x")[0],
 )
 def test_parameters_out_of_range_are_refused(parameters, message):
     with pytest.raises(InputError, match=message):

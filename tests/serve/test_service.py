@@ -14,6 +14,7 @@ from oddkind import explain, load, score_files
 from oddkind.files.score import read_as_learnt
 from oddkind.model.conformal import alarms
 from oddkind.model.martingale import ConformalMartingale
+from oddkind.serve import metrics
 
 
 def npy(array):
@@ -306,7 +307,7 @@ def test_evidence_of_drift_is_that_of_the_martingale_and_apart_with_labels(servi
     assert martingales[False].evidence > 100
     assert not found
 
-    monkeypatch.setattr("oddkind.serve.metrics.MOST_SCORES", 10)
+    monkeypatch.setattr(metrics, "MOST_SCORES", 10)
     client.post("/models/vectors/score", json=[[6, 0, 0, 0]])
     assert evidence(client)['oddkind_drift_evidence{labels="unknown",model="vectors",what="samples"}'] < 10
 

@@ -75,7 +75,6 @@ def run(jobs, folder, on_progress=None, *, epochs=EPOCHS, batch_size=BATCH):
 @pytest.mark.parametrize(
     ("network", "n_models"),
     [("lecture", 3), ("mlp", 1), ("signal", 2), (with_dropout, 1), (with_batch_norm, 1), (with_both, 1)],
-    ids=str,
 )
 def test_interrupted_at_random_steps_it_ends_with_the_same_bits(tmp_path, network, n_models):
     jobs, draw, found = jobs_of(network, n_models), np.random.default_rng(0), None

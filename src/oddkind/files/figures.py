@@ -108,6 +108,7 @@ def _spectrogram_evidence(
         axes.set(title=name, xlabel="s")
         axes.set_yticks(ticks, [f"{middle[row]:.0f}" for row in ticks], fontsize=8)
     figure.axes[0].set_ylabel("Hz")
+    figure.axes[2].set(xticks=[], xlabel="stretched to the same length")  # it may be slower or faster
 
 
 def _vector_evidence(
