@@ -86,15 +86,15 @@ def widened(held_out: Array, seed: int) -> Watcher:
     """
     known, powers = np.sort(held_out), np.array([0.1, 0.25, 0.5, 0.75])
     margin = math.sqrt(math.log(2 / 0.005) / (2 * len(held_out)))
-    waiting, betted, n = 1.0, np.zeros(4), 0
+    waiting, bet, n = 1.0, np.zeros(4), 0
 
     def add(score: float) -> bool:
-        nonlocal waiting, betted, n
+        nonlocal waiting, bet, n
         n += 1
         p = min(1.0, float(np.mean(known >= score)) + margin)
-        betted = (betted + waiting / (n + 1) / 4) * powers * p ** (powers - 1)
+        bet = (bet + waiting / (n + 1) / 4) * powers * p ** (powers - 1)
         waiting *= n / (n + 1)
-        return bool(waiting + betted.sum() >= 200)
+        return bool(waiting + bet.sum() >= 200)
 
     return add
 

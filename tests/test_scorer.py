@@ -66,6 +66,10 @@ def test_an_empty_batch_is_scored_and_a_wrong_one_is_refused(saved, tmp_path):
         Scorer(saved)({"x": np.zeros((1, 4))})
     with pytest.raises(InputError, match=r"samples have shape \(3,\)"):
         Scorer(saved)({"data": np.zeros((1, 3))})
+    with pytest.raises(InputError, match="the samples of 'data' differ in shape"):
+        Scorer(saved)({"data": [[1.0, 2.0], [1.0, 2.0, 3.0]]})
+    with pytest.raises(InputError, match="columns is empty"):
+        Scorer(saved, [])
     missing = Scorer(tmp_path / "gone.oddkind")  # where it is made, the file need not be
     with pytest.raises(InputError, match=r"gone\.oddkind: cannot be read"):
         missing({"data": np.zeros((1, 4))})

@@ -17,5 +17,6 @@ EXTRAS = {
     **dict.fromkeys(("torch", "scipy", "sklearn", "onnx", "onnxscript"), "train"),
     "matplotlib": "figures",
     **dict.fromkeys(("bokeh", "openTSNE"), "lab"),
+    **dict.fromkeys(("fastapi", "uvicorn", "python_multipart", "prometheus_client", "starlette"), "serve"),
 }
 """Which extra of this package installs a package that scoring does without."""

@@ -55,18 +55,21 @@ def load(
     ------
     InputError
         If the file is not a complete saved model of a format known here, `network` or `score_function` is missing or
-        not asked for, or what `runtime` needs is not installed or not in the file.
+        not asked for, what `runtime` needs is not installed or not in the file, or it is "onnx" and `network` or
+        `device` is given.
     """
     file = Path(file)
     if runtime not in RUNTIMES:
         raise InputError(f"runtime={runtime!r}; known are {', '.join(map(repr, RUNTIMES))}")
+    for_torch = runtime == "torch" or network is not None or device != "auto"
+    if runtime == "onnx" and for_torch:
+        raise InputError("network and device are for torch; leave them out, or use runtime='torch'")
 
     def make(description: Mapping[str, Any], weights: Mapping[str, Array], inputs: InputSpec, task: Task) -> Forward:
-        asked_for_torch = runtime == "torch" or network is not None or device != "auto"
         if runtime == "onnx" and GRAPH not in weights:
-            raise InputError(f"{file}: holds no ONNX graph; `oddkind export` adds it")
+            raise InputError(f"{file}: holds no ONNX graph; 'oddkind export {file} --onnx' adds it")
         try:
-            if GRAPH in weights and (runtime == "onnx" or not asked_for_torch):
+            if GRAPH in weights and not for_torch:
                 return restore_graph(description, weights)
             from oddkind.train.parameters import device_of
             from oddkind.train.torch_forward import restore_forward
@@ -74,9 +77,11 @@ def load(
             own = {name: array for name, array in weights.items() if name != GRAPH}
             return restore_forward(description, own, inputs, task, network=network, device=device_of(device))
         except ImportError as error:
+            why = f"{file}: torch is not installed ({error}): pip install 'oddkind[train]'"
+            if GRAPH in weights:
+                raise InputError(f"{why}; or use the ONNX graph in the file, with runtime='onnx'") from error
             raise InputError(
-                f"{file}: to run it, torch must be installed (pip install 'oddkind[train]'), or the file must hold "
-                f"ONNX graphs, which `oddkind export` adds where torch is ({error})"
+                f"{why}; or add ONNX graphs to the file where torch is installed, with 'oddkind export {file} --onnx'"
             ) from error
         except (InputError, RuntimeError) as error:
             raise InputError(f"{file}: {error}") from error

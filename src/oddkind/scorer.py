@@ -19,9 +19,10 @@ from oddkind.model.model import CrossModel, Model
 class Scorer:
     """Scores batches, each a dict of columns, with a saved model.
 
-    It is pickled as the path of the file alone, and reads the file in the process that first calls it. An instance is
-    what `ray.data.Dataset.map_batches` takes, `multiprocessing` passes on, and a function for Spark's `mapInPandas`
-    calls.
+    A model that learnt from files takes what was made of them, samples of the shape of `model.inputs`; `score_files`
+    scores files themselves. A `Scorer` is pickled as the path of the file alone, and reads the file in the process that
+    first calls it. `ray.data.Dataset.map_batches` takes an instance, `multiprocessing` passes it on, and a function for
+    Spark's `mapInPandas` calls it.
 
     Parameters
     ----------
@@ -44,6 +45,8 @@ class Scorer:
         label: str | None = None,
         runtime: str = "auto",
     ) -> None:
+        if len(columns) == 0:
+            raise InputError("columns is empty; name the column of samples, or those of numbers")
         self.file, self.columns, self.label, self.runtime = Path(file), columns, label, runtime
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,17 +61,15 @@ class Scorer:
         for name in [*wanted, *([] if self.label is None else [self.label])]:
             if name not in batch:
                 raise InputError(f"there is no column {name!r}; the batch has {', '.join(map(repr, batch))}")
-        X = _stacked(batch[wanted[0]]) if isinstance(self.columns, str) else np.stack([batch[n] for n in wanted], 1)
+        try:
+            X = _stacked(batch[wanted[0]]) if isinstance(self.columns, str) else np.stack([batch[n] for n in wanted], 1)
+        except ValueError as error:
+            raise InputError(f"the samples of {', '.join(map(repr, wanted))} differ in shape ({error})") from error
         y = None if self.label is None else np.asarray(batch[self.label])
         if len(X) == 0:
             return dict(batch) | {"score": np.zeros(0), "p_value": np.zeros(0), "anomalous": np.zeros(0, bool)}
-        scores = self._model.fold_scores(X, y)
-        p = self._model.p_value_of(scores, y)
-        return dict(batch) | {
-            "score": scores[0] if len(scores) == 1 else scores.mean(0),
-            "p_value": p,
-            "anomalous": alarms(p, self._model.false_alarm_rate),
-        }
+        scores, p = self._model.score_and_p_value(X, y)
+        return dict(batch) | {"score": scores, "p_value": p, "anomalous": alarms(p, self._model.false_alarm_rate)}
 
     @cached_property
     def _model(self) -> Model | CrossModel:

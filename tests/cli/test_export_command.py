@@ -64,3 +64,20 @@ def test_what_is_missing_is_named(saved, command, tmp_path):
     code, _, error = command("export", tmp_path / "arrays.oddkind", "--onnx", "--data", tmp_path)
     assert code == 2
     assert "the model learnt from arrays, not files" in error
+
+
+def test_files_that_cannot_be_read_are_named_and_without_any_other_nothing_is_written(saved, command, data, tmp_path):
+    content = saved.read_bytes()
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "broken.wav").write_bytes(b"no sound")
+    code, _, error = command("export", saved, "--onnx", "--data", new)
+    assert code == 2
+    assert "none of its files can be read" in error
+    assert saved.read_bytes() == content
+    sound = next(data.rglob("*.wav"))
+    (new / sound.name).write_bytes(sound.read_bytes())
+    code, out, error = command("export", saved, "--onnx", "--data", new)
+    assert code == 0
+    assert "and 1 file: no decision differs" in out
+    assert "left out: broken.wav" in error

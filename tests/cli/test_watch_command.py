@@ -153,6 +153,11 @@ def test_a_rate_that_cannot_be_promised_is_said_once(command, model, incoming, s
         (("IN/fan 2/0.wav",), "learnt from sounds"),
         (("-", "--format", "s16be"), "--format"),
         (("-", "--block", "10ms"), "shorter than a window"),
+        (("IN", "--block", "10s"), "--block is for standard input and growing tables"),
+        (("IN", "--rate", "16000"), "--rate is for standard input"),
+        (("mqtt://host/topic", "--channels", "2"), "--channels is for standard input"),
+        (("-", "--pattern", "{label}.wav"), "--pattern is for a folder"),
+        (("IN", "--stream-label", "pump"), "--stream-label 'pump' was not learnt; known are 'fan 2'"),
     ],
 )
 def test_what_cannot_be_is_refused(command, model, incoming, monkeypatch, words, message):

@@ -1,11 +1,16 @@
+import io
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.io import savemat
 
 from oddkind import Entry, InputError, check_files, source_of
 from oddkind.files import npy
-from oddkind.files.npy import read_array, read_recording
+from oddkind.files.npy import read_array, read_npy, read_recording
 from oddkind.files.source import read, resolved
 
 
@@ -130,3 +135,28 @@ def test_bits_that_are_no_number_are_refused_without_a_warning(tmp_path):
     with pytest.raises(InputError, match="NaN"):
         read_array(tmp_path / "a.npy")
     assert np.isnan(read_recording(tmp_path / "a.npy")[0][0])
+
+
+@given(
+    hnp.arrays(st.sampled_from(["<f8", ">f4", "<i2", "|u1", "|b1", "<f2"]), hnp.array_shapes(min_dims=0, max_dims=4))
+)
+def test_npy_holds_the_same_array(array):
+    for order in (np.ascontiguousarray, np.asfortranarray):
+        content = io.BytesIO()
+        np.save(content, order(array))
+        found = read_npy(content.getvalue())
+        assert_array_equal(found, order(array))
+        assert found.dtype == array.dtype
+
+
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_npy_that_is_damaged_is_refused(garbage, at):
+    content = io.BytesIO()
+    np.save(content, np.arange(10.0))
+    damaged = bytearray(content.getvalue())
+    damaged[at : at + len(garbage)] = garbage
+    try:
+        found = read_npy(bytes(damaged))
+    except InputError:
+        return
+    assert found.nbytes <= len(damaged)

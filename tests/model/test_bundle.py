@@ -793,7 +793,9 @@ def test_what_runs_a_model_can_be_chosen(tmp_path):
     ):
         assert isinstance(load(tmp_path / f"{name}.oddkind", runtime=runtime).members[0], kind)
     assert isinstance(load(tmp_path / "both.oddkind", device="cpu").members[0], TorchForward)
-    with pytest.raises(InputError, match=r"torch\.oddkind: holds no ONNX graph; `oddkind export` adds it"):
+    with pytest.raises(InputError, match=r"holds no ONNX graph; 'oddkind export .*torch\.oddkind --onnx' adds it"):
         load(tmp_path / "torch.oddkind", runtime="onnx")
+    with pytest.raises(InputError, match="network and device are for torch"):
+        load(tmp_path / "both.oddkind", runtime="onnx", device="cpu")
     with pytest.raises(InputError, match="runtime='tpu'; known are 'auto', 'onnx', 'torch'"):
         load(tmp_path / "torch.oddkind", runtime="tpu")

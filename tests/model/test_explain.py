@@ -178,6 +178,13 @@ def test_probabilities_are_those_of_the_labels_under_known_views(n_members):
         assert_allclose([view.probability for view in found.views], true, rtol=1e-5)
 
 
+def test_a_single_view_cannot_be_improbable(of_vectors):
+    for found in explain(of_vectors.model_, kinds(5, seed=1)[0] + 9):
+        (view,) = found.views
+        assert (view.p_value, view.fails) == (1.0, False)
+        assert view.probability == pytest.approx(1)
+
+
 def test_the_p_value_of_a_view_is_its_place_among_normal_ones():
     inputs, labels = pictures()
     detector = quick().fit(inputs, labels)

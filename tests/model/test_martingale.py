@@ -54,8 +54,8 @@ def test_all_of_the_capital_is_divided():
 def test_one_step_is_as_the_formula_says():
     capital = Capital()
     capital.bet(0.2)
-    betted = sum(share * stats.beta(*density).pdf(0.2) for density, share in BETS)
-    assert_allclose(math.exp(capital.log_evidence), 0.5 + 0.5 * betted)
+    bet = sum(share * stats.beta(*density).pdf(0.2) for density, share in BETS)
+    assert_allclose(math.exp(capital.log_evidence), 0.5 + 0.5 * bet)
     capital.bet(0.7)
     first = sum(share * stats.beta(*density).pdf(0.2) * stats.beta(*density).pdf(0.7) for density, share in BETS)
     second = sum(share * stats.beta(*density).pdf(0.7) for density, share in BETS)
@@ -163,6 +163,6 @@ def test_nan_is_refused():
 
 def test_a_million_scores_take_little_memory_and_time():
     martingale = ConformalMartingale({"": np.arange(200_000.0)})
-    martingale.restore({"n": 0, "waiting": 0.0, "betted": [None] * len(BETS), "highest": 0.0}, [])
+    martingale.restore({"n": 0, "waiting": 0.0, "bet": [None] * len(BETS), "highest": 0.0}, [])
     path(martingale, np.random.default_rng(0).uniform(0, 200_000, size=500))
     assert not martingale.drifted

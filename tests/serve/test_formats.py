@@ -1,6 +1,5 @@
 """What requests hold: JSON and .npy are read as NumPy reads them, and nothing else is."""
 
-import io
 import json
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 from oddkind import InputError
 from oddkind.model.inputs import InputSpec
-from oddkind.serve.formats import JsonReader, format_of, labels_learnt, read_npy, suffix_of
+from oddkind.serve.formats import JsonReader, format_of, labels_learnt, suffix_of
 from oddkind.serve.limits import Limits, RequestError
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
@@ -43,31 +42,6 @@ def test_json_of_no_bytes_is_refused(value):
     with pytest.raises(RequestError, match=r"\[0\]\[1\].*0 to 255") as refused:
         JsonReader(InputSpec((2,)), Limits()).read(f"[[1,{value}]]".encode())
     assert refused.value.status == 422
-
-
-@given(
-    hnp.arrays(st.sampled_from(["<f8", ">f4", "<i2", "|u1", "|b1", "<f2"]), hnp.array_shapes(min_dims=0, max_dims=4))
-)
-def test_npy_holds_the_same_array(array):
-    for order in (np.ascontiguousarray, np.asfortranarray):
-        content = io.BytesIO()
-        np.save(content, order(array))
-        found = read_npy(content.getvalue())
-        assert_array_equal(found, order(array))
-        assert found.dtype == array.dtype
-
-
-@given(st.binary(max_size=200), st.integers(0, 200))
-def test_npy_that_is_damaged_is_refused(garbage, at):
-    content = io.BytesIO()
-    np.save(content, np.arange(10.0))
-    damaged = bytearray(content.getvalue())
-    damaged[at : at + len(garbage)] = garbage
-    try:
-        found = read_npy(bytes(damaged))
-    except InputError:
-        return
-    assert found.nbytes <= len(damaged)
 
 
 def test_what_a_body_is():

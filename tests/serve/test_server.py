@@ -103,8 +103,7 @@ def test_answers_do_not_wait_to_be_acknowledged():
 
 
 def test_without_the_extra_the_command_says_how_to_install_it(models, command, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("oddkind.serve")]:
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "oddkind.serve.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     code, _, complaint = command("serve", models["vectors"])
     assert code == 2

@@ -79,5 +79,5 @@ def test_it_refuses_members_that_there_are_not(member):
 
 def test_it_refuses_a_network_that_torch_does_not_run():
     model = replace(quick(epochs=1).fit(kinds()[0]).model, members=("a network",))
-    with pytest.raises(InputError, match="member 0 is a str; only a TorchForward can be exported"):
+    with pytest.raises(InputError, match="the networks are not run by torch; load the model with runtime='torch'"):
         as_module(model)

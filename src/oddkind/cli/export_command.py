@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddkind.cli.file_commands import check_writable
+from oddkind.cli.file_commands import check_writable, listing
 from oddkind.cli.options import Json, SavedModel
 from oddkind.cli.terminal import print_json, progress_bars
 from oddkind.errors import InputError, PromiseWarning
+
+if TYPE_CHECKING:
+    from oddkind.model.model import CrossModel, Model
 
 app = typer.Typer()
 
@@ -34,8 +38,7 @@ def export(
         raise InputError("name a format: --onnx")
     out = model if out is None else out
     check_writable(out)
-    with progress_bars("exporting", "comparing") as update:
-        from oddkind.files.score import read_as_learnt, score_files
+    with progress_bars("exporting", *([] if data is None else ["comparing"])) as update:
         from oddkind.loading import load
         from oddkind.model.bundle import save
         from oddkind.train.onnx_export import checked_graphs
@@ -43,31 +46,56 @@ def export(
         fitted = load(model, runtime="torch")
         with_graphs, found = checked_graphs(fitted)
         update("exporting", 1.0)
-        n_files = 0
-        if data is not None:
-            files, _ = read_as_learnt(fitted, data)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", PromiseWarning)
-                verdicts, others = (
-                    score_files(
-                        files, one, on_refused=lambda *_: None, on_progress=lambda done: update("comparing", done)
-                    )
-                    for one in (fitted, with_graphs)
-                )
-            n_files = len(verdicts)
-            for one, other in zip(verdicts, others, strict=True):
-                if one.anomalous != other.anomalous:
-                    raise InputError(
-                        f"{one.path}: p-value {one.p_value:.6g} with torch and {other.p_value:.6g} with ONNX, so the "
-                        "decisions differ; nothing was written"
-                    )
+        refused: dict[str, str] = {}
+        n_files = 0 if data is None else compare_on_files(fitted, with_graphs, data, refused, update)
         save(with_graphs, out)
     if json:
-        print_json({"out": str(out), "files": n_files, **vars(found)})
+        print_json({"out": str(out), "files": n_files, "refused": refused, **vars(found)})
         return
-    files_too = f" and {n_files} files" if data is not None else ""
+    files_too = "" if data is None else " and 1 file" if n_files == 1 else f" and {n_files} files"
     print(f"{out} contains ONNX graphs, and scoring with it needs no torch.")
     print(
         f"Compared on {found.n_samples} held-out samples{files_too}: no decision differs. The largest difference of "
         f"p-values is {found.p_value:.2g}, that of scores {found.score:.1g} of their standard deviation."
     )
+    listing(refused)
+
+
+def compare_on_files(
+    fitted: Model | CrossModel,
+    with_graphs: Model | CrossModel,
+    data: Path,
+    refused: dict[str, str],
+    update: Callable[[str, float], None],
+) -> int:
+    """Compare the decisions of two models on files; return the number of files, or of blocks if files are cut.
+
+    Files that cannot be read are added to `refused`.
+
+    Raises
+    ------
+    InputError
+        If a decision differs, or no file can be read.
+    """
+    from oddkind.files.score import read_as_learnt, score_files
+
+    files, not_listed = read_as_learnt(fitted, data)
+    refused |= not_listed
+    verdicts = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromiseWarning)
+        for number, one in enumerate((fitted, with_graphs)):
+
+            def progress(done: float, before: int = number) -> None:
+                update("comparing", (before + done) / 2)
+
+            verdicts.append(score_files(files, one, on_refused=refused.__setitem__, on_progress=progress))
+    if not verdicts[0]:
+        raise InputError(f"{data}: none of its files can be read, so there is nothing to compare; nothing was written")
+    for with_torch, with_onnx in zip(*verdicts, strict=True):
+        if with_torch.anomalous != with_onnx.anomalous:
+            raise InputError(
+                f"{with_torch.path}: p-value {with_torch.p_value:.6g} with torch and {with_onnx.p_value:.6g} with "
+                "ONNX, so the decisions differ; nothing was written"
+            )
+    return len(verdicts[0])

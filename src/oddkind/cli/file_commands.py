@@ -89,6 +89,8 @@ def check(
     read_as = {name: value for name, value in found["settings"].items() if value not in (None, False, [])}
     if "sample_rate" in read_as:
         read_as |= {name: duration_in_words(value) for name, value in read_as.items() if name in DURATIONS}
+    if source.kind == "sounds" and settings["front_end"] is None and len({row["label"] for row in found["parts"]}) > 1:
+        read_as["front_end"] = "log-mel, or mel-spectrogram if 'fit' finds that it shows the labels more clearly"
     lines = [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in read_as.items()]
     if found["settings"].get("header") is False:
         lines.append("header: none; --header reads names from the first row")

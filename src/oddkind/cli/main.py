@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import re
 import signal
 import sys
 import warnings
@@ -15,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from oddkind.cli import export_command, file_commands, serve_command, watch_command
-from oddkind.cli.terminal import listed, plus_minus, progress_bars, show, table_of
+from oddkind.cli.terminal import listed, missing, needs_extra, plus_minus, progress_bars, show, table_of
 from oddkind.errors import EXTRAS, InputError
 from oddkind.naming import on_one_line
 
@@ -49,7 +51,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        print(f"oddkind: this needs {error.name}; pip install 'oddkind[{EXTRAS[error.name]}]'", file=sys.stderr)
+        print(f"oddkind: {missing(error.name, EXTRAS[error.name])}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -81,7 +83,7 @@ def lab(
 ) -> None:
     """Run all exercises of the lecture on MNIST: label smoothing, temperature, t-SNE, RotNet; see report.html."""
     digits = {"normal": listed(normal, int, "0,1,2,3"), "anomalous": listed(anomalous, int, "7,8,9")}
-    with progress_bars("training", "scoring", "drawing") as update:
+    with progress_bars("training", "scoring", "drawing") as update, needs_extra("lab"):
         from oddkind.lab.exercises import run_lab
 
         result = run_lab(out, **digits, epochs=epochs, seeds=seeds, on_progress=update)
@@ -131,7 +133,7 @@ def sweep(
     single: dict[str, Any] = {"task": task, "seeds": seeds, "flagged": flagged, "epochs": epochs}
     changes = {name: value for name, value in single.items() if value is not None}
     changes |= {name: listed(text, kind, like) for name, (text, kind, like) in lists.items() if text is not None}
-    with progress_bars("training", "scoring") as update:
+    with progress_bars("training", "scoring") as update, needs_extra("lab"):
         from oddkind.lab.sweep import read_grid, run_sweep
 
         result = run_sweep(out, read_grid(grid, changes), on_progress=update)
@@ -170,3 +172,9 @@ app.add_typer(file_commands.app)
 app.add_typer(export_command.app)
 app.add_typer(watch_command.app)
 app.add_typer(serve_command.app)
+
+# Typer would break the lines of a later paragraph of a help text where the docstring breaks them.
+for part in (app, *(group.typer_instance for group in app.registered_groups)):
+    for command in part.registered_commands if part else ():
+        text = inspect.cleandoc((command.callback and command.callback.__doc__) or "")
+        command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", text)

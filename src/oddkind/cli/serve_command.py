@@ -14,8 +14,6 @@ from oddkind.naming import on_one_line
 
 app = typer.Typer()
 
-# The packages of the extra, by the name under which they are imported.
-NEEDED = {"fastapi", "uvicorn", "python_multipart", "prometheus_client", "starlette"}
 MB = 1 << 20
 
 
@@ -55,14 +53,10 @@ def serve(
         raise InputError(f"--max-body {max_body:g}; it must be above 0 and at most 4096 MB")
     if not 0 < timeout <= 86_400:
         raise InputError(f"--timeout {timeout:g}; it must be above 0 and at most 86400 seconds")
-    try:
-        from oddkind.serve.limits import Limits
-        from oddkind.serve.server import Token, address_of, listen, run
-        from oddkind.serve.service import Service
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in NEEDED:
-            raise
-        raise InputError(f"serve needs {error.name}, which is not installed: pip install 'oddkind[serve]'") from error
+    from oddkind.serve.limits import Limits
+    from oddkind.serve.server import Token, address_of, listen, run
+    from oddkind.serve.service import Service
+
     limits = Limits(int(max_body * MB), max_samples, max_pixels * 1_000_000, queue=queue, timeout=timeout)
     token = Token(token_file)
     with listen(host, port, with_token=token_file is not None) as listening:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from oddkind.errors import InputError
+from oddkind.errors import EXTRAS, InputError
 from oddkind.naming import on_one_line
 
 if TYPE_CHECKING:
@@ -19,6 +19,22 @@ def listed(text: str, kind: Callable[[str], Any], example: str) -> list[Any]:
         return [kind(item.strip()) for item in text.split(",")]
     except ValueError:
         raise InputError(f"{text!r} is not a list such as {example}") from None
+
+
+def missing(package: str, extra: str) -> str:
+    """Say that a package is not installed, and which extra of oddkind brings it."""
+    return f"this needs {package}, which is not installed: pip install 'oddkind[{extra}]'"
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Name an extra that brings all that a command needs, instead of one for each package that is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        raise InputError(missing(error.name, extra)) from error
 
 
 @contextmanager

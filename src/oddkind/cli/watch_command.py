@@ -111,7 +111,9 @@ def watch(
     from oddkind.watch.state import State, Step
 
     seconds = {name: _seconds(name, text) for name, text in (("hold-off", hold_off), ("settle", settle))}
-    _check(source, once=once, new_only=new_only)
+    options = {"follow": follow, "pattern": pattern, "label": label}
+    stream = {"format": sample_format, "rate": rate, "channels": channels, "block": block}
+    _check(source, options, stream, new_only=new_only)
     fitted = load(model)
     if false_alarm_rate is not None:
         fitted = replace(fitted, false_alarm_rate=false_alarm_rate)
@@ -119,6 +121,9 @@ def watch(
     with _stopped_by_signals(stop), warnings.catch_warnings():
         warnings.simplefilter("ignore", PromiseWarning)  # said once, below
         judge = Judge(fitted)
+        if stream_label is not None and not judge.knows(stream_label):
+            known = ", ".join(map(repr, judge.labels[:20])) or "none"
+            raise InputError(f"--stream-label {stream_label!r} was not learnt; known are {known}")
         kept = State(state or _usual_state(source, model))
         try:
             digest = fingerprint(model)
@@ -134,8 +139,6 @@ def watch(
             monitor = Monitor(
                 judge, kept, hold_off=seconds["hold-off"], outputs=[(output.name, output.wants) for output in outputs]
             )
-            options = {"follow": follow, "pattern": pattern, "label": label}
-            stream = {"format": sample_format, "rate": rate, "channels": channels, "block": block}
             mqtt = {"password_file": mqtt_password_file, "authority": mqtt_authority}
             opened = _Opening(fitted, kept, stop, seconds["settle"], once, new_only and first, stream_label)
             items = opened.source(source, options, stream, mqtt)
@@ -186,8 +189,7 @@ class _Opening:
     def _folder(self, path: Path, listing: dict[str, Any]) -> Source:
         from oddkind.watch.folder import Folder
 
-        _notify(f"{path} is watched; what is done is kept in {self.state.folder}")
-        return Folder(
+        folder = Folder(
             path,
             self.model,
             self.state.marks(),
@@ -200,14 +202,15 @@ class _Opening:
             stream_label=self.stream_label,
             **listing,
         )
+        _notify(f"{path} is watched; what is done is kept in {self.state.folder}")
+        return folder
 
     def _table(self, path: Path, block: str | None) -> Source:
         from oddkind.watch.parts import parts_of
         from oddkind.watch.tables import GrowingTable
 
         parts = parts_of(self.model, block)
-        _notify(f"{path}: {parts.reason}; what is done is kept in {self.state.folder}")
-        return GrowingTable(
+        table = GrowingTable(
             path,
             self.model,
             parts,
@@ -218,6 +221,8 @@ class _Opening:
             new_only=self.new_only,
             remember=self.remember,
         )
+        _notify(f"{path}: {parts.reason}; what is done is kept in {self.state.folder}")
+        return table
 
     def _pcm(self, stream: dict[str, Any]) -> Source:
         from oddkind.watch.parts import parts_of
@@ -246,8 +251,7 @@ class _Opening:
         client_id = self.state.fact("mqtt_client") or f"oddkind-{uuid.uuid4().hex[:12]}"
         self.state.commit(Step(facts={"mqtt_client": client_id}))
         payloads = Payloads(self.model, self.stream_label)
-        _notify(f"{broker!r} is watched as client {client_id}; what is done is kept in {self.state.folder}")
-        return Messages(
+        messages = Messages(
             broker,
             client_id,
             payloads,
@@ -256,10 +260,12 @@ class _Opening:
             notify=_notify,
             idle=2.0 if self.once else None,
         )
+        _notify(f"{broker!r} is watched as client {client_id}; what is done is kept in {self.state.folder}")
+        return messages
 
 
-def _check(source: str, *, once: bool, new_only: bool) -> None:
-    """Refuse a source that cannot be watched."""
+def _check(source: str, listing: dict[str, Any], stream: dict[str, Any], *, new_only: bool) -> None:
+    """Refuse a source that cannot be watched, and options that it has no use for."""
     from oddkind.watch.mqtt import is_mqtt
 
     if new_only and (source == STDIN or is_mqtt(source)):
@@ -270,6 +276,17 @@ def _check(source: str, *, once: bool, new_only: bool) -> None:
         )
     if source != STDIN and not is_mqtt(source) and not os.path.exists(source):
         raise InputError(f"{source}: does not exist; name a folder, a CSV file, '-' or mqtt://host/topic")
+    usual = {"format": "s16le", "channels": 1}
+    needless = (
+        [] if source == STDIN else [name for name in ("format", "rate", "channels") if stream[name] != usual.get(name)]
+    )
+    if needless:
+        raise InputError(f"--{needless[0]} is for standard input, the source '-'; leave it out")
+    folder = os.path.isdir(source)
+    if stream["block"] is not None and (folder or is_mqtt(source)):
+        raise InputError("--block is for standard input and growing tables; leave it out")
+    if not folder and (given := [name for name, value in listing.items() if value]):
+        raise InputError(f"--{given[0]} is for a folder; leave it out")
 
 
 def _outputs(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from oddkind.files.tdms import rates_of_tdms, read_tdms
 
 T = TypeVar("T")
 
+NPY = b"\x93NUMPY"
 # What a file may hold when it is unpacked, in bytes: more is a mistake or an attack.
 MAX_UNPACKED = 1 << 32
 AS_RECORDING = "Signals at a sample rate are read as recordings with --sample-rate"
@@ -110,7 +113,7 @@ def _named(arrays: dict[str, Array]) -> str:
 def _read_numpy(file: Path, max_bytes: int) -> dict[str, Array]:
     """Return the arrays of a file by name; an array that is alone in a file has no name."""
     with file.open("rb") as content:
-        if not content.read(6).startswith((b"\x93NUMPY", b"PK")):  # NumPy would recommend to unpickle it
+        if not content.read(6).startswith((NPY, b"PK")):  # NumPy would recommend to unpickle it
             raise ValueError("it does not begin as .npy and .npz do")
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as packed:
@@ -192,3 +195,46 @@ def _guarded(one: _Format, read: Callable[[], T]) -> T:
         raise
     except Exception as error:  # readers do not say which exceptions a damaged file can raise
         raise InputError(f"{one.problem} ({' '.join(str(error).split())})") from error
+
+
+# --- what is sent, and not yet a file ---
+
+
+def read_npy(content: bytes) -> Array:
+    """Return the array that a .npy file holds, as a view of its bytes.
+
+    Nothing is reserved that is not there: what the header announces must be what follows it.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, incomplete, or holds anything but numbers.
+    """
+    shape, order, dtype, start = npy_header(content)
+    array = np.frombuffer(content, dtype, count=math.prod(shape), offset=start)
+    return array.reshape(shape, order=order)
+
+
+def npy_header(content: bytes) -> tuple[tuple[int, ...], Any, np.dtype[Any], int]:
+    """Return shape, order, type and the place of the first value of a .npy file; see `read_npy`."""
+    wrong = "is not a complete .npy file of numbers; numpy.save writes one"
+    if not content.startswith(NPY) or len(content) < 12 or content[6] not in (1, 2, 3):
+        raise InputError(wrong)
+    width = 2 if content[6] == 1 else 4
+    start = 8 + width + int.from_bytes(content[8 : 8 + width], "little")
+    if start - 8 > 10_000:
+        raise InputError(wrong)
+    try:
+        header = ast.literal_eval(content[8 + width : start].decode("latin-1").strip())
+        shape, order, descr = header["shape"], "F" if header["fortran_order"] else "C", header["descr"]
+        dtype = np.dtype(descr) if isinstance(descr, str) else np.dtype(object)
+        sizes = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+    except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
+        raise InputError(wrong) from None
+    if dtype.kind not in "uifb" or not sizes or len(shape) > 8:
+        raise InputError(wrong)
+    if math.prod(shape) * dtype.itemsize != len(content) - start:
+        raise InputError(
+            f"announces {math.prod(shape) * dtype.itemsize} bytes of values; {len(content) - start} follow"
+        )
+    return shape, order, dtype, start

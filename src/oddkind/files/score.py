@@ -251,6 +251,11 @@ def settings_of(model: FittedModel) -> Source:
     return Source.model_validate(file_source(model)["settings"])
 
 
+def learnt_from_files(model: FittedModel) -> bool:
+    """Whether a model knows how the files that it learnt from were read; `source` may say something else, too."""
+    return model.source is not None and {"settings", "files", "learnt", "pool"} <= set(model.source)
+
+
 def file_source(model: FittedModel) -> dict[str, Any]:
     """Return what `fit_files` noted about the files: settings, pool, files and learnt.
 
@@ -259,7 +264,6 @@ def file_source(model: FittedModel) -> dict[str, Any]:
     InputError
         If the model learnt from arrays.
     """
-    source = model.source
-    if source is None or not {"settings", "files", "learnt", "pool"} <= set(source):
+    if not learnt_from_files(model):
         raise InputError("the model learnt from arrays, not files; pass it arrays")
-    return dict(source)
+    return dict(model.source or {})

@@ -16,7 +16,7 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.conformal import p_values
+from oddkind.model.conformal import p_values, tie_bound
 from oddkind.model.distances import unit_views
 from oddkind.model.model import FittedModel, Model, Normal, checked_labels
 from oddkind.model.outputs import Outputs, log_softmax, logsumexp, pooled, softmax
@@ -401,9 +401,10 @@ def _views(case: Case) -> tuple[View, ...]:
     for view, taken_for in enumerate(of_views.argmax(1)):
         p_value = None
         if model.normal is not None:
-            p_value = float(p_values(nll[view : view + 1], model.normal.view_nll[:, view])[0])
+            p_value = float(p_values(nll[view : view + 1], tie_bound(model.normal.view_nll[:, view]))[0])
         fails = bool(taken_for != view) if p_value is None else p_value <= model.false_alarm_rate
-        fails = fails and task.n_views > 1
+        if task.n_views == 1:  # there is no other view, and its probability is 1 except for rounding
+            p_value, fails = None if model.normal is None else 1.0, False
         name, other = task.view_names[view], task.view_names[taken_for]
         found.append(View(name, other, float(np.exp(-nll[view])), p_value, fails))
     return tuple(found)

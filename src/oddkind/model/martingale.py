@@ -19,7 +19,7 @@ import numpy as np
 
 # Drift is declared at this evidence: without drift it is ever reached in at most 1 of 100 runs.
 DRIFT = 100.0
-# Densities that are betted on, as (a, b) of a Beta distribution, with the fraction of the capital for each. Half of it
+# Densities that are bet on, as (a, b) of a Beta distribution, with the fraction of the capital for each. Half of it
 # is for scores that rise, so that p-values fall; the rest for scores that fall, spread out, or move to the middle.
 BETS = (
     *(((a, 1.0), 1 / 10) for a in (0.1, 0.25, 0.5, 0.75)),
@@ -46,13 +46,13 @@ _LOG_SHARE = np.log([share for _, share in BETS])
 
 @dataclass
 class Capital:
-    """A capital that is betted against uniform p-values, from a start that is not known.
+    """A capital that is bet against uniform p-values, from a start that is not known.
 
     It begins at 1 and waits. Before p-value number n = 1, 2, … a fraction 1 / (n + 1) of what still waits is divided
     among `BETS` and stays there; each bet multiplies its part by its density at the p-value. If the p-values are
     independent and uniform, the sum S is a martingale, so by Ville's inequality P(S ever reaches c) ≤ 1 / c. What waits
     is 1 / (n + 1) after n p-values, so a drift that begins late is found nearly as soon as an early one, whereas a
-    capital that is always betted is lost by then.
+    capital that is always bet is lost by then.
 
     Attributes
     ----------
@@ -82,8 +82,8 @@ class Capital:
         self.n += 1
         begins = self.log_waiting - math.log(self.n + 1)
         self.log_waiting += math.log(self.n) - math.log(self.n + 1)
-        betted = np.logaddexp(np.array(self.log_betted), begins + _LOG_SHARE) + _log_density(p)
-        self.log_betted = tuple(betted.tolist())
+        bet = np.logaddexp(np.array(self.log_betted), begins + _LOG_SHARE) + _log_density(p)
+        self.log_betted = tuple(bet.tolist())
         self.log_highest = max(self.log_highest, self.log_evidence)
 
     @property
@@ -177,8 +177,8 @@ class ConformalMartingale:
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs besides the new scores, as a JSON object of constant size."""
         capital = self._capital
-        betted = [None if value == -math.inf else value for value in capital.log_betted]
-        return {"n": capital.n, "waiting": capital.log_waiting, "betted": betted, "highest": capital.log_highest}
+        bet = [None if value == -math.inf else value for value in capital.log_betted]
+        return {"n": capital.n, "waiting": capital.log_waiting, "bet": bet, "highest": capital.log_highest}
 
     def restore(self, state: Mapping[str, Any], scores: Iterable[tuple[float, str]]) -> None:
         """Continue from a state, given all new scores with their categories up to it; the path is then the same.
@@ -195,5 +195,5 @@ class ConformalMartingale:
             raise ValueError(f"{sum(map(len, added.values()))} scores for a state after {state['n']}")
         for category, new in added.items():
             self._sorted[category] = array("d", np.sort([*self._sorted.get(category, ()), *new]))
-        betted = tuple(-math.inf if value is None else float(value) for value in state["betted"])
-        self._capital = Capital(int(state["n"]), float(state["waiting"]), betted, float(state["highest"]))
+        bet = tuple(-math.inf if value is None else float(value) for value in state["bet"])
+        self._capital = Capital(int(state["n"]), float(state["waiting"]), bet, float(state["highest"]))

@@ -125,6 +125,11 @@ class FittedModel(ABC):
         scores = self.fold_scores(X, y)
         return scores[0] if len(scores) == 1 else scores.mean(0)
 
+    def score_and_p_value(self, X: Array, y: Array | None = None) -> tuple[Array, Array]:
+        """`anomaly_score` and `p_value` of samples [N, …], [N] each, for the price of one."""
+        scores = self.fold_scores(X, y)
+        return scores[0] if len(scores) == 1 else scores.mean(0), self.p_value_of(scores, y)
+
     def score_samples(self, X: Array, y: Array | None = None) -> Array:
         """Minus `anomaly_score`, [N]: lower = more anomalous, as everywhere in scikit-learn."""
         return -self.anomaly_score(X, y)

@@ -53,7 +53,7 @@ def application(service: Service, token: Callable[[], str | None] = lambda: None
         version=version("oddkind"),
         description=documents.DESCRIPTION,
         lifespan=_lifespan(service),
-        docs_url=None,  # they would load scripts of strangers
+        docs_url=None,  # they would load scripts from other sites
         redoc_url=None,
     )
     _answer_errors(app)

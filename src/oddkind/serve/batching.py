@@ -32,9 +32,7 @@ class Scored:
 
 def score_arrays(model: FittedModel, X: Array, y: Array | None) -> Scored:
     """Score samples [n, …] with labels [n] or None, exactly as `anomaly_score` and `p_value` do."""
-    of_folds = model.fold_scores(X, y)
-    scores = of_folds[0] if len(of_folds) == 1 else of_folds.mean(0)
-    return Scored(scores, model.p_value_of(of_folds, y))
+    return Scored(*model.score_and_p_value(X, y))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +113,7 @@ class Batcher:
         try:
             scored = await self._run(score_arrays, self.model, X, y)
         except Exception as error:
-            if len(jobs) > 1:  # the others shall not suffer from one
+            if len(jobs) > 1:  # the others must not fail because of one
                 for job in jobs:
                     await self._score_together([job])
             elif not jobs[0].done.done():

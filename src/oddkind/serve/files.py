@@ -15,13 +15,14 @@ from oddkind.errors import InputError
 from oddkind.files.blocks import in_blocks
 from oddkind.files.explain import FileExplanation, explain_files
 from oddkind.files.listing import Entry, is_manifest
+from oddkind.files.npy import npy_header
 from oddkind.files.pictures import form_of
 from oddkind.files.score import Verdict, read_as_learnt, score_files, settings_of
 from oddkind.files.sounds import CANCELLING, look_at, n_samples_of, resampling, sample_rate_of
 from oddkind.files.source import Source, lost
 from oddkind.files.tables import count_rows
 from oddkind.naming import on_one_line
-from oddkind.serve.formats import ALIKE, Upload, npy_header, suffix_of
+from oddkind.serve.formats import ALIKE, Upload, suffix_of
 from oddkind.serve.limits import Limits, RequestError, too_many_samples
 from oddkind.serve.models import SUFFIXES, Served
 

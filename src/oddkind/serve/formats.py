@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from pydantic import ConfigDict, FailFast, Field, FiniteFloat, TypeAdapter, Vali
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.files.npy import NPY
 from oddkind.model.inputs import InputSpec
 from oddkind.naming import on_one_line
 from oddkind.serve.limits import Limits, RequestError, too_many_samples
 
-NPY = b"\x93NUMPY"
 # The first bytes of each format, by the suffix of its files. A table of text has none.
 MAGIC: dict[str, tuple[bytes, ...]] = {
     ".npy": (NPY,),
@@ -210,46 +209,6 @@ class JsonReader:
         kind = "numbers" if self._inputs.standardises else "whole numbers from 0 to 255"
         right = f'send {kind} [{shape}], or {{"samples": …, "labels": …}}'
         return RequestError(422, on_one_line(f"{place or 'JSON'}: {first['msg']}; {right}"))
-
-
-def read_npy(content: bytes) -> Array:
-    """Return the array that a .npy file holds, as a view of its bytes.
-
-    Nothing is reserved that is not there: what the header announces must be what follows it.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, incomplete, or holds anything but numbers.
-    """
-    shape, order, dtype, start = npy_header(content)
-    array = np.frombuffer(content, dtype, count=math.prod(shape), offset=start)
-    return array.reshape(shape, order=order)
-
-
-def npy_header(content: bytes) -> tuple[tuple[int, ...], Any, np.dtype[Any], int]:
-    """Return shape, order, type and the place of the first value of a .npy file; see `read_npy`."""
-    wrong = "is not a complete .npy file of numbers; numpy.save writes one"
-    if not content.startswith(NPY) or len(content) < 12 or content[6] not in (1, 2, 3):
-        raise InputError(wrong)
-    width = 2 if content[6] == 1 else 4
-    start = 8 + width + int.from_bytes(content[8 : 8 + width], "little")
-    if start - 8 > 10_000:
-        raise InputError(wrong)
-    try:
-        header = ast.literal_eval(content[8 + width : start].decode("latin-1").strip())
-        shape, order, descr = header["shape"], "F" if header["fortran_order"] else "C", header["descr"]
-        dtype = np.dtype(descr) if isinstance(descr, str) else np.dtype(object)
-        sizes = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
-    except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
-        raise InputError(wrong) from None
-    if dtype.kind not in "uifb" or not sizes or len(shape) > 8:
-        raise InputError(wrong)
-    if math.prod(shape) * dtype.itemsize != len(content) - start:
-        raise InputError(
-            f"announces {math.prod(shape) * dtype.itemsize} bytes of values; {len(content) - start} follow"
-        )
-    return shape, order, dtype, start
 
 
 def as_learnt(X: Array, inputs: InputSpec, limits: Limits) -> Array:

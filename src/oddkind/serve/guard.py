@@ -35,7 +35,7 @@ class Guard:
     metrics : Metrics
     token : callable
         Returns the token that is asked for, or None: then only this computer may ask, and under its own name, because
-        a page of a stranger could have its name lead here (DNS rebinding).
+        a page from elsewhere could make its own name lead here (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, token: Callable[[], str | None]) -> None:
@@ -143,7 +143,7 @@ def _too_large(limits: Limits) -> RequestError:
 
 
 def _route(path: str) -> str:
-    """Return what a request is counted under: strangers must not invent any."""
+    """Return what a request is counted under: clients must not be able to make up new ones."""
     if path in PUBLIC or path in ("/models", "/metrics"):
         return path
     return SCORE_PATH if path.startswith("/models/") and path.endswith("/score") else "other"

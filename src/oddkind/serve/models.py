@@ -20,6 +20,7 @@ from oddkind.files.score import (
     file_source,
     held_out_files,
     judged,
+    learnt_from_files,
     n_calibration_files,
     promise_problem,
     settings_of,
@@ -119,11 +120,6 @@ class Served:
             "folds": len(model.folds),
             **model.folds[0].describe(),
         }
-
-
-def learnt_from_files(model: FittedModel) -> bool:
-    """Whether a model knows how the files that it learnt from were read."""
-    return model.source is not None and {"settings", "files", "learnt", "pool"} <= set(model.source)
 
 
 def fingerprint_of(file: Path) -> str:

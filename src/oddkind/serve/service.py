@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from oddkind.errors import InputError
+from oddkind.files.npy import read_npy
 from oddkind.model.explain import Explanation, explain
 from oddkind.naming import printable
 from oddkind.serve.answers import as_bytes, of_arrays, of_files
@@ -27,7 +28,6 @@ from oddkind.serve.formats import (
     as_learnt,
     format_of,
     labels_learnt,
-    read_npy,
     suffix_of,
 )
 from oddkind.serve.limits import Gate, Limits, RequestError
@@ -92,7 +92,7 @@ class Service:
 
     @property
     def busy(self) -> bool:
-        """Whether something is still computed, for whomever."""
+        """Whether anything is still being computed."""
         return self.for_arrays.busy + self.for_files.busy > 0
 
     async def answer(self, name: str, request: Request, *, explained: bool, labels: list[str]) -> bytes:

@@ -32,7 +32,7 @@ def as_module(model: Model, *, member: int = 0) -> nn.Module:
         raise InputError(f"member={member}; the model has {len(model.members)}, counted from 0")
     forward = model.members[member]
     if not isinstance(forward, TorchForward):
-        raise InputError(f"member {member} is a {type(forward).__name__}; only a TorchForward can be exported")
+        raise InputError("the networks are not run by torch; load the model with runtime='torch'")
     source = model.source or {}
     settings = Source.model_validate(source["settings"]) if "settings" in source else None
     front_end = None if settings is None else settings.make_front_end()

@@ -8,7 +8,7 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.files.score import held_out_files, promise_problem, score_files
+from oddkind.files.score import held_out_files, learnt_from_files, promise_problem, score_files
 from oddkind.model.conformal import alarms
 from oddkind.model.model import FittedModel, Model
 from oddkind.watch.items import Item
@@ -53,6 +53,7 @@ class Judge:
         self._reference: Model = replace(fold, source=model.source)
         labels = [] if model.task.labels is None else model.task.labels.tolist()
         self._labels = {str(label): label for label in labels}  # a command line and a message name them as text
+        self._takes_files = learnt_from_files(model)
         self._held_out_files, self._of_reference = held_out_files(model), held_out_files(self._reference)
 
     def __call__(self, item: Item) -> list[Judgement]:
@@ -68,15 +69,20 @@ class Judge:
 
     def promise_problem(self) -> str | None:
         """Explain why the false-alarm rate cannot be promised, or return None if it can."""
-        if self.model.source is None:
+        if not self._takes_files:
             return self.model.promise_problem()
         return promise_problem(self.model, self._held_out_files)
 
     def n_calibration(self, *, with_labels: bool) -> dict[str, int]:
         """Return by category the number of held-out files, groups or samples that p-values compare with."""
-        files = None if self.model.source is None else self._held_out_files(with_labels)
+        files = self._held_out_files(with_labels) if self._takes_files else None
         sizes = self.model.calibration_sizes(with_labels=with_labels, calibration=files)
         return {"" if label is None else str(label): n for label, n in sizes.items()}
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that were learnt, as text."""
+        return [*self._labels]
 
     def knows(self, label: str | None) -> bool:
         """Return whether a label was learnt."""
@@ -88,7 +94,7 @@ class Judge:
 
     def calibration(self, *, with_labels: bool) -> dict[str, Array]:
         """Return the held-out scores that drift is measured against, by category; of each group the first."""
-        if self.model.source is None:
+        if not self._takes_files:
             held_out = self._reference.calibration.of(with_labels=with_labels)
         else:
             (held_out,) = self._of_reference(with_labels)
@@ -129,7 +135,7 @@ class Judge:
         labels = np.repeat(np.array([self._labels[str(item.label)]]), len(item.samples)) if known else None
         folds = self.model.fold_scores(item.samples, labels)
         p = self.model.p_value_of(folds, labels)
-        odd = alarms(p, self.model.false_alarm_rate) & (self.promise_problem() is None)
+        odd = alarms(p, self.model.false_alarm_rate)
         names = [f"{item.name}, sample {row + 1}" for row in range(len(p))] if len(p) > 1 else [item.name]
         return [
             Judgement(name, item.label, float(score), float(chance), bool(alarm), float(first))

@@ -14,14 +14,14 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.listing import Entry
-from oddkind.files.score import settings_of
+from oddkind.files.npy import NPY, read_npy
+from oddkind.files.score import learnt_from_files, settings_of
 from oddkind.files.source import Source
 from oddkind.model.model import FittedModel
 from oddkind.naming import printable
 from oddkind.watch.items import Item
 from oddkind.watch.parts import block_entries
 
-NPY = b"\x93NUMPY"
 # The suffix that makes a file of a kind readable; what it holds is found by its first bytes.
 SUFFIX = {"sounds": ".wav", "pictures": ".png", "tables": ".csv", "arrays": ".npy"}
 PARQUET = b"PAR1"
@@ -40,7 +40,7 @@ class Payloads:
 
     def __init__(self, model: FittedModel, label: str | None) -> None:
         self._model, self._label = model, label
-        self._settings: Source | None = None if model.source is None else settings_of(model)
+        self._settings: Source | None = settings_of(model) if learnt_from_files(model) else None
         self._folder = Path(tempfile.mkdtemp(prefix="oddkind-watch-"))
         self._count = 0
 
@@ -98,9 +98,9 @@ class Payloads:
 
 def _array_of(content: bytes) -> Array | None:
     """Return the array that bytes hold as .npy or JSON, or None if they are neither."""
+    if content.startswith(NPY):
+        return read_npy(content)
     try:
-        if content.startswith(NPY):
-            return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
         if content.lstrip()[:1] != b"[":
             return None
         array = np.array(json.loads(content))

@@ -66,7 +66,7 @@ class GrowingTable:
     ) -> None:
         settings = settings_of(model)
         if settings.kind != "tables":
-            raise InputError(f"{file}: the model learnt from {settings.kind}, of which the folder can be watched")
+            raise InputError(f"{file}: is a single file, and the model learnt from {settings.kind}; watch their folder")
         if file.suffix.lower() == ".parquet":
             raise InputError(f"{file}: a Parquet file does not grow; watch its folder")
         self._dialect = settings.dialect
