@@ -68,8 +68,9 @@ class Browser:
         return self
 
     def __exit__(self, *_):
-        self._process.terminate()
         try:
+            self._session = None
+            self._call("Browser.close")
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
@@ -107,10 +108,9 @@ class Browser:
 
     def click(self, selector):
         """Click on the middle of an element."""
-        x, y = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            "e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-        )
+        find = f"const element = document.querySelector({json.dumps(selector)});"
+        middle = "const r = element.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2];"
+        x, y = self.run(f"(() => {{ {find} element.scrollIntoView({{block: 'center'}}); {middle} }})()")
         for kind in ("mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

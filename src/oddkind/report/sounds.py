@@ -39,10 +39,11 @@ def window_of(file: Path, source: Source, number: int) -> Array:
         match_loudness=source.match_loudness,
         pad=source.short == "pad",
     )
+    first = 0
     for cut in cuts:
-        if number < len(cut):
-            return np.asarray(cut[number].mean(0))
-        number -= len(cut)
+        if number < first + len(cut):
+            return np.asarray(cut[number - first].mean(0))
+        first += len(cut)
     raise InputError(f"has no window {number}")
 
 
