@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 from problems import LABELS, listed, record
 
 import oddkind.report.facts
-from oddkind import InputError, save
+from oddkind import InputError
 from oddkind.files.evaluate import evaluate_files, to_evaluate
 from oddkind.files.score import calibration_files, read_as_learnt, score_files
 from oddkind.model.conformal import tie_bound
@@ -129,46 +129,36 @@ def test_an_order_that_is_not_known_is_refused_before_files_are_read(data, fitte
         gather(listed(data), fitted, data=data, most=1, clips=0, order="rpm")
 
 
-@pytest.mark.slow
-def test_models_of_other_kinds_give_facts_too(command, tmp_path, draw):
-    from PIL import Image
-
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "arrays").mkdir()
-    slope = np.add.outer(np.arange(24), np.zeros(24)) * 5
-    for number in range(60):
-        pixels = (slope if number % 2 else slope.T) + draw.integers(0, 60, (24, 24))
-        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"pictures/{'ab'[number % 2]}_{number}.png")
-        rows = np.sin(np.arange(40)[:, None] / (3 + number % 2)) + 0.1 * draw.normal(size=(40, 2))
-        np.savetxt(tmp_path / f"tables/{'ab'[number % 2]}_{number}.csv", rows, delimiter=",", header="x,y", comments="")
-        np.save(tmp_path / f"arrays/{'ab'[number % 2]}_{number}.npy", draw.normal(size=6) + 4 * (number % 2))
-    for kind, drawing in (("pictures", "picture"), ("tables", "signals"), ("arrays", "vector")):
-        model = tmp_path / f"{kind}.oddkind"
-        words = "fit", tmp_path / kind, "--pattern", "{label}_{number}", "--out", model, "--false-alarm-rate", "0.1"
-        suffix = {"pictures": ".png", "tables": ".csv", "arrays": ".npy"}[kind]
-        words = (*words[:3], "{label}_{number}" + suffix, *words[4:])
-        assert command(*words)[0] == 0
-        from oddkind import load
-
-        fitted = load(model)
-        files, _ = read_as_learnt(fitted, tmp_path / kind)
-        facts = gather(files, fitted, data=tmp_path / kind, most=3, clips=2, order="name")
-        assert [detail["drawing"]["kind"] for detail in facts["details"]] == [drawing] * 3
-        assert facts["clips"] == 0
-        assert len(facts["time"]["evidence"]["base64"]) > 100
-        as_json(facts)
+DRAWINGS = {
+    "pictures": "picture",
+    "tables": "signals",
+    "vibration": "vector",
+    "arrays": "vector",
+    "spectrograms": "spectrogram",
+    "folds": "vector",
+    "blocks": "vector",
+}
 
 
 @pytest.mark.slow
-def test_with_folds_the_p_values_decide(command, data, tmp_path):
-    model = tmp_path / "folds.oddkind"
-    assert command("fit", data, "--out", model, "--cross", "3", "--false-alarm-rate", "0.05")[0] == 0
-    from oddkind import load
+@pytest.mark.parametrize("kind", DRAWINGS)
+def test_models_of_every_kind_give_facts(kinds, kind):
+    model, folder = kinds[kind]
+    files, _ = read_as_learnt(model, folder)
+    facts = gather(files, model, data=folder, most=3, clips=2, order="auto" if kind == "blocks" else "name")
+    assert [detail["drawing"]["kind"] for detail in facts["details"]] == [DRAWINGS[kind]] * 3
+    sounds = kind in ("spectrograms", "folds", "blocks")
+    assert facts["clips"] == (2 if sounds else 0)
+    assert [detail["sound"] is not None for detail in facts["details"]] == [sounds] * 3
+    assert len(unpacked(facts["time"]["evidence"])) == len(facts["files"]["names"]) == len(files)
+    assert facts["judged"] == ("blocks" if kind == "blocks" else "files")
+    as_json(facts)
 
-    fitted = load(model)
-    facts = gather(listed(data, "test"), fitted, data=data, most=1, clips=0, order="name")
+
+@pytest.mark.slow
+def test_with_folds_the_p_values_decide(kinds, data):
+    model, _ = kinds["folds"]
+    facts = gather(listed(data, "test"), model, data=data, most=1, clips=0, order="name")
     assert facts["held_out"]["bounds"] is None
     assert facts["held_out"]["sizes"] == {"": 48}
     assert facts["time"]["n_evidence"] == 24
-    save(fitted, model)

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from problems import LABELS, record
 
-from oddkind import InputError
+from oddkind import InputError, PromiseWarning
 from oddkind.files.evaluate import evaluate_files, promise, to_evaluate
 from oddkind.files.score import calibration_files, read_as_learnt, score_files
 from oddkind.model.conformal import alarms, false_alarm_test
@@ -198,6 +199,25 @@ def test_the_slider_and_the_fields_move_everything(opened):
     first = browser.run("selected")
     browser.press("ArrowRight")
     assert browser.run("selected") != first
+    assert browser.problems == []
+
+
+@needs_browser
+@pytest.mark.parametrize("kind", ["pictures", "tables", "vibration", "arrays", "spectrograms", "folds", "blocks"])
+def test_pages_of_every_kind_open_without_complaint(browser, kinds, tmp_path, kind):
+    model, folder = kinds[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromiseWarning)
+        _, verdicts = written(model, folder, tmp_path / "report.html", order="auto" if kind == "blocks" else "name")
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    browser.run("at('list').focus()")
+    browser.press("ArrowDown", 6)  # beyond what is explained
+    assert "most anomalous" in browser.run("at('why').textContent")
+    for rate in RATES:
+        expected = [bool(alarm) for alarm in alarms(np.array([one.p_value for one in verdicts]), rate)]
+        browser.run(f"setRate({rate!r})")
+        assert browser.run("Array.from({length: N}, (_, i) => isAlarm(i))") == expected
     assert browser.problems == []
 
 
