@@ -14,7 +14,9 @@ from problems import LABELS, record
 from oddkind import InputError, PromiseWarning
 from oddkind.files.evaluate import evaluate_files, promise, to_evaluate
 from oddkind.files.score import calibration_files, read_as_learnt, score_files
+from oddkind.metrics import auc
 from oddkind.model.conformal import alarms, false_alarm_test
+from oddkind.report.encoding import packed
 from oddkind.report.facts import gather
 from oddkind.report.page import PLACE, page_of, write_page
 
@@ -137,6 +139,33 @@ def test_groups_count_as_python_counts_them(browser, fitted, folder, tmp_path):
         found = counts(browser, rate)
         assert (found["falseGroups"], found["groups"]) == (kept.n_alarms, kept.n_normal)
         assert kept.unit == "groups"
+
+
+@needs_browser
+def test_what_was_learnt_from_is_not_counted(browser, fitted, data, tmp_path):
+    files, verdicts = written(fitted, data, tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    fresh = {entry.name for entry in files if entry.split == "test"}
+    expected = sum(one.anomalous for one in verdicts if one.path in fresh)
+    found = counts(browser, fitted.false_alarm_rate)
+    assert (found["files"], found["alarms"], found["normal"]) == (24, expected, 12)
+    assert expected < sum(one.anomalous for one in verdicts)
+    assert browser.run("RANKED.length") == 72
+    assert "48 files" in browser.run("at('doubts').textContent")
+
+
+@needs_browser
+def test_the_area_counts_ties_as_python_does(browser, fitted, folder, tmp_path):
+    files, _ = read_as_learnt(fitted, folder)
+    facts = gather(files, fitted, data=folder, most=1, clips=0)
+    draw = np.random.default_rng(0)
+    scores = draw.integers(0, 4, len(files)).astype(float)
+    facts["files"]["score"] = packed(scores, "f8")
+    write_page(facts, tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    truth = {entry.name: entry.anomalous for entry in files}
+    flags = np.array([truth[name] for name in facts["files"]["names"]])
+    assert browser.run("curveOf(-1).auc") == pytest.approx(auc(flags, scores), abs=1e-12)
 
 
 @needs_browser
