@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.testing import assert_array_equal
 from problems import LABELS, listed, record
 
@@ -104,6 +105,23 @@ def test_doubts_and_files_left_out_are_said(data, fitted, tmp_path):
     broken = [one for one in files if one.name == "d.wav"]
     with pytest.raises(InputError, match=r"no file can be read; d\.wav: is not a recording"):
         gather(broken, fitted, data=tmp_path, most=1, clips=0, refused=refused, on_refused=refused.__setitem__)
+
+
+def test_a_warning_is_shown_and_said_in_the_page_once(data, fitted, tmp_path):
+    for number in range(3):
+        record(tmp_path, f"{number}.wav", 300, 600 + number)
+        wave, _ = soundfile.read(tmp_path / f"{number}.wav")
+        soundfile.write(tmp_path / f"{number}.wav", wave, 8000)
+    files, _ = read_as_learnt(fitted, tmp_path)
+    model = replace(fitted, false_alarm_rate=0.001)
+    with pytest.warns() as caught:
+        facts = gather(files, model, data=tmp_path, most=1, clips=0)
+    told = [str(one.message) for one in caught]
+    assert facts["problem"].startswith("no alarm is raised: a false-alarm rate of 0.001 takes at least 999")
+    assert facts["problem"] in told
+    assert any(text.startswith("recordings at 8000 Hz are resampled to 4000 Hz") for text in told)
+    assert sum("resampled" in doubt for doubt in facts["doubts"]) == 2  # when they were read, and how many they are
+    assert not any("999" in doubt for doubt in facts["doubts"])
 
 
 def test_many_files_are_not_read_once_more(data, fitted, monkeypatch):

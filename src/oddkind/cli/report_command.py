@@ -12,6 +12,7 @@ from oddkind.cli.file_commands import check_writable, listing, opened
 from oddkind.cli.options import Cache, Data, Follow, Json, Label, Normal, Pattern, Rate, SavedModel, Strict
 from oddkind.cli.terminal import print_json, progress_bars
 from oddkind.errors import InputError
+from oddkind.naming import on_one_line
 
 app = typer.Typer()
 
@@ -80,7 +81,7 @@ def report(
             on_refused=refuse,
             on_progress=update,
         )
-        facts["model"] |= {"file": model.name, "fingerprint": read(model).manifest.sha256}
+        facts["model"] |= {"file": on_one_line(model.name), "fingerprint": read(model).manifest.sha256}
         size = write_page(facts, out)
     n = len(facts["files"]["names"])
     if json:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -85,8 +86,7 @@ def gather(
     order_of(files, data, order)  # refuses before hours of work
     held_out = held_out_files(model)
     concerns: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with _noted(concerns):
         verdicts = score_files(
             files,
             model,
@@ -100,7 +100,7 @@ def gather(
         explained = explain_files(
             files, model, most=most, cache=cache, verdicts=verdicts, held_out=held_out, on_progress=on_progress
         )
-    concerns += dict.fromkeys(str(one.message) for one in caught)
+    problem = promise_problem(model, held_out)
     by_name = {entry.name: entry for entry in files}
     known = {entry.name: entry for entry in (*files, *learnt_from)}
     was_learnt = learnt_by(model)
@@ -110,7 +110,9 @@ def gather(
     for number, of in enumerate(explained):
         name = of.verdict.path
         beside = beside_of(of, model, known, verdicts, by_name, was_learnt)
-        shown = detail_of(of, model, by_name[name], beside, with_clip=number < clips)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConcernWarning)  # it was said when they were scored
+            shown = detail_of(of, model, by_name[name], beside, with_clip=number < clips)
         details.append({"row": rows[name]} | shown)
         on_progress("drawing", (number + 1) / len(explained))
     issues, checked = _doubts(files, model, data, cache, on_progress)
@@ -120,7 +122,7 @@ def gather(
         "written": time.strftime("%Y-%m-%d %H:%M", time.localtime()),
         "judged": judged(model),
         "rate": model.false_alarm_rate,
-        "problem": promise_problem(model, held_out),
+        "problem": problem,
         "files": _columns(entries, verdicts, learnt),
         "held_out": _held_out(model, verdicts, held_out),
         "time": _timeline(order_of(entries, data, order), entries, verdicts, model, learnt),
@@ -128,11 +130,25 @@ def gather(
         "clips": min(clips, len(details)) if settings_of(model).kind == "sounds" else 0,
         "model": _model_facts(model, held_out),
         "said": _promises(entries, verdicts, model, learnt),
-        "doubts": [*concerns, *issues],
+        "doubts": [*(f"{text}." for text in dict.fromkeys(concerns) if text != problem), *issues],
         "checked": checked,
         "refused": [[on_one_line(name), on_one_line(reason)] for name, reason in (refused or {}).items()][:200],
         "n_refused": len(refused or {}),
     }
+
+
+@contextmanager
+def _noted(messages: list[str]) -> Iterator[None]:
+    """Add to a list the warnings that are shown meanwhile."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Warning | str, *where: Any, **more: Any) -> None:
+            messages.append(str(message))
+            show(message, *where, **more)
+
+        warnings.showwarning = note
+        yield
 
 
 def counted(entries: Sequence[Entry], learnt: set[str]) -> Array:
