@@ -61,7 +61,7 @@ def report(
     with progress_bars("scoring", "explaining", "drawing", "checking") as update, tempfile.TemporaryDirectory() as own:
         from oddkind.files.score import judged, read_as_learnt
         from oddkind.model.bundle import read
-        from oddkind.report.facts import gather
+        from oddkind.report.facts import MAX_CHECKED, gather
         from oddkind.report.page import write_page
 
         fitted, files, refused, refuse = opened(
@@ -76,7 +76,7 @@ def report(
             clips=clips,
             order=order,
             learnt_from=others,
-            cache=Path(own) if cache is None else cache,
+            cache=Path(own) if cache is None and len(files) <= MAX_CHECKED else cache,  # they are read twice
             refused=refused,
             on_refused=refuse,
             on_progress=update,
@@ -88,5 +88,6 @@ def report(
         content = {"out": str(out), "bytes": size, "files": n, "explained": len(facts["details"]), "refused": refused}
         print_json(content)
         return
-    print(f"{out} shows {n} {judged(fitted)}, {len(facts['details'])} of them explained, in {size / 1e6:.1f} MB.")
+    what = judged(fitted) if n != 1 else judged(fitted).removesuffix("s")
+    print(f"{out} shows {n} {what}, {len(facts['details'])} of them explained, in {size / 1e6:.1f} MB.")
     listing(refused)
