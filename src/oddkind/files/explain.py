@@ -89,10 +89,12 @@ def explain_files(
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[str, float], None] = lambda stage, done: None,
     held_out: HeldOut | None = None,
+    verdicts: Sequence[Verdict] | None = None,
 ) -> list[FileExplanation]:
     """Explain the most anomalous of some files, the most anomalous first, each by its most anomalous sample.
 
-    Labels and `held_out` are used as in `score_files`.
+    Labels and `held_out` are used as in `score_files`. `verdicts`: what it returned for these files, if they have been
+    scored already.
 
     Raises
     ------
@@ -101,14 +103,15 @@ def explain_files(
     """
     if most < 1:
         raise InputError(f"--most {most}; it must be at least 1")
-    verdicts = score_files(
-        files,
-        model,
-        cache=cache,
-        on_refused=on_refused,
-        on_progress=lambda done: on_progress("scoring", done),
-        held_out=held_out,
-    )
+    if verdicts is None:
+        verdicts = score_files(
+            files,
+            model,
+            cache=cache,
+            on_refused=on_refused,
+            on_progress=lambda done: on_progress("scoring", done),
+            held_out=held_out,
+        )
     by_name = {entry.name: entry for entry in files}
     wanted = sorted(verdicts, key=lambda verdict: (verdict.p_value, -verdict.score))[:most]
     source = settings_of(model)

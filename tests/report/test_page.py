@@ -1,0 +1,291 @@
+"""The page in a real browser: it runs, asks for nothing, counts as Python does, and can be used without a mouse."""
+
+import json
+import math
+import shutil
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, Browser
+from problems import LABELS, record
+
+from oddkind import InputError, PromiseWarning
+from oddkind.files.evaluate import evaluate_files, promise, to_evaluate
+from oddkind.files.score import calibration_files, read_as_learnt, score_files
+from oddkind.metrics import auc
+from oddkind.model.conformal import alarms, false_alarm_test
+from oddkind.report.encoding import packed
+from oddkind.report.facts import gather
+from oddkind.report.page import PLACE, page_of, write_page
+
+pytestmark = pytest.mark.slow
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+RATES = 0.02, 0.05, 0.1, 0.2, 0.25, 1 / 3, 0.5
+PLAYS = """new Promise((done) => {
+  const audio = at("this-one");
+  audio.onplaying = () => done(true);
+  audio.play();
+  setTimeout(() => done(false), 5000);
+})"""
+NAMELESS = """[...document.querySelectorAll("canvas, img, input, select, audio")].filter((one) => !(
+  one.getAttribute("aria-label") || one.getAttribute("aria-hidden") || one.hasAttribute("alt") || one.labels?.length
+)).length"""
+NASTY = "<script>document.title='broken'<∕script> & \"quotes\" 한국어 صوت.wav"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory):
+    """The test recordings, and one with a name that a page could take for something else."""
+    folder = tmp_path_factory.mktemp("new")
+    for label in LABELS:
+        shutil.copytree(data / label / "test", folder / label / "test")
+    record(folder, f"{LABELS[0]}/test/abnormal/{NASTY}", 300, 777, odd=True)
+    return folder
+
+
+def written(fitted, data, file, **how):
+    files, _ = read_as_learnt(fitted, data)
+    facts = gather(files, fitted, **{"data": data, "most": 5, "clips": 3, "order": "name"} | how)
+    write_page(facts, file)
+    return files, score_files(files, fitted)
+
+
+@pytest.fixture
+def opened(browser, fitted, folder, tmp_path):
+    files, verdicts = written(fitted, folder, tmp_path / "report.html", learnt_from=())
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    return browser, files, verdicts
+
+
+def counts(browser, rate, label=-1):
+    browser.run(f"setRate({rate!r})")
+    return browser.run(f"counts({label})")
+
+
+@needs_browser
+def test_the_page_asks_for_nothing_and_complains_of_nothing(opened):
+    browser, _, _ = opened
+    asked = [address for address in browser.requests if not address.startswith("data:")]
+    assert asked == [browser.run("location.href")]
+    assert asked[0].startswith("file://")
+    assert browser.problems == []
+    assert "25 files are anomalous" in browser.run("document.title")
+
+
+@needs_browser
+def test_text_of_users_is_text(opened):
+    browser, *_ = opened
+    assert browser.run("document.querySelectorAll('script').length") == 2
+    shown = browser.run("[...document.querySelectorAll('.row')].map((row) => row.title)")
+    assert f"{LABELS[0]}/test/abnormal/{NASTY}" in shown
+    assert browser.run("document.querySelectorAll('bdi').length") > 20
+
+
+@needs_browser
+@pytest.mark.parametrize("per_label", [False, True])
+def test_the_slider_counts_as_python_does(browser, fitted, folder, tmp_path, per_label):
+    model = replace(fitted, per_label=per_label, false_alarm_rate=0.4)  # one label has few held-out files
+    files, verdicts = written(model, folder, tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    wanted = to_evaluate(files, model)
+    for rate in RATES:
+        found = counts(browser, rate)
+        at_rate = replace(model, false_alarm_rate=rate)
+        own = [replace(one, anomalous=bool(alarms(np.array([one.p_value]), rate)[0])) for one in verdicts]
+        rows = evaluate_files(wanted, own)
+        assert found["alarms"] == sum(one.anomalous for one in own)
+        for number, row in zip((-1, 0, 1), rows, strict=True):
+            found = counts(browser, rate, number)
+            assert (found["normal"], found["anomalous"]) == (row.n_normal, row.n_anomalous)
+            assert found["falseAlarms"] == round(row.false_alarms * row.n_normal)
+            assert found["found"] == round(row.found * row.n_anomalous)
+            assert browser.run(f"curveOf({number}).auc") == pytest.approx(row.auc, abs=1e-9)
+        kept = promise(wanted, own, at_rate)
+        chance = browser.run(
+            "(() => { const of = counts(-1); return chanceOf(of.falseGroups, of.groups, heldOut(-1), rate); })()"
+        )
+        assert chance == (None if kept is None else pytest.approx(kept.chance, abs=1e-9))
+        (held_out,) = calibration_files(model)
+        for number, label in enumerate(LABELS if per_label else [None]):
+            order = sorted(LABELS)
+            threshold = browser.run(f"threshold({order.index(label) if per_label else -1})")
+            expected = held_out.of_label(order.index(label) if per_label else None).threshold(rate)
+            promised = browser.run(f"heldOut({order.index(label) if per_label else -1}) >= minSize(rate)")
+            assert threshold == (pytest.approx(expected) if promised else None), (number, rate)
+    shown = browser.run("document.getElementById('verdict').textContent")
+    assert shown.startswith(f"{counts(browser, RATES[-1])['alarms']} of 25 files raise an alarm")
+
+
+@needs_browser
+def test_groups_count_as_python_counts_them(browser, fitted, folder, tmp_path):
+    files, _ = read_as_learnt(fitted, folder)
+    files = [replace(entry, group=f"{entry.label} {number % 4}") for number, entry in enumerate(files)]
+    facts = gather(files, fitted, data=folder, most=1, clips=0)
+    write_page(facts, tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    verdicts = score_files(files, fitted)
+    for rate in RATES[2:]:
+        own = [replace(one, anomalous=bool(alarms(np.array([one.p_value]), rate)[0])) for one in verdicts]
+        kept = promise(to_evaluate(files, fitted), own, replace(fitted, false_alarm_rate=rate))
+        found = counts(browser, rate)
+        assert (found["falseGroups"], found["groups"]) == (kept.n_alarms, kept.n_normal)
+        assert kept.unit == "groups"
+
+
+@needs_browser
+def test_what_was_learnt_from_is_not_counted(browser, fitted, data, tmp_path):
+    files, verdicts = written(fitted, data, tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    fresh = {entry.name for entry in files if entry.split == "test"}
+    expected = sum(one.anomalous for one in verdicts if one.path in fresh)
+    found = counts(browser, fitted.false_alarm_rate)
+    assert (found["files"], found["alarms"], found["normal"]) == (24, expected, 12)
+    assert expected < sum(one.anomalous for one in verdicts)
+    assert browser.run("RANKED.length") == 72
+    assert "48 files" in browser.run("at('doubts').textContent")
+
+
+@needs_browser
+def test_the_area_counts_ties_as_python_does(browser, fitted, folder, tmp_path):
+    files, _ = read_as_learnt(fitted, folder)
+    facts = gather(files, fitted, data=folder, most=1, clips=0)
+    draw = np.random.default_rng(0)
+    scores = draw.integers(0, 4, len(files)).astype(float)
+    facts["files"]["score"] = packed(scores, "f8")
+    write_page(facts, tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    truth = {entry.name: entry.anomalous for entry in files}
+    flags = np.array([truth[name] for name in facts["files"]["names"]])
+    assert browser.run("curveOf(-1).auc") == pytest.approx(auc(flags, scores), abs=1e-12)
+
+
+@needs_browser
+def test_the_chance_of_false_alarms_is_that_of_python(opened):
+    browser, *_ = opened
+    cases = (0, 10, 19, 0.05), (3, 40, 59, 0.05), (30, 1000, 999, 0.01), (9, 9, 9, 0.1), (5, 5000, 200, 0.3)
+    for case in cases:
+        found = browser.run(f"chanceOf{case}")
+        assert math.isclose(found, false_alarm_test(*case), rel_tol=1e-7, abs_tol=1e-9)
+    assert browser.run("chanceOf(1, 10, 8, 0.1)") is None
+
+
+@needs_browser
+def test_the_keyboard_walks_the_worklist_and_plays(opened):
+    browser, _, verdicts = opened
+    ranked = [one.path for one in sorted(verdicts, key=lambda one: (one.p_value, -one.score))]
+    shown = "document.querySelector('#why h3').textContent"
+    assert browser.run(shown) == ranked[0]
+    browser.click("#list")
+    browser.press("Home")
+    assert browser.run(shown) == ranked[0]
+    browser.press("ArrowDown", 2)
+    assert browser.run(shown) == ranked[2]
+    assert browser.run("document.getElementById(at('list').getAttribute('aria-activedescendant')).title") == ranked[2]
+    browser.press("ArrowUp")
+    assert browser.run(shown) == ranked[1]
+    browser.press("End")
+    assert browser.run(shown) == ranked[-1]
+    assert "most anomalous files are explained; this is number 25" in browser.run("at('why').textContent")
+    browser.press("Home")
+    browser.press("Enter")
+    assert browser.run("document.activeElement.id") == "why"
+    assert browser.run(PLAYS)
+    assert browser.run("at('this-one').duration") == pytest.approx(0.93, abs=0.08)
+    assert browser.run("at('normal-one').duration") == pytest.approx(0.93, abs=0.08)
+    browser.press("p")
+    assert browser.run("at('this-one').paused")
+    browser.press("Escape")
+    assert browser.run("document.activeElement.id") == "list"
+
+
+@needs_browser
+def test_the_slider_and_the_fields_move_everything(opened):
+    browser, _, verdicts = opened
+    browser.run("at('percent').value = '25'; at('percent').dispatchEvent(new Event('change'))")
+    n = sum(one.p_value <= 0.25 for one in verdicts)
+    assert browser.run("at('verdict').textContent").startswith(f"{n} of 25 files raise an alarm")
+    browser.run("at('only').value = 'alarm'; at('only').dispatchEvent(new Event('input'))")
+    assert browser.run("at('shown').textContent").startswith(f"{n} of 25 files")
+    before = browser.run("at('histogram').firstChild.toDataURL()")
+    browser.run("at('slider').focus()")
+    browser.press("ArrowLeft", 40)
+    browser.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert browser.run("rate") < 0.25
+    assert browser.run("at('histogram').firstChild.toDataURL()") != before
+    browser.run("at('only').value = ''; at('only').dispatchEvent(new Event('input'))")
+    browser.run("at('search').value = '한국어'; at('search').dispatchEvent(new Event('input'))")
+    assert browser.run("at('shown').textContent").startswith("1 of 25 files")
+    browser.run("at('timeline').firstChild.focus()")
+    first = browser.run("selected")
+    browser.press("ArrowRight")
+    assert browser.run("selected") != first
+    assert browser.problems == []
+
+
+@needs_browser
+@pytest.mark.parametrize("kind", ["pictures", "tables", "vibration", "arrays", "spectrograms", "folds", "blocks"])
+def test_pages_of_every_kind_open_without_complaint(browser, kinds, tmp_path, kind):
+    model, folder = kinds[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromiseWarning)
+        _, verdicts = written(model, folder, tmp_path / "report.html", order="auto" if kind == "blocks" else "name")
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    browser.run("at('list').focus()")
+    browser.press("ArrowDown", 6)  # beyond what is explained
+    assert "most anomalous" in browser.run("at('why').textContent")
+    for rate in RATES:
+        expected = [bool(alarm) for alarm in alarms(np.array([one.p_value for one in verdicts]), rate)]
+        browser.run(f"setRate({rate!r})")
+        assert browser.run("Array.from({length: N}, (_, i) => isAlarm(i))") == expected
+    assert browser.problems == []
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 1920])
+@pytest.mark.parametrize("dark", [False, True])
+def test_both_themes_at_both_widths_fit_and_do_not_shift(opened, width, dark):
+    browser, *_ = opened
+    browser.look(width, 900, dark=dark)
+    browser.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+    light = browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(246, 245, 242)"
+    assert light != dark
+    place = "at('rate-title').getBoundingClientRect().top + window.scrollY"
+    before = browser.run(place)
+    for key in ("ArrowDown", "ArrowDown", "End"):
+        browser.run("at('list').focus({preventScroll: true})")
+        browser.press(key)
+        assert browser.run(place) == before
+    browser.run("setRate(0.3)")
+    assert browser.run(place) == before
+    assert browser.run(NAMELESS) == 0
+    browser.look(1280, 900)
+
+
+def test_the_template_has_one_place_for_facts():
+    page = page_of({"a": "</script><script>"})
+    assert PLACE not in page
+    assert json.loads(page.partition('id="facts">')[2].partition("</script>")[0]) == {"a": "</script><script>"}
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text("before")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_page({"a": math.nan}, file)
+    assert file.read_text() == "before"
+    with pytest.raises(InputError, match="cannot be written"):
+        write_page({}, tmp_path / "nowhere" / "report.html")
+    size = write_page({}, file)
+    assert size == file.stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
