@@ -326,3 +326,10 @@ def test_near_ties_are_relative_to_size_and_to_spread():
     assert len(tie_bound(np.zeros(0))) == 0
     greatest = np.finfo(float).max
     assert tie_bound(np.full(3, greatest)).tolist() == [greatest] * 3
+
+
+def test_one_score_of_each_group_is_independent():
+    own = CalibrationScores(np.zeros((5, 1)), np.arange(5.0), np.array([1, 0, 1, 2, 0]), np.array([0, 1, 0, 0, 1]))
+    assert {name: scores.tolist() for name, scores in own.independent().items()} == {"": [1, 0, 3]}
+    by_label = own.independent(np.array(["fan", "pump"]))
+    assert {name: scores.tolist() for name, scores in by_label.items()} == {"fan": [0, 3], "pump": [1]}

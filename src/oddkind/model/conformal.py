@@ -175,12 +175,16 @@ class CalibrationScores:
         """The number of groups: what a promise counts."""
         return len(np.unique(self.groups))
 
-    @property
-    def independent(self) -> CalibrationScores:
-        """The first sample of each group: samples of one group are not independent."""
+    def independent(self, labels: Array | None = None) -> dict[str, Array]:
+        """Return the first score of each group, because samples of one group are not independent.
+
+        By the name of its label if the `labels` that were learnt are given; otherwise all are named "".
+        """
         first = np.unique(self.groups, return_index=True)[1]
-        label_index = None if self.label_index is None else self.label_index[first]
-        return CalibrationScores(self.components[first], self.scores[first], self.groups[first], label_index)
+        if labels is None:
+            return {"": self.scores[first]}
+        index = np.asarray(self.label_index)[first]
+        return {str(label): self.scores[first[index == number]] for number, label in enumerate(labels.tolist())}
 
     def weight_above(self, scores: Array, label_index: Array | None = None) -> tuple[Array, Array]:
         """Weight of the held-out scores at or above each score [N], and of all compared with; [N] each.

@@ -137,10 +137,7 @@ def _reference_scores(files: Sequence[Entry], found: Mapping[str, Verdict], mode
 
 def _calibration(model: FittedModel, *, with_labels: bool) -> dict[str, Array]:
     (held_out,) = calibration_files(_reference(model), with_labels=with_labels)
-    held_out = held_out.independent
-    if not model.per_label or not with_labels or model.task.labels is None:
-        return {"": held_out.scores}
-    return {str(label): held_out.of_label(number).scores for number, label in enumerate(model.task.labels.tolist())}
+    return held_out.independent(model.task.labels if model.per_label and with_labels else None)
 
 
 def _by_column(files: Sequence[Entry], columns: Mapping[str, Sequence[Any]], column: str) -> Order:

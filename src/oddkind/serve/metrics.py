@@ -168,4 +168,4 @@ def _evidence(model: FittedModel, what: str, *, with_labels: bool) -> ConformalM
         (held_out,) = calibration_files(model, with_labels=with_labels)
     else:
         held_out = model.folds[0].calibration.of(with_labels=with_labels)
-    return ConformalMartingale({"": held_out.independent.scores})
+    return ConformalMartingale(held_out.independent())

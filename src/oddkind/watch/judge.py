@@ -98,12 +98,7 @@ class Judge:
             held_out = self._reference.calibration.of(with_labels=with_labels)
         else:
             (held_out,) = self._of_reference(with_labels)
-        held_out = held_out.independent
-        scores = held_out.scores
-        if not self.model.per_label or not with_labels or self.model.task.labels is None:
-            return {"": scores}
-        index = np.asarray(held_out.label_index)
-        return {str(label): scores[index == number] for number, label in enumerate(self.model.task.labels)}
+        return held_out.independent(self.model.task.labels if self.model.per_label and with_labels else None)
 
     def _of_files(self, item: Item) -> list[Judgement]:
         refused: dict[str, str] = {}
