@@ -347,8 +347,9 @@ class Model(FittedModel):
         held_out = self.calibration.of(with_labels=with_labels)
         components = self.score(members, self.temperature)
         scores = combined(components, held_out.components, self.score.weights, self.score.fuse)
-        # What overflows is as anomalous as can be.
-        return np.nan_to_num(scores, nan=np.finfo(float).max)
+        if scores.dtype.kind != "f":  # a score of the user's own may count
+            return scores
+        return np.nan_to_num(scores, nan=np.finfo(scores.dtype).max)  # what overflows is as anomalous as can be
 
     def fold_score(self, X: Array, y: Array | None = None) -> Array:
         """Anomaly score [N], as `anomaly_score`."""
