@@ -47,7 +47,7 @@ TASKS = {
     2: ("labels",),
     3: ("labels", "rotations", "labels+rotations", "pastes"),
 }
-NETWORKS = {1: ("mlp", "branches"), 2: ("signal",), 3: ("lecture", "picture", "local")}
+NETWORKS = {1: ("mlp", "branches"), 2: ("signal",), 3: ("lecture", "picture", "local", "spectrogram")}
 Case = tuple[str, Array, Array | None, Array, Array | None, dict[str, Any]]
 
 
