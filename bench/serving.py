@@ -41,7 +41,6 @@ import soundfile
 from oddkind import Detector, fit_files, load, save, score_files, source_of
 from oddkind.files.score import read_as_learnt
 from oddkind.model.conformal import alarms
-from oddkind.serve.batching import score_arrays
 from oddkind.train.onnx_export import checked_graphs
 
 RATE = 8000
@@ -363,10 +362,10 @@ def directly(file: Path, seconds: float) -> float:
     model = load(file)
     X, _ = vectors(400, 1)
     X = X.astype(model.inputs.mean.dtype)
-    score_arrays(model, X[:1], None)
+    model.score_and_p_value(X[:1])
     count, until = 0, time.perf_counter() + seconds
     while time.perf_counter() < until:
-        score_arrays(model, X[count % 400][None], None)
+        model.score_and_p_value(X[count % 400][None])
         count += 1
     return count / seconds
 

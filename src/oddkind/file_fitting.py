@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -62,20 +62,23 @@ def fit_files(
         pool(np.zeros(1), np.zeros(1), how)  # refuses an unknown name now, not after training
     named = source.front_end is not None
     entries, source = learnable(files, source, min_calibration_size(detector.false_alarm_rate), on_refused=on_refused)
-    reason, reads = "", Reading(lambda done: on_progress("reading", done))
+    reason, chosen = "", 0.0
     if source.kind == "sounds" and named:
         reason = "as named"
     elif source.kind == "sounds" and not _open(detector):
         reason = "because a task or a network is named, which may read vectors only"
     elif source.kind == "sounds":
-        front_end, reason = choose_front_end(entries, source, cache=cache, on_progress=reads.choosing)
+        front_end, reason = choose_front_end(
+            entries, source, cache=cache, on_progress=lambda done: on_progress("reading", CHOOSING * done)
+        )
         source = source.model_copy(update={"front_end": front_end})
+        chosen = CHOOSING if len({entry.label for entry in entries}) > 1 else 0.0
     samples = read(
         entries,
         source,
         cache=cache,
         on_refused=on_refused,
-        on_progress=reads.reading,
+        on_progress=lambda done: on_progress("reading", chosen + (1 - chosen) * done),
     )
     assert samples.files is not None  # noqa: S101 - read fills it in
     labels = samples.labels if samples.labels is not None and len(np.unique(samples.labels)) > 1 else None
@@ -114,30 +117,6 @@ def fit_files(
             problem += "; --block cuts long files, such as --block 10min, if the blocks may count as separate files"
         warnings.warn(problem, PromiseWarning, stacklevel=2)
     return model
-
-
-@dataclass
-class Reading:
-    """The finished fraction of all reading, to be shown: files are read once, and some of them before that to choose.
-
-    Attributes
-    ----------
-    show : callable (finished fraction)
-    chosen : float
-        The fraction that choosing took.
-    """
-
-    show: Callable[[float], None]
-    chosen: float = 0.0
-
-    def choosing(self, done: float) -> None:
-        """Some files have been read to choose by."""
-        self.chosen = CHOOSING * done
-        self.show(self.chosen)
-
-    def reading(self, done: float) -> None:
-        """Some of all files have been read."""
-        self.show(self.chosen + (1 - self.chosen) * done)
 
 
 def _open(detector: Detector) -> bool:

@@ -10,13 +10,17 @@ from numpy.testing import assert_array_equal
 from problems import kinds, pictures
 
 from oddkind import InputError, load
-from oddkind.serve.batching import Batcher, score_arrays
+from oddkind.serve.batching import Batcher, Scored
 
 SAMPLES = {
     "vectors": kinds(64, seed=1)[0].astype(np.float32),
     "folds": kinds(24, seed=1)[0].astype(np.float32),
     "bytes": pictures(24, seed=1)[0],
 }
+
+
+def told(model, X, y):
+    return Scored(*model.score_and_p_value(X, y))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def test_no_bit_depends_on_the_other_requests(loaded, name, data):
     model, X = loaded[name], SAMPLES[name]
     cuts = sorted(data.draw(st.sets(st.integers(1, len(X) - 1), max_size=8)))
     parts = np.split(X, cuts)
-    whole = score_arrays(model, X, None)
+    whole = told(model, X, None)
 
     async def ask():
         batcher = Batcher(model, in_thread)
@@ -76,7 +80,7 @@ def test_labelled_and_unlabelled_samples_are_not_mixed(loaded):
 
     found = asyncio.run(ask())
     for one, labels in zip(found, (y, None, y, None), strict=True):
-        right = score_arrays(model, X, labels)
+        right = told(model, X, labels)
         assert_array_equal(one.scores, right.scores)
         assert_array_equal(one.p_values, right.p_values)
 
@@ -84,10 +88,10 @@ def test_labelled_and_unlabelled_samples_are_not_mixed(loaded):
 def test_one_bad_request_does_not_harm_the_others(loaded):
     model, X = loaded["vectors"], SAMPLES["vectors"]
 
-    async def run(function, model, X, y):
+    async def run(function, X, y):
         if (X[:, 0] == 666).any():
             raise InputError("this cannot be scored")
-        return function(model, X, y)
+        return function(X, y)
 
     async def ask():
         batcher = Batcher(model, run)
@@ -97,8 +101,8 @@ def test_one_bad_request_does_not_harm_the_others(loaded):
 
     first, bad, last = asyncio.run(ask())
     assert isinstance(bad, InputError)
-    assert_array_equal(first.scores, score_arrays(model, X[:3], None).scores)
-    assert_array_equal(last.scores, score_arrays(model, X[3:], None).scores)
+    assert_array_equal(first.scores, told(model, X[:3], None).scores)
+    assert_array_equal(last.scores, told(model, X[3:], None).scores)
 
 
 def test_a_request_that_was_given_up_is_not_scored(loaded):

@@ -12,6 +12,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oddkind.model.model import FittedModel
 from oddkind.serve.limits import Gate, Limits, RequestError
 
 
@@ -286,7 +287,7 @@ def test_addresses_that_do_not_exist(serving):
 
 def test_an_error_of_the_service_says_nothing_of_it(serving, monkeypatch, caplog):
     client, _ = serving("vectors")
-    monkeypatch.setattr("oddkind.serve.batching.score_arrays", lambda *_: 1 / 0)
+    monkeypatch.setattr(FittedModel, "score_and_p_value", lambda *_: 1 / 0)
     detail = refusal(client.post("/models/vectors/score", json=[[0, 0, 0, 0]]), 500)
     assert "ZeroDivision" not in detail
     assert "ZeroDivisionError" in caplog.text

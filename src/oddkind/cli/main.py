@@ -1,4 +1,4 @@
-"""The command line: one short function per command; the commands for files are in `file_commands`."""
+"""The command line: what all commands share, and those of the lecture; the others have modules of their own."""
 
 from __future__ import annotations
 

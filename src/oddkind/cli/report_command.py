@@ -60,7 +60,7 @@ def report(
     check_writable(out)
     with progress_bars("scoring", "explaining", "drawing", "checking") as update, tempfile.TemporaryDirectory() as own:
         from oddkind.files.score import judged, read_as_learnt
-        from oddkind.model.bundle import read
+        from oddkind.model.bundle import fingerprint_of
         from oddkind.report.facts import MAX_CHECKED, gather
         from oddkind.report.page import write_page
 
@@ -81,7 +81,7 @@ def report(
             on_refused=refuse,
             on_progress=update,
         )
-        facts["model"] |= {"file": on_one_line(model.name), "fingerprint": read(model).manifest.sha256}
+        facts["model"] |= {"file": on_one_line(model.name), "fingerprint": fingerprint_of(model)}
         size = write_page(facts, out)
     n = len(facts["files"]["names"])
     if json:

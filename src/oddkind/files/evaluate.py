@@ -41,6 +41,12 @@ class Evaluation:
     found: float | None
 
 
+def with_condition(files: Sequence[Entry]) -> list[Entry]:
+    """Return the files known to be normal or anomalous; those of the test split, if any."""
+    wanted = [entry for entry in files if entry.split == "test"] or files
+    return [entry for entry in wanted if entry.anomalous is not None]
+
+
 def to_evaluate(files: Sequence[Entry], model: FittedModel) -> list[Entry]:
     """Return the files known to be normal or anomalous that were not learnt from; those of the test split, if any.
 
@@ -49,8 +55,7 @@ def to_evaluate(files: Sequence[Entry], model: FittedModel) -> list[Entry]:
     InputError
         If no file is left.
     """
-    wanted = [entry for entry in files if entry.split == "test"] or files
-    wanted = [entry for entry in wanted if entry.anomalous is not None]
+    wanted = with_condition(files)
     if not wanted:
         raise InputError(
             f"none of {len(files)} files is known to be normal or anomalous; name the normal ones with --normal"

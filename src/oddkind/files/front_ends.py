@@ -63,7 +63,7 @@ class LogMel:
         for number, rows in enumerate(np.array_split(self.filters, 4)):
             lines = np.flatnonzero(rows.any(0)) if len(rows) else np.zeros(1, int)
             self.lines.append(slice(int(lines.min()), int(lines.max()) + 1))
-            self.constants[f"filters.{number}"] = np.ascontiguousarray(rows[:, self.lines[-1]].T)
+            self.constants[f"filters_{number}"] = np.ascontiguousarray(rows[:, self.lines[-1]].T)
 
     def bands(self) -> list[Band]:
         """Return the frequencies of each feature: those of its triangle."""
@@ -72,7 +72,7 @@ class LogMel:
     def __call__(self, x: Tensor, constants: Mapping[str, Tensor], xp: Any) -> Tensor:
         """Return the statistics of windows."""
         spectrum = power(x, constants["window"], xp)
-        quarters = [spectrum[..., lines] @ constants[f"filters.{n}"] for n, lines in enumerate(self.lines)]
+        quarters = [spectrum[..., lines] @ constants[f"filters_{n}"] for n, lines in enumerate(self.lines)]
         return statistics(xp.log(xp.concatenate(quarters, -1) + FLOOR), xp)
 
 

@@ -195,8 +195,8 @@ def read_as_learnt(
     """List the files of a data set as the files learnt from were listed, except for the settings that are changed.
 
     A data set without the field that groups were taken from is listed without groups. With `only`, files of other names
-    are not returned. Files are cut into blocks if
-    those learnt from were. What new pictures lose when they are read as those was is a `ConcernWarning`.
+    are not returned. Files are cut into blocks if those learnt from were. What new pictures lose when they are read as
+    those was is a `ConcernWarning`.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     settings = settings_of(model).model_copy(update=given)

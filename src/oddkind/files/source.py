@@ -328,7 +328,7 @@ def looks(files: Sequence[Entry], look: Callable[[Path], T]) -> tuple[dict[str, 
         except InputError as error:
             return None, str(error)
 
-    with ThreadPoolExecutor(_processors()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         every = dict(zip((entry.name for entry in files), pool.map(one, files), strict=True))
     found = {name: what for name, (what, _) in every.items() if what is not None}
     return found, {name: reason for name, (what, reason) in every.items() if what is None}
@@ -452,11 +452,12 @@ def _with_truth(source: Source, files: Sequence[Entry], dialect: Dialect) -> Ite
             entry, anomalous=odd, truth=column, taken=(*(pair for pair in entry.taken if pair[0] != "no folder"), taken)
         )
 
-    with ThreadPoolExecutor(_processors()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         yield from pool.map(one, files)
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -499,10 +500,10 @@ def each(
         except InputError as error:
             return str(error)
 
-    processors = _processors()
-    with ThreadPoolExecutor(processors) as pool:
+    threads = processors()
+    with ThreadPoolExecutor(threads) as pool:
         waiting = ((path, [*blocks]) for path, blocks in groupby(files, key=lambda entry: entry.path))
-        ahead = deque((blocks, pool.submit(one, path)) for path, blocks in islice(waiting, 4 * processors))
+        ahead = deque((blocks, pool.submit(one, path)) for path, blocks in islice(waiting, 4 * threads))
         try:
             while ahead:
                 blocks, future = ahead.popleft()

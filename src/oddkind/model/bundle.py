@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import struct
 import zipfile
@@ -248,6 +249,23 @@ def digest_of(manifest: bytes, arrays: bytes, own: str = UNKNOWN) -> str:
 
 
 # --- reading ---
+
+
+def fingerprint_of(file: Path) -> str:
+    """Return the SHA-256 that a file of a model states of its content.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return str(json.loads(archive.read(MANIFEST))["sha256"])
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{file}: not a saved model, or damaged ({error})") from error
 
 
 def read(file: Path) -> Bundle:

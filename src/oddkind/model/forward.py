@@ -1,11 +1,20 @@
-"""`Forward`: the interface of a trained network, so that a model does not depend on torch."""
+"""`Forward`: the interface of a trained network, so that a model does not depend on torch; and how it is run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from oddkind.arrays import Array
+from oddkind.errors import InputError
+
+# As many views are run at once.
+PREDICT_BATCH = 512
+# A matrix product with few rows is summed in a different order. Small batches are padded with zeros to this size, so
+# that the score of a sample does not depend on the batch.
+FEWEST = 16
 
 
 class Forward(Protocol):
@@ -29,3 +38,28 @@ class Forward(Protocol):
     def weights(self) -> Mapping[str, Array]:
         """Return the arrays that it was trained to hold, by name."""
         ...
+
+
+def run_in_batches(run: Callable[[Array], Sequence[Array]], inputs: Array, n_views: int) -> list[Array]:
+    """Run a network on inputs [N, …] in batches; return each of its outputs, [N, …].
+
+    Parameters
+    ----------
+    run : callable (inputs [n, …]) → outputs [n, …]
+    n_views : int
+        In how many views a sample is run.
+
+    Raises
+    ------
+    InputError
+        If an output is NaN or infinite.
+    """
+    size, found = max(1, PREDICT_BATCH // n_views), []
+    for start in range(0, max(1, len(inputs)), size):
+        part = inputs[start : start + size]
+        blanks = np.zeros((max(0, FEWEST - len(part)), *part.shape[1:]), part.dtype)
+        outputs = [output[: len(part)] for output in run(np.concatenate([part, blanks]))]
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise InputError("the network returns NaN or infinity; fit it again, with a lower learning rate")
+        found.append(outputs)
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,11 @@ class FittedModel(ABC):
     @abstractmethod
     def folds(self) -> tuple[Model, ...]:
         """The models it consists of."""
+
+    @property
+    def first_fold(self) -> Model:
+        """The first fold as a model of its own, for what compares scores: folds score differently."""
+        return replace(self.folds[0], source=self.source)
 
     def fold_scores(self, X: Array, y: Array | None = None) -> Array:
         """Anomaly score of samples [N, …] by each fold, [K, N]; `y` as in `anomaly_score`."""

@@ -10,15 +10,10 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.model.forward import run_in_batches
 
 GRAPH = "onnx"
 """Name of the array that holds the graph, among the weights of a member."""
-
-# As many views are run at once.
-PREDICT_BATCH = 512
-# Matrix products with few rows are summed in a different order. Small batches are padded with zeros to this size, so
-# that the score of a sample does not depend on the batch.
-FEWEST = 16
 
 # Control flow may run for ever, and a sequence may grow without a bound; no network of ours has them.
 FORBIDDEN = frozenset({"If", "Loop", "Scan", "SequenceMap", "SequenceInsert", "ConcatFromSequence", "SplitToSequence"})
@@ -58,20 +53,16 @@ class OnnxForward:
         return self._run(inputs, slice(2, 3))[0] if len(self._session.get_outputs()) > 2 else None
 
     def _run(self, inputs: Array, which: slice) -> list[Array]:
-        outputs = self._session.get_outputs()
-        names, size = [output.name for output in outputs[which]], max(1, PREDICT_BATCH // outputs[0].shape[1])
-        found = []
-        for start in range(0, max(1, len(inputs)), size):
-            part = inputs[start : start + size]
-            blanks = np.zeros((max(0, FEWEST - len(part)), *part.shape[1:]), part.dtype)
+        outputs, reads = self._session.get_outputs(), self._session.get_inputs()[0].name
+        names = [output.name for output in outputs[which]]
+
+        def run(part: Array) -> list[Array]:
             try:
-                ran = self._session.run(names, {self._session.get_inputs()[0].name: np.concatenate([part, blanks])})
+                return list(self._session.run(names, {reads: part}))
             except Exception as error:  # onnxruntime's exceptions have no common base of their own
                 raise InputError(f"the ONNX graph of the network cannot be run ({_first_line(error)})") from error
-            if not all(np.isfinite(one).all() for one in ran):
-                raise InputError("the ONNX graph of the network returns NaN or infinity")
-            found.append([one[: len(part)] for one in ran])
-        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+        return run_in_batches(run, inputs, outputs[0].shape[1])
 
     def describe(self) -> Mapping[str, Any]:
         """Return the names of the network and of the transform."""

@@ -17,13 +17,12 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import ConcernWarning, InputError
 from oddkind.files.check import check_files
-from oddkind.files.evaluate import alarm_excess, promise
+from oddkind.files.evaluate import alarm_excess, promise, with_condition
 from oddkind.files.explain import explain_files
 from oddkind.files.listing import Entry, grouped
 from oddkind.files.score import (
     HeldOut,
     Verdict,
-    calibration_files,
     file_source,
     held_out_files,
     judged,
@@ -154,15 +153,10 @@ def _noted(messages: list[str]) -> Iterator[None]:
 def counted(entries: Sequence[Entry], learnt: set[str]) -> Array:
     """Return which files count when alarms are compared with the truth, [N].
 
-    Those known to be normal or anomalous that the model did not learn from; those of the test split, if any.
+    Those that `oddkind evaluate` counts: see `oddkind.files.evaluate.with_condition`.
     """
-    test = any(entry.split == "test" for entry in entries)
-    return np.array(
-        [
-            entry.anomalous is not None and entry.name not in learnt and (not test or entry.split == "test")
-            for entry in entries
-        ]
-    )
+    names = {entry.name for entry in with_condition(entries)} - learnt
+    return np.array([entry.name in names for entry in entries])
 
 
 def _columns(entries: Sequence[Entry], verdicts: Sequence[Verdict], learnt: set[str]) -> dict[str, Any]:
@@ -200,7 +194,7 @@ def _held_out(model: FittedModel, verdicts: Sequence[Verdict], held_out: HeldOut
     }
     if len(model.folds) > 1:
         return content
-    (own,) = calibration_files(model, with_labels=with_labels)
+    (own,) = held_out(with_labels)
     label = np.full(len(own.scores), -1) if own.label_index is None else np.asarray(own.label_index)
     bounds, weights = np.empty(len(label)), np.empty(len(label))
     for part in np.unique(label) if content["per_label"] else [None]:

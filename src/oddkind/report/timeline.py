@@ -19,7 +19,7 @@ from oddkind.files.listing import Entry, is_manifest
 from oddkind.files.score import Verdict, calibration_files, score_files
 from oddkind.files.tables import read_columns
 from oddkind.model.martingale import ConformalMartingale
-from oddkind.model.model import FittedModel, Model
+from oddkind.model.model import FittedModel
 
 # Columns of a manifest that are taken for the time.
 TIME_COLUMNS = {"time", "timestamp", "datetime", "date_time", "date", "recorded", "recorded_at", "start", "start_time"}
@@ -121,22 +121,17 @@ def evidence_along(
     return np.array(evidence), len(scores)
 
 
-def _reference(model: FittedModel) -> Model:
-    """Return one fold: folds score differently, so held-out and new scores must come from one of them."""
-    return replace(model.folds[0], source=model.source)
-
-
 def _reference_scores(files: Sequence[Entry], found: Mapping[str, Verdict], model: FittedModel) -> dict[str, float]:
     if len(model.folds) == 1 or not files:
         return {entry.name: found[entry.name].score for entry in files}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PromiseWarning)  # no decision is taken from these scores
-        verdicts = score_files(files, _reference(model), on_refused=lambda name, reason: None)
+        verdicts = score_files(files, model.first_fold, on_refused=lambda name, reason: None)
     return {verdict.path: verdict.score for verdict in verdicts}
 
 
 def _calibration(model: FittedModel, *, with_labels: bool) -> dict[str, Array]:
-    (held_out,) = calibration_files(_reference(model), with_labels=with_labels)
+    (held_out,) = calibration_files(model.first_fold, with_labels=with_labels)
     return held_out.independent(model.task.labels if model.per_label and with_labels else None)
 
 

@@ -30,11 +30,6 @@ class Scored:
     p_values: Array
 
 
-def score_arrays(model: FittedModel, X: Array, y: Array | None) -> Scored:
-    """Score samples [n, …] with labels [n] or None, exactly as `anomaly_score` and `p_value` do."""
-    return Scored(*model.score_and_p_value(X, y))
-
-
 @dataclass(frozen=True, eq=False)
 class _Job:
     X: Array
@@ -111,7 +106,7 @@ class Batcher:
         y = None if jobs[0].y is None else np.concatenate([job.y for job in jobs if job.y is not None])
         self.on_batch(len(X))
         try:
-            scored = await self._run(score_arrays, self.model, X, y)
+            scores, p_values = await self._run(self.model.score_and_p_value, X, y)
         except Exception as error:
             if len(jobs) > 1:  # the others must not fail because of one
                 for job in jobs:
@@ -123,4 +118,4 @@ class Batcher:
         for job, stop in zip(jobs, stops, strict=True):
             own = slice(stop - len(job.X), stop)
             if not job.done.done():
-                job.done.set_result(Scored(scored.scores[own], scored.p_values[own]))
+                job.done.set_result(Scored(scores[own], p_values[own]))

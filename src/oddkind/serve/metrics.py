@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,6 +76,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._known: dict[str, _Known] = {}
+        self._observing = threading.Lock()
         self._scores = Histograms("oddkind_score", "Anomaly scores, between quantiles of the held-out ones.")
         self._p_values = Histograms("oddkind_p_value", "P-values; those of normal ones are uniform.")
         registry.register(self._scores)
@@ -142,8 +144,14 @@ class Metrics:
     ) -> None:
         """Count what was judged: scores, p-values, alarms and whether the label was known, [n] each.
 
-        `what`: "samples" or "files".
+        `what`: "samples" or "files". Several threads may call it.
         """
+        with self._observing:
+            self._observe(served, what, scores, p_values, odd, with_labels)
+
+    def _observe(
+        self, served: Served, what: str, scores: Array, p_values: Array, odd: Array, with_labels: Array
+    ) -> None:
         name = served.name
         self.judged.labels(name, what).inc(len(scores))
         self.alarms.labels(name, what).inc(int(np.sum(odd)))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,7 +24,7 @@ from oddkind.files.score import (
     settings_of,
 )
 from oddkind.loading import load
-from oddkind.model.bundle import MANIFEST
+from oddkind.model.bundle import fingerprint_of
 from oddkind.model.model import FittedModel
 from oddkind.naming import on_one_line, printable
 from oddkind.serve.batching import Batcher, Run
@@ -120,23 +118,6 @@ class Served:
             "folds": len(model.folds),
             **model.folds[0].describe(),
         }
-
-
-def fingerprint_of(file: Path) -> str:
-    """Return the SHA-256 that a file of a model states of its content.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return str(json.loads(archive.read(MANIFEST))["sha256"])
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{file}: not a saved model, or damaged ({error})") from error
 
 
 class Models:

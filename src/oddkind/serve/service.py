@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from oddkind.errors import InputError
 from oddkind.files.npy import read_npy
+from oddkind.files.source import processors
 from oddkind.model.explain import Explanation, explain
 from oddkind.naming import printable
 from oddkind.serve.answers import as_bytes, of_arrays, of_files
@@ -71,7 +71,7 @@ class Service:
         self.metrics.queue.set_function(lambda: self.gate.requests)
         self.metrics.queue_limit.set(self.limits.queue)
         # Apart, so that files that take long do not keep arrays waiting.
-        self.for_arrays, self.for_files = Threads(_processors()), Threads(_processors())
+        self.for_arrays, self.for_files = Threads(processors()), Threads(processors())
         self._reloading = asyncio.Lock()
         self.models = Models(files, self.limits, self.for_arrays.run, false_alarm_rate=false_alarm_rate)
         self._take_note()
@@ -211,7 +211,7 @@ class Service:
         if explained:
             explanations = await self.for_arrays.run(explain, served.model, content.X, content.y)
         answer = of_arrays(served, scored, content, explanations)
-        self._count(served, "samples", answer)
+        await self._count(served, "samples", answer)
         return answer
 
     async def _of_files(self, served: Served, uploads: list[Upload], *, explained: bool) -> dict[str, Any]:
@@ -220,23 +220,19 @@ class Service:
             reasons = [f"{name}: {reason}" for name, reason in judged.refused.items()]
             raise RequestError(422, "; ".join(reasons[:10]))
         answer = of_files(served, judged)
-        self._count(served, "files", answer)
+        await self._count(served, "files", answer)
         return answer
 
-    def _count(self, served: Served, what: str, answer: dict[str, Any]) -> None:
-        score, p_value, odd, label = (
-            np.array([result[name] for result in answer["results"]], kind)
-            for name, kind in (("score", float), ("p_value", float), ("anomalous", bool), ("label", object))
+    async def _count(self, served: Served, what: str, answer: dict[str, Any]) -> None:
+        results, learnt = answer["results"], {*served.labels}
+        score, p_value, odd = (
+            np.array([result[name] for result in results]) for name in ("score", "p_value", "anomalous")
         )
-        labels = served.model.task.labels
-        known = np.array([labels is not None and one in labels.tolist() for one in label])
-        self.metrics.observe(served, what, score, p_value, odd, known)
+        known = np.array([result["label"] in learnt for result in results])
+        counted = partial(self.metrics.observe, served, what, score, p_value, odd, known)
+        await self.for_arrays.run(counted) if len(results) > MANY else counted()
 
     def _take_note(self) -> None:
         for served in self.models.served.values():
             self.metrics.serve(served)
             served.batcher.on_batch = self.metrics.batches.labels(served.name).observe
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -48,14 +48,14 @@ class Sound(nn.Module):
         self.front_end, self.match_loudness = front_end, match_loudness
         for number, part in enumerate(front_end.parts):
             for name, array in part.constants.items():
-                self.register_buffer(f"{number}_{name.replace('.', '_')}", torch.from_numpy(array))
+                self.register_buffer(f"{name}_{number}", torch.from_numpy(array))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers of the front end, one channel after another."""
         if self.match_loudness:
             x = x / (x.square().mean((1, 2), keepdim=True).sqrt() + FLOOR)
         constants = [
-            {name: getattr(self, f"{number}_{name.replace('.', '_')}") for name in part.constants}
+            {name: getattr(self, f"{name}_{number}") for name in part.constants}
             for number, part in enumerate(self.front_end.parts)
         ]
         return self.front_end(x.flatten(0, 1), constants, torch).unflatten(0, x.shape[:2]).flatten(1, 2)

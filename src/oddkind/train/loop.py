@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ def train(
             classes = [job.targets[job.rows[turn]].astype(np.int32) for job, turn in zip(jobs, order, strict=True)]
             moves, draws, warps = (
                 torch.as_tensor(np.stack([draw(job, epoch, longest) for job in jobs]), device=device)
-                for draw in (_moves, _draws, _warps)
+                for draw in (_moves, _draws, partial(_warps, views=views if any(job.warp for job in jobs) else 0))
             )
             true = torch.as_tensor(np.stack(classes), device=device).flatten(1)  # [M, longest · V]
             partners, shares = _mixtures(jobs, epoch, longest, device)
@@ -223,9 +224,12 @@ def _draws(job: Job, epoch: int, longest: int) -> Array:
     return np.random.default_rng((job.seed, epoch, 2)).random(shape, np.float32)
 
 
-def _warps(job: Job, epoch: int, longest: int) -> Array:
-    """How each view is stretched and moved, float32 [longest, V, 4], as in `warped`; from seed and epoch alone."""
-    shape = longest, job.transform.count, 4
+def _warps(job: Job, epoch: int, longest: int, views: int) -> Array:
+    """How each view is stretched and moved, float32 [longest, V, 4], as in `warped`; from seed and epoch alone.
+
+    `views` is V, or 0 if no job of the stack warps.
+    """
+    shape = longest, views, 4
     if not job.warp:
         return np.zeros(shape, np.float32)
     return job.warp * np.random.default_rng((job.seed, epoch, 4)).uniform(-1, 1, shape).astype(np.float32)

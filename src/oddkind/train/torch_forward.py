@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,16 +13,12 @@ from torch import nn
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.model.forward import run_in_batches
 from oddkind.model.inputs import InputSpec
 from oddkind.model.task import Task
 from oddkind.train.networks import NETWORKS, Builder, LocalCNN, build
 from oddkind.train.stacked import as_float
 from oddkind.train.transforms import BLOCK, TRANSFORMS, Affine, HadamardMaps, Identity, Transform
-
-PREDICT_BATCH = 512
-# BLAS sums a product with one row in a different order. Small batches are padded with zeros to this size, so that the
-# score of a sample does not depend on the batch.
-FEWEST = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,34 +43,30 @@ class TorchForward:
 
     def __call__(self, inputs: Array) -> tuple[Array, Array]:
         """Run standardised inputs [N, …]; return logits [N, V, C] and features [N, V, D] of the views scored."""
-        self.network.eval()
-        device = next(self.network.parameters()).device
-        logits, features = [], []
-        with torch.no_grad():
-            for part in torch.from_numpy(inputs).split(max(1, PREDICT_BATCH // self.transform.scored)):
-                blanks = part.new_zeros(max(0, FEWEST - len(part)), *part.shape[1:])
-                views = self.transform(torch.cat([part, blanks]).to(device))
-                z, f = self.network(as_float(views.flatten(0, 1)))
-                logits.append(z.unflatten(0, views.shape[:2])[: len(part)].cpu())
-                features.append(f.unflatten(0, views.shape[:2])[: len(part)].cpu())
-        found = torch.cat(logits), torch.cat(features)
-        if not all(one.isfinite().all() for one in found):
-            raise InputError("the network returns NaN or infinity; fit it again, with a lower learning rate")
-        return np.asarray(found[0]), np.asarray(found[1])
+
+        def run(x: torch.Tensor) -> Iterable[torch.Tensor]:
+            views = self.transform(x)
+            return (found.unflatten(0, views.shape[:2]) for found in self.network(as_float(views.flatten(0, 1))))
+
+        logits, features = self._run(run, inputs, self.transform.scored)
+        return logits, features
 
     def local_features(self, inputs: Array) -> Array | None:
         """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
-        if not isinstance(self.network, LocalCNN):
+        network = self.network
+        if not isinstance(network, LocalCNN):
             return None
+        return self._run(lambda x: [network.local_features(as_float(x))], inputs, 1)[0]
+
+    def _run(self, run: Callable[[torch.Tensor], Iterable[torch.Tensor]], inputs: Array, n_views: int) -> list[Array]:
         self.network.eval()
         device = next(self.network.parameters()).device
-        found = []
+
+        def on_arrays(part: Array) -> list[Array]:
+            return [found.cpu().numpy() for found in run(torch.from_numpy(part).to(device))]
+
         with torch.no_grad():
-            for part in torch.from_numpy(inputs).split(PREDICT_BATCH):
-                blanks = part.new_zeros(max(0, FEWEST - len(part)), *part.shape[1:])
-                features = self.network.local_features(as_float(torch.cat([part, blanks]).to(device)))
-                found.append(features[: len(part)].cpu())
-        return np.asarray(torch.cat(found))
+            return run_in_batches(on_arrays, inputs, n_views)
 
     def describe(self) -> Mapping[str, Any]:
         """Return the names of the network and of the transform."""

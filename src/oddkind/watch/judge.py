@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.score import held_out_files, learnt_from_files, promise_problem, score_files
 from oddkind.model.conformal import alarms
-from oddkind.model.model import FittedModel, Model
+from oddkind.model.model import FittedModel
 from oddkind.watch.items import Item
 
 
@@ -48,9 +48,8 @@ class Judge:
 
     def __init__(self, model: FittedModel) -> None:
         self.model = model
-        fold = model.folds[0]
         # Folds score differently; held-out and new scores are exchangeable only if one of them gives both.
-        self._reference: Model = replace(fold, source=model.source)
+        self._reference = model.first_fold
         labels = [] if model.task.labels is None else model.task.labels.tolist()
         self._labels = {str(label): label for label in labels}  # a command line and a message name them as text
         self._takes_files = learnt_from_files(model)
