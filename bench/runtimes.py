@@ -36,8 +36,8 @@ from vectors import tabular
 from oddkind import SCORES, Detector, fit_files, load, load_mnist, save, source_of
 from oddkind.arrays import Array
 from oddkind.files.front_ends import FRONT_ENDS
+from oddkind.files.reading import read
 from oddkind.files.score import settings_of
-from oddkind.files.source import read
 from oddkind.model.model import Model
 from oddkind.train.onnx_export import with_graphs
 

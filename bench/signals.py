@@ -28,7 +28,8 @@ from quality import DATA, Problem, cell, hydraulic, tiles
 from sklearn.ensemble import IsolationForest
 
 from oddkind import Detector, Samples, source_of
-from oddkind.files.source import read, resolved
+from oddkind.files.reading import read
+from oddkind.files.source import resolved
 from oddkind.metrics import auc
 from oddkind.model.distances import neighbour_distances
 

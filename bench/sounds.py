@@ -35,7 +35,8 @@ from sklearn.neighbors import LocalOutlierFactor
 
 from oddkind import Detector, Samples, source_of
 from oddkind.arrays import Array
-from oddkind.files.source import read, resolved
+from oddkind.files.reading import read
+from oddkind.files.source import resolved
 from oddkind.front_end_choice import PICTURE, SIGNIFICANT, USUAL, compare
 from oddkind.metrics import auc
 from oddkind.model.distances import neighbour_distances

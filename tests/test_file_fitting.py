@@ -77,7 +77,7 @@ def test_the_scores_of_windows_may_be_pooled_in_another_way(data, fitted, how):
 
 
 def test_an_unknown_way_of_pooling_is_refused_before_anything_is_read(data, monkeypatch):
-    monkeypatch.setattr("oddkind.files.source._inputs", None)
+    monkeypatch.setattr("oddkind.files.reading._inputs", None)
     with pytest.raises(InputError, match=r"pool='median'; it must be 'fisher', 'mean', 'max' or a quantile"):
         fit(data, how="median")
 

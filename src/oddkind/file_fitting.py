@@ -16,8 +16,9 @@ from oddkind.detector import Detector
 from oddkind.errors import ConcernWarning, InputError, PromiseWarning
 from oddkind.files.blocks import cutting, in_blocks, with_blocks
 from oddkind.files.listing import Entry, labelled
+from oddkind.files.reading import read
 from oddkind.files.score import learnt_mark, promise_problem
-from oddkind.files.source import Source, read, resolved
+from oddkind.files.source import Source, resolved
 from oddkind.fitting import fit_together
 from oddkind.front_end_choice import PICTURE, choose_front_end
 from oddkind.model.conformal import min_calibration_size, pool

@@ -19,7 +19,8 @@ from scipy.special import ndtr
 from oddkind.arrays import Array
 from oddkind.errors import ConcernWarning
 from oddkind.files.listing import Entry
-from oddkind.files.source import Source, read
+from oddkind.files.reading import read
+from oddkind.files.source import Source
 from oddkind.samples import Samples
 
 USUAL, PICTURE = ("log-mel",), ("mel-spectrogram",)

@@ -225,7 +225,7 @@ def test_a_picture_with_too_many_pixels_is_left_out_with_one_line(command, shown
 
 def test_a_file_that_cannot_be_written_is_refused_before_any_work_is_done(command, data, fitted, tmp_path, monkeypatch):
     save(fitted, tmp_path / "model")
-    monkeypatch.setattr("oddkind.files.source._inputs", None)  # nothing is read
+    monkeypatch.setattr("oddkind.files.reading._inputs", None)  # nothing is read
     for words in (("fit", data), ("score", tmp_path / "model", data)):
         code, out, err = command(*words, "--out", tmp_path / "none" / "file.csv")
         assert (code, out) == (2, "")

@@ -12,8 +12,9 @@ from problems import RATE, record
 
 from oddkind import Entry, InputError, Source, source_of
 from oddkind.files.blocks import block_samples, cutting, in_blocks, with_blocks
+from oddkind.files.reading import each
 from oddkind.files.score import learnt_by, learnt_mark
-from oddkind.files.source import each, resolved
+from oddkind.files.source import resolved
 
 
 def log(folder, n, name="log.csv", seconds=None, marks=None):

@@ -69,7 +69,7 @@ def test_what_is_read_from_the_cache_gives_the_same_model_and_verdicts(data, fit
     again = fit_files(source.entries(data)[0], source, quick(epochs=20), cache=tmp_path)
     assert again.source == fitted.source
     first = score_files(listed(data, "test"), fitted, cache=tmp_path)
-    monkeypatch.setattr("oddkind.files.source._inputs", None)  # nothing is read again
+    monkeypatch.setattr("oddkind.files.reading._inputs", None)  # nothing is read again
     assert score_files(listed(data, "test"), fitted, cache=tmp_path) == first
     monkeypatch.undo()
     assert score_files(listed(data, "test"), fitted) == first

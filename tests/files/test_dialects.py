@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose
 from oddkind import InputError, Source, source_of
 from oddkind.files.dialects import Dialect, encoding_of, names_of, sniff
 from oddkind.files.listing import Entry
-from oddkind.files.source import read, resolved
+from oddkind.files.reading import read
+from oddkind.files.source import resolved
 from oddkind.files.tables import columns_of
 
 WANTED = [[1.5, 2.5, 3.5], [20, 10, 30]]

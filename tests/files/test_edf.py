@@ -7,7 +7,8 @@ from oddkind import InputError, check_files, source_of
 from oddkind.files import npy
 from oddkind.files.edf import N_RECORDS
 from oddkind.files.npy import read_array, read_recording, sample_rate_in
-from oddkind.files.source import read, resolved
+from oddkind.files.reading import read
+from oddkind.files.source import resolved
 
 RATE = 200
 

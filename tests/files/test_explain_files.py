@@ -15,8 +15,8 @@ from scipy.ndimage import label
 from oddkind import Detector, InputError, PromiseWarning, explain_files, save, score_files, source_of
 from oddkind.file_fitting import fit_files
 from oddkind.files.explain import as_json, as_text, connected
+from oddkind.files.reading import read
 from oddkind.files.score import settings_of
-from oddkind.files.source import read
 from oddkind.model.explain import explain
 
 

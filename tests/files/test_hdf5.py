@@ -9,7 +9,8 @@ from numpy.testing import assert_array_equal
 from oddkind import InputError, source_of
 from oddkind.files import npy
 from oddkind.files.npy import read_array, read_recording
-from oddkind.files.source import read, resolved
+from oddkind.files.reading import read
+from oddkind.files.source import resolved
 
 
 def save_v73(file, **variables):

@@ -11,7 +11,8 @@ from scipy.io import savemat
 from oddkind import Entry, InputError, check_files, source_of
 from oddkind.files import npy
 from oddkind.files.npy import read_array, read_npy, read_recording
-from oddkind.files.source import read, resolved
+from oddkind.files.reading import read
+from oddkind.files.source import resolved
 
 
 def test_arrays_are_read_without_pickle(tmp_path, draw):

@@ -10,9 +10,9 @@ from PIL import Image
 
 from oddkind import Entry, InputError, Source, check_files, source_of
 from oddkind.errors import ConcernWarning
-from oddkind.files import pictures, source
+from oddkind.files import pictures, reading
 from oddkind.files.pictures import form_of, read_picture
-from oddkind.files.source import resolved
+from oddkind.files.source import resolved, warn_of_losses
 
 
 def read(file, size=(12, 10), grey=True, **settings):
@@ -174,13 +174,13 @@ def test_the_range_is_that_of_the_data_set_and_is_kept(tmp_path, draw, dtype, to
     settings = resolved(Source(kind="pictures", size=(12, 10)), listed(tmp_path))
     assert settings.grey
     assert settings.value_range == (values.min(), values.max())
-    found = source.read(listed(tmp_path), settings).inputs[:, 0]
+    found = reading.read(listed(tmp_path), settings).inputs[:, 0]
     assert (found.min(), found.max()) == (0, 1)
     low, high = settings.value_range
     assert_allclose(found, (values - low) / (high - low), atol=1e-6)
     brighter = tmp_path / "later.tif"
     Image.fromarray((values[0] * 1.5).astype(dtype)).save(brighter)
-    later = source.read([Entry(brighter, "later")], settings).inputs
+    later = reading.read([Entry(brighter, "later")], settings).inputs
     assert_allclose(later[0, 0], ((values[0] * 1.5).astype(dtype) - low) / (high - low), rtol=1e-5)
     assert later.max() > 1  # not clipped
 
@@ -201,7 +201,7 @@ def test_a_picture_that_has_one_value_is_read(tmp_path):
     Image.fromarray(np.full((12, 10), 7, np.uint16)).save(tmp_path / "a.png")
     settings = resolved(Source(kind="pictures"), listed(tmp_path))
     assert settings.value_range == (7, 7)
-    assert not source.read(listed(tmp_path), settings).inputs.any()
+    assert not reading.read(listed(tmp_path), settings).inputs.any()
 
 
 def test_one_coloured_picture_keeps_the_colours_of_all(tmp_path, pixels):
@@ -252,7 +252,7 @@ def test_all_pages_are_samples_of_one_group(tmp_path, draw):
     first.save(tmp_path / "a.tif", save_all=True, append_images=others)
     Image.fromarray(values[0]).save(tmp_path / "b.tif")
     settings = resolved(Source(kind="pictures", size=(12, 10), pages="all"), listed(tmp_path))
-    samples = source.read(listed(tmp_path), settings)
+    samples = reading.read(listed(tmp_path), settings)
     low, high = settings.value_range
     assert_allclose(samples.inputs[:3, 0], (values - low) / (high - low), atol=1e-6)
     assert samples.groups.tolist() == ["a.tif"] * 3 + ["b.tif"]
@@ -296,11 +296,11 @@ def test_new_pictures_that_lose_what_the_learnt_ones_did_not_have_are_named(tmp_
     )
     known = Source(kind="pictures", size=(10, 10), grey=True)
     with pytest.warns(ConcernWarning) as found:
-        source.warn_of_losses(known, listed(tmp_path))
+        warn_of_losses(known, listed(tmp_path))
     messages = [str(one.message) for one in found]
     assert len(messages) == 2
     assert "1 of 2 pictures have several pages, of which only the first is read" in messages[0]
     assert "1 of 2 pictures have colours, which are dropped" in messages[1]
     (tmp_path / "colours.png").unlink()
     with pytest.warns(ConcernWarning, match="none of 1 pictures has colours, unlike those that the model learnt from"):
-        source.warn_of_losses(known.model_copy(update={"grey": False, "pages": "all"}), listed(tmp_path))
+        warn_of_losses(known.model_copy(update={"grey": False, "pages": "all"}), listed(tmp_path))

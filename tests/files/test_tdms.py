@@ -10,7 +10,8 @@ from oddkind.errors import ConcernWarning
 from oddkind.files import npy
 from oddkind.files.listing import kind_of
 from oddkind.files.npy import read_array, read_recording, sample_rate_in
-from oddkind.files.source import read, resolved
+from oddkind.files.reading import read
+from oddkind.files.source import resolved
 
 RATE = 25600
 

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import listed
 
 from oddkind import InputError
-from oddkind.files.source import each
+from oddkind.files.reading import each
 from oddkind.report.sounds import BANDS, LOUDEST, MAX_CLIP, MAX_FRAMES, clip, decibels, heat, pictures, window_of
 
 

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from problems import kinds, pictures, quick, signals
 
 from oddkind import InputError, Model, Source, fit_files, source_of
-from oddkind.files.source import read
+from oddkind.files.reading import read
 from oddkind.train.export import as_module
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oddkind.cli import export_command, file_commands, report_command, serve_command, watch_command
+from oddkind.cli import choose_command, export_command, file_commands, report_command, serve_command, watch_command
 from oddkind.cli.terminal import listed, missing, needs_extra, plus_minus, progress_bars, show, table_of
 from oddkind.errors import EXTRAS, InputError
 from oddkind.naming import on_one_line
@@ -169,6 +169,7 @@ def sweep(
 
 
 app.add_typer(file_commands.app)
+app.add_typer(choose_command.app)
 app.add_typer(report_command.app)
 app.add_typer(export_command.app)
 app.add_typer(watch_command.app)

@@ -17,8 +17,9 @@ from oddkind.files.blocks import cutting, in_blocks, with_blocks
 from oddkind.files.columns import LARGEST_STEP, read_clock
 from oddkind.files.listing import Entry, labelled
 from oddkind.files.pictures import form_of
+from oddkind.files.reading import read
 from oddkind.files.sounds import CANCELLING, is_array, look_at, resampling
-from oddkind.files.source import Source, looks, lost, read, resolved
+from oddkind.files.source import Source, looks, lost, resolved
 from oddkind.files.tables import read_signal
 from oddkind.model.conformal import min_calibration_size
 

@@ -17,8 +17,9 @@ from oddkind.errors import InputError
 from oddkind.files.durations import between
 from oddkind.files.front_ends import Band
 from oddkind.files.listing import Entry
+from oddkind.files.reading import each, kept_windows
 from oddkind.files.score import HeldOut, Verdict, file_source, learnt_by, score_files, settings_of
-from oddkind.files.source import Source, each, kept_windows
+from oddkind.files.source import Source
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import FittedModel
 from oddkind.naming import on_one_line

@@ -20,7 +20,8 @@ from oddkind.arrays import BATCH_SIZE, Array
 from oddkind.errors import InputError, PromiseWarning
 from oddkind.files.blocks import in_blocks
 from oddkind.files.listing import Entry
-from oddkind.files.source import Source, each, warn_of_losses
+from oddkind.files.reading import each
+from oddkind.files.source import Source, warn_of_losses
 from oddkind.model.conformal import (
     CalibrationScores,
     alarms,
