@@ -236,8 +236,7 @@ def learn_score(
     """Learn a score from the outputs of each network for normal samples; None is enough for one that learns nothing.
 
     The perplexities among the classes and among the labels decide how much each component of a combination counts.
-    `groups` [n]: normal
-    samples of one group are more alike than others, so they are not compared to see what is usual.
+    `groups` [n]: normal samples of one group are more alike than others, so they are not compared to see what is usual.
     """
     learnt: list[tuple[Arrays, ...]] = []
     for component in components_of(score):

@@ -21,7 +21,7 @@ from oddkind.model.explain import view_nll
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import Model, Normal, TrainingReport, example_rows
 from oddkind.model.outputs import Outputs, pooled
-from oddkind.model.places import learn_places
+from oddkind.model.places import MOST_SAMPLES, learn_places
 from oddkind.model.scores import (
     Combination,
     FittedScore,
@@ -181,7 +181,9 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
             float(given.learning_rate),
             float(given.weight_decay),
             int(given.max_shift) if given.max_shift != "auto" else 0 if warp else min(shape[1:], default=0) // 14,
-            float(given.mixup) if given.mixup != "auto" else float(task.n_views == 1 and _mixes(shape, network)),
+            float(given.mixup)
+            if given.mixup != "auto"
+            else float(task.n_views == 1 and (len(shape) == 1 or network == "spectrogram")),
             warp,
         )
         runs.append(Run(job, epochs, given.batch_size, given.schedule, device_of(given.device)))
@@ -197,8 +199,9 @@ def _network_name(given: Parameters, transform: Transform, task: Task, shape: tu
     return resolve_network(given.network, shape, local=transform.local, labels=task.n_views == 1)
 
 
-def _mixes(shape: tuple[int, ...], network: str | None) -> bool:
-    return len(shape) == 1 or network == "spectrogram"
+def _spread(rows: Array, most: int) -> Array:
+    """Return at most so many of some rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
 
 
 def _split(
@@ -337,7 +340,7 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         bool(given.per_label),
         report,
         examples=plan.prepared[plan.calibration_rows[example_rows(len(plan.calibration_rows), plan.prepared[0].size)]],
-        places=learn_places(members, plan.prepared[plan.training_rows]),
+        places=learn_places(members, plan.prepared[_spread(plan.training_rows, MOST_SAMPLES)]),
     )
     problem = model.promise_problem()
     if problem is not None:
