@@ -1055,7 +1055,7 @@ def _(folder: Path, draw: Draw) -> None:
     plain(folder / "data/1.npy", draw)
 
 
-@layout("a file of an unknown suffix", data="data/1.xyz", code=2, says=("contains no file with a suffix",))
+@layout("a file of an unknown suffix", data="data/1.xyz", code=2, says=("is no file with a suffix",))
 def _(folder: Path, draw: Draw) -> None:
     plain(folder / "data/1.xyz", draw)
 

@@ -415,3 +415,12 @@ def test_names_that_are_not_utf_8_are_shown_escaped(tmp_path):
     assert [entry.name for entry in found] == [r"\udcff.wav", "소리.wav"]
     assert refused == {r"\udcff.wav": "looks the same as another name"}
     assert {entry.path.read_bytes() for entry in found} <= {b"\xff.wav", rb"\udcff.wav", "소리.wav".encode()}
+
+
+def test_a_single_file_of_another_kind_is_told_what_is_read(tmp_path):
+    file = tmp_path / "README.md"
+    file.write_text("sounds")
+    with pytest.raises(InputError, match=r"README\.md: is no file with a suffix of \.wav"):
+        kind_of(file)
+    with pytest.raises(InputError, match=r"README\.md: is not read as pictures, whose files end in \.png"):
+        entries(file, "pictures")

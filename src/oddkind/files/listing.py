@@ -104,7 +104,8 @@ def kind_of(data: Path, *, follow: bool = False) -> str:
         found.discard("tables")
     if len(found) != 1:
         known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-        what = f"contains no file with a suffix of {known}" + (f"; {grouped(problems)}" if problems else "")
+        no_file = "is no" if data.is_file() and not is_manifest(data) else "contains no"
+        what = f"{no_file} file with a suffix of {known}" + (f"; {grouped(problems)}" if problems else "")
         if found:
             what = f"contains {' and '.join(sorted(found))}; choose one kind with --kind"
         raise InputError(f"{data}: {what}")
@@ -154,6 +155,8 @@ def entries(
     """
     found, refused = _fields(data, kind, pattern, follow)
     if not found:
+        if data.is_file() and not refused:
+            raise InputError(f"{data}: is not read as {kind}, whose files end in {', '.join(SUFFIXES[kind])}")
         raise InputError(f"{data}: contains no {kind}" + (f" that can be used; {grouped(refused)}" if refused else ""))
     there = {name for _, of, _ in found.values() for name in of}
     condition, _, values = (normal or "").partition("=")
