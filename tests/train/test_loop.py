@@ -328,7 +328,7 @@ def test_models_warped_at_once_are_those_warped_alone_anew_each_epoch(mixup):
         assert_allclose(weights(found), weights(alone), atol=1e-4)
         assert_array_equal(weights(alone), weights(run(one)[0][0]))
     assert not np.allclose(weights(together[0]), weights(run(replace(jobs[0], warp=0.0))[0][0]))
-    first, second = (training._warps(jobs[0], epoch, N) for epoch in range(2))
+    first, second = (training._warps(jobs[0], epoch, N, 1) for epoch in range(2))
     assert not np.array_equal(first, second)
     assert 0.25 < np.abs(first).max() <= 0.3
 

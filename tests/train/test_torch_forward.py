@@ -106,7 +106,7 @@ def test_the_outputs_of_a_sample_are_the_same_bits_in_every_batch(name):
 def test_the_size_of_a_batch_changes_no_bits(monkeypatch, batch):
     forward, inputs = forward_of("lecture", "rotations"), samples_of((1, 16, 16))
     whole = forward(inputs)
-    monkeypatch.setattr(forward, "PREDICT_BATCH", batch)
+    monkeypatch.setattr("oddkind.model.forward.PREDICT_BATCH", batch)
     for found, expected in zip(forward(inputs), whole, strict=True):
         assert_array_equal(found, expected)
 
