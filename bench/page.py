@@ -27,8 +27,8 @@ import soundfile
 from oddkind import Detector, fit_files, source_of
 from oddkind.files.score import read_as_learnt, score_files
 from oddkind.model.conformal import alarms
+from oddkind.pages.page import write_page
 from oddkind.report.facts import gather
-from oddkind.report.page import write_page
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -84,7 +84,7 @@ def main() -> None:
         facts = gather(files, model, data=new, most=MOST, clips=MOST, learnt_from=others)
         seconds = time.perf_counter() - begin
         page = given.keep or Path(temporary, "report.html")
-        size = write_page(facts, page)
+        size = write_page("oddkind.report", facts, page)
         of_clips = [len(one) for one in re.findall('data:audio/wav[^"]*', page.read_text(encoding="utf-8"))]
         clips = len(of_clips)
         allowed = 2 * MB + CLIP * clips

@@ -12,7 +12,7 @@ from oddkind import InputError
 from oddkind.files.evaluate import evaluate_files, to_evaluate
 from oddkind.files.score import calibration_files, read_as_learnt, score_files
 from oddkind.model.conformal import tie_bound
-from oddkind.report.encoding import TYPES, as_json
+from oddkind.pages.encoding import TYPES, as_json
 from oddkind.report.facts import gather
 
 

@@ -1,6 +1,5 @@
 """The page in a real browser: it runs, asks for nothing, counts as Python does, and can be used without a mouse."""
 
-import json
 import math
 import shutil
 import warnings
@@ -11,14 +10,14 @@ import pytest
 from browser import CHROMIUM, Browser
 from problems import LABELS, record
 
-from oddkind import InputError, PromiseWarning
+from oddkind import PromiseWarning
 from oddkind.files.evaluate import evaluate_files, promise, to_evaluate
 from oddkind.files.score import calibration_files, read_as_learnt, score_files
 from oddkind.metrics import auc
 from oddkind.model.conformal import alarms, false_alarm_test
-from oddkind.report.encoding import packed
+from oddkind.pages.encoding import packed
+from oddkind.pages.page import write_page
 from oddkind.report.facts import gather
-from oddkind.report.page import PLACE, page_of, write_page
 
 pytestmark = pytest.mark.slow
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -54,7 +53,7 @@ def folder(data, tmp_path_factory):
 def written(fitted, data, file, **how):
     files, _ = read_as_learnt(fitted, data)
     facts = gather(files, fitted, **{"data": data, "most": 5, "clips": 3, "order": "name"} | how)
-    write_page(facts, file)
+    write_page("oddkind.report", facts, file)
     return files, score_files(files, fitted)
 
 
@@ -130,7 +129,7 @@ def test_groups_count_as_python_counts_them(browser, fitted, folder, tmp_path):
     files, _ = read_as_learnt(fitted, folder)
     files = [replace(entry, group=f"{entry.label} {number % 4}") for number, entry in enumerate(files)]
     facts = gather(files, fitted, data=folder, most=1, clips=0)
-    write_page(facts, tmp_path / "report.html")
+    write_page("oddkind.report", facts, tmp_path / "report.html")
     browser.open(tmp_path / "report.html")
     verdicts = score_files(files, fitted)
     for rate in RATES[2:]:
@@ -161,7 +160,7 @@ def test_the_area_counts_ties_as_python_does(browser, fitted, folder, tmp_path):
     draw = np.random.default_rng(0)
     scores = draw.integers(0, 4, len(files)).astype(float)
     facts["files"]["score"] = packed(scores, "f8")
-    write_page(facts, tmp_path / "report.html")
+    write_page("oddkind.report", facts, tmp_path / "report.html")
     browser.open(tmp_path / "report.html")
     truth = {entry.name: entry.anomalous for entry in files}
     flags = np.array([truth[name] for name in facts["files"]["names"]])
@@ -270,22 +269,3 @@ def test_both_themes_at_both_widths_fit_and_do_not_shift(opened, width, dark):
     assert browser.run(place) == before
     assert browser.run(NAMELESS) == 0
     browser.look(1280, 900)
-
-
-def test_the_template_has_one_place_for_facts():
-    page = page_of({"a": "</script><script>"})
-    assert PLACE not in page
-    assert json.loads(page.partition('id="facts">')[2].partition("</script>")[0]) == {"a": "</script><script>"}
-
-
-def test_a_page_is_written_whole_or_not_at_all(tmp_path):
-    file = tmp_path / "report.html"
-    file.write_text("before")
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_page({"a": math.nan}, file)
-    assert file.read_text() == "before"
-    with pytest.raises(InputError, match="cannot be written"):
-        write_page({}, tmp_path / "nowhere" / "report.html")
-    size = write_page({}, file)
-    assert size == file.stat().st_size
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

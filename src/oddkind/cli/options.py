@@ -12,6 +12,7 @@ import typer
 
 from oddkind.cli.terminal import listed
 from oddkind.errors import InputError
+from oddkind.language import Language
 
 if TYPE_CHECKING:
     from oddkind.files.source import Source
@@ -22,6 +23,10 @@ Data = Annotated[
 ]
 SavedModel = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that 'oddkind fit' wrote.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first file that cannot be read.")]
+Lang = Annotated[
+    Language | None,
+    typer.Option(help="Language of the page; by default that of the environment (LANG), English if there is none."),
+]
 Follow = Annotated[
     bool, typer.Option("--follow", help="Read files outside the folder too, by links or the paths of a manifest.")
 ]

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from oddkind.cli.file_commands import check_writable, listing, opened
-from oddkind.cli.options import Cache, Data, Follow, Json, Label, Normal, Pattern, Rate, SavedModel, Strict
+from oddkind.cli.options import Cache, Data, Follow, Json, Label, Lang, Normal, Pattern, Rate, SavedModel, Strict
 from oddkind.cli.terminal import print_json, progress_bars
 from oddkind.errors import InputError
+from oddkind.language import language_of_locale
 from oddkind.naming import on_one_line
 
 app = typer.Typer()
@@ -44,6 +45,7 @@ def report(
     normal: Normal = None,
     false_alarm_rate: Rate = None,
     cache: Cache = None,
+    lang: Lang = None,
     strict: Strict = False,
     follow: Follow = False,
     json: Json = False,
@@ -61,8 +63,8 @@ def report(
     with progress_bars("scoring", "explaining", "drawing", "checking") as update, tempfile.TemporaryDirectory() as own:
         from oddkind.files.score import judged, read_as_learnt
         from oddkind.model.bundle import fingerprint_of
+        from oddkind.pages.page import write_page
         from oddkind.report.facts import MAX_CHECKED, gather
-        from oddkind.report.page import write_page
 
         fitted, files, refused, refuse = opened(
             model, data, false_alarm_rate, strict=strict, follow=follow, pattern=pattern, label=label, normal=normal
@@ -82,7 +84,7 @@ def report(
             on_progress=update,
         )
         facts["model"] |= {"file": on_one_line(model.name), "fingerprint": fingerprint_of(model)}
-        size = write_page(facts, out)
+        size = write_page("oddkind.report", facts, out, lang or language_of_locale())
     n = len(facts["files"]["names"])
     if json:
         content = {"out": str(out), "bytes": size, "files": n, "explained": len(facts["details"]), "refused": refused}

@@ -21,7 +21,7 @@ from oddkind.files.score import Verdict, file_source, settings_of
 from oddkind.files.source import Source
 from oddkind.model.model import FittedModel
 from oddkind.naming import on_one_line
-from oddkind.report.encoding import as_bytes_of, data_uri, packed
+from oddkind.pages.encoding import as_bytes_of, data_uri, packed
 from oddkind.report.sounds import clip, heat, pictures, window_of
 
 # What is drawn at most: values of a vector, channels and points of a signal, pixels along a side of a picture.

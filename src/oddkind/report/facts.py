@@ -35,8 +35,8 @@ from oddkind.model.conformal import group_weights, tie_bound
 from oddkind.model.martingale import DRIFT
 from oddkind.model.model import FittedModel
 from oddkind.naming import on_one_line
+from oddkind.pages.encoding import packed
 from oddkind.report.details import beside_of, detail_of
-from oddkind.report.encoding import packed
 from oddkind.report.timeline import Order, evidence_along, order_of
 
 # With more files than this, they are not read once more to look for what is doubtful.

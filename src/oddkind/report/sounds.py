@@ -15,7 +15,7 @@ from oddkind.errors import InputError
 from oddkind.files.front_ends import Band, frame_length, hann, mel, mel_filters, power
 from oddkind.files.sounds import FLOOR, windows
 from oddkind.files.source import Source
-from oddkind.report.encoding import as_bytes_of, data_uri
+from oddkind.pages.encoding import as_bytes_of, data_uri
 
 # A clip takes at most this many characters in the page.
 MAX_CLIP = 20_000

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from oddkind.report.encoding import TYPES, as_bytes_of, as_json, packed
+from oddkind.pages.encoding import TYPES, as_bytes_of, as_json, packed
 
 
 @given(st.recursive(st.text() | st.floats(allow_nan=False, allow_infinity=False) | st.none(), st.lists))

@@ -1,0 +1,53 @@
+"""A page: a template with its style, its script and its facts put in, as one file that needs no network."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from oddkind.language import Language, catalogue, translated
+from oddkind.output import written_whole
+from oddkind.pages.encoding import as_json
+
+TEXT = re.compile(r"\{\{(.+?)\}\}", re.DOTALL)
+
+
+def page_of(package: str, facts: dict[str, Any], language: Language = "en") -> str:
+    """Return the page of a package that shows facts.
+
+    The package has `page.html`, in which a text is written {{so}} if it is to be translated, and `page.css` and
+    `page.js`, which follow `pages/style.css` and `pages/core.js`. A text may contain elements; quotation marks in it
+    are escaped, so that it may be an attribute, too.
+    """
+    shared, own = files("oddkind.pages"), files(package)
+    html = own.joinpath("page.html").read_text(encoding="utf-8")
+    html = TEXT.sub(lambda found: translated_text(found[1], language), html)
+    parts = {
+        "/*LANGUAGE*/": language,
+        "/*STYLE*/": shared.joinpath("style.css").read_text("utf-8") + own.joinpath("page.css").read_text("utf-8"),
+        "/*SCRIPT*/": shared.joinpath("core.js").read_text("utf-8") + own.joinpath("page.js").read_text("utf-8"),
+        "/*FACTS*/": as_json(translated(facts, language) | {"catalogue": catalogue(language)}),
+    }
+    return re.sub("|".join(map(re.escape, parts)), lambda found: parts[found[0]], html)
+
+
+def translated_text(text: str, language: Language) -> str:
+    """Return a text of a template in a language; line breaks and indentation in it do not matter."""
+    message = " ".join(text.split())
+    return catalogue(language).get(message, message).replace('"', "&quot;")
+
+
+def write_page(package: str, facts: dict[str, Any], file: Path, language: Language = "en") -> int:
+    """Write the page, whole or not at all, and return its size in bytes.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    content = page_of(package, facts, language).encode("utf-8", "backslashreplace")
+    with written_whole(file) as unfinished:
+        unfinished.write_bytes(content)
+    return len(content)
