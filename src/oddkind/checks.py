@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from oddkind.arrays import Array
-from oddkind.naming import condition_of
+from oddkind.language import Message
+from oddkind.naming import condition_of, first_names
 from oddkind.samples import Samples
 
 # Pairs of labels that are the truth if one is much rarer: at most this fraction of the samples.
@@ -91,9 +93,8 @@ def check_data(samples: Samples, splits: Array | None = None, *, copies: Array |
     ]
 
 
-def _list(values: Array, most: int = 5) -> str:
-    names = [str(value) for value in values[:most].tolist()]
-    return ", ".join(names) + (", …" if len(values) > most else "")
+def _list(values: Array) -> str:
+    return first_names([str(value) for value in values.tolist()])
 
 
 def _some(inputs: Array) -> Array:
@@ -199,7 +200,7 @@ def is_whole_numbers(inputs: Array) -> bool:
     return inputs.ndim == 2 and bool((inputs == np.round(inputs)).all())
 
 
-def _copies(samples: Samples, splits: Array | None, original: Array) -> list[tuple[str, list[str]]]:
+def _copies(samples: Samples, splits: Array | None, original: Array) -> list[tuple[str, Sequence[str]]]:
     """Find what exact copies cause; `original` as `copy_index`."""
     first = np.unique(original, return_index=True)[1]
     copies = np.bincount(original)[original] > 1
@@ -211,39 +212,62 @@ def _copies(samples: Samples, splits: Array | None, original: Array) -> list[tup
         other = values != values[first[original]]  # than the first of the copies
         return np.bincount(original, other)[original] > 0
 
-    def example(rows: Array, values: Array | None) -> str:
+    def example(rows: Array, values: Array | None) -> Message:
         assert values is not None  # noqa: S101 - `differing` finds no row without values
         row = np.flatnonzero(rows)[0]
         same = np.flatnonzero(original == original[row])
         pair = np.array([row, same[values[same] != values[row]][0]])
         names = pair if samples.files is None else samples.files[pair]
-        return f"such as {names[0]} and {names[1]}" if names[0] != names[1] else f"such as two of {names[0]}"
+        if names[0] != names[1]:
+            return Message("such as {first} and {second}", first=names[0], second=names[1])
+        return Message("such as two of {name}", name=names[0])
 
     n, conflict, copied = len(original), [], []
-    for values, what in ((samples.labels, "another label"), (samples.anomalous, "another condition")):
+    conflicting = Message("a sample with another label"), Message("a sample with another condition")
+    for values, what in zip((samples.labels, samples.anomalous), conflicting, strict=True):
         rows = differing(values)
         if rows.mean() >= MIN_COPIED_FRACTION:
+            pair = example(rows, values)
             conflict.append(
-                f"{rows.sum()} of {n} samples are exact copies of a sample with {what}, {example(rows, values)}"
+                Message(
+                    "{copies} of {n} samples are exact copies of {what}, {pair}",
+                    copies=rows.sum(),
+                    n=n,
+                    what=what,
+                    pair=pair,
+                )
             )
-    for values, what in ((splits, "split"), (samples.groups, "group")):
+    elsewhere = Message("a sample in another split"), Message("a sample in another group")
+    for values, what in zip((splits, samples.groups), elsewhere, strict=True):
         rows = differing(values)
         if rows.mean() >= MIN_COPIED_FRACTION:
+            pair = example(rows, values)
             copied.append(
-                f"{rows.sum()} of {n} samples are exact copies of a sample in another {what}, {example(rows, values)}: "
-                "held-out samples were also learnt from"
+                Message(
+                    "{copies} of {n} samples are exact copies of {what}, {pair}: held-out samples were also learnt "
+                    "from",
+                    copies=rows.sum(),
+                    n=n,
+                    what=what,
+                    pair=pair,
+                )
             )
     again = n - len(first)
     if samples.groups is None and not copied and again >= MIN_COPIED_FRACTION * n:
-        copied.append(
-            f"{again} of {n} samples are exact copies of others, {example(copies, np.arange(n))}: copies are learnt "
-            f"from or held out together, so a false-alarm rate is promised from the {len(first)} that differ"
-            + (", unless these are too few" if is_whole_numbers(samples.inputs) else "")
+        text = Message(
+            "{copies} of {n} samples are exact copies of others, {pair}: copies are learnt from or held out together, "
+            "so a false-alarm rate is promised from the {differing} that differ",
+            copies=again,
+            n=n,
+            pair=example(copies, np.arange(n)),
+            differing=len(first),
         )
+        whole = is_whole_numbers(samples.inputs)
+        copied.append(Message("{sentence}, unless these are too few", sentence=text) if whole else text)
     return [("conflict", conflict), ("copies", copied)]
 
 
-def _constant(inputs: Array) -> list[str]:
+def _constant(inputs: Array) -> Sequence[str]:
     """Find channels and features that never vary, and blank samples."""
     found = []
     low, high = inputs.min(0), inputs.max(0)
@@ -252,20 +276,30 @@ def _constant(inputs: Array) -> list[str]:
         dead = low.min(1) == high.max(1)
         if dead.any():
             found.append(
-                f"{dead.sum()} of {len(dead)} channels never vary ({_list(np.flatnonzero(dead) + 1)}, counted from 1): "
-                "dead, or not connected"
+                Message(
+                    "{dead} of {n} channels never vary ({numbers}, counted from 1): dead, or not connected",
+                    dead=dead.sum(),
+                    n=len(dead),
+                    numbers=_list(np.flatnonzero(dead) + 1),
+                )
             )
     elif len(inputs) > 1 and 2 * still.sum() > still.size:
-        found.append(f"{still.sum()} of {still.size} numbers of each sample never vary")
+        found.append(Message("{still} of {n} numbers of each sample never vary", still=still.sum(), n=still.size))
     if inputs.ndim > 2:
         flat = inputs.reshape(len(inputs), -1)
         blank = flat.min(1) == flat.max(1)
         if blank.mean() >= MIN_COPIED_FRACTION:
-            found.append(f"{blank.sum()} of {len(inputs)} samples are blank: they have the same value everywhere")
+            found.append(
+                Message(
+                    "{blank} of {n} samples are blank: they have the same value everywhere",
+                    blank=blank.sum(),
+                    n=len(inputs),
+                )
+            )
     return found
 
 
-def _clipped(inputs: Array) -> list[str]:
+def _clipped(inputs: Array) -> Sequence[str]:
     """Find channels [N, C, T] that are clipped: exactly at an end of their range far more often than at other values.
 
     An end at 0 does not count, because it is the value of sensors at rest.
@@ -278,10 +312,17 @@ def _clipped(inputs: Array) -> list[str]:
         often = max(MIN_CLIPPED_FRACTION * channel.size, MIN_CLIPPED_RATIO * np.median(counts))
         ends = [end for end in (0, -1) if values[end] != 0 and counts[end] >= often]
         if len(values) >= MIN_VALUES and ends:
-            clipped.append(f"{number} (at {_list(values[ends])})")
+            clipped.append(Message("{number} (at {ends})", number=number, ends=_list(values[ends])))
     if not clipped:
         return []
-    return [f"{len(clipped)} of {inputs.shape[1]} channels are clipped at an end of their range: {', '.join(clipped)}"]
+    return [
+        Message(
+            "{clipped} of {n} channels are clipped at an end of their range: {which}",
+            clipped=len(clipped),
+            n=inputs.shape[1],
+            which=", ".join(clipped),
+        )
+    ]
 
 
 def _too_easy(samples: Samples) -> list[str]:

@@ -38,6 +38,10 @@ class Message(str):
         self.template, self.values = template, values
         return self
 
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        """Return what `__new__` takes, for copies and pickles."""
+        return (self.template,), dict(self.values)
+
 
 def translated(content: Any, language: Language) -> Any:
     """Return content with every `Message` in it translated, also those in lists, tuples and dicts."""

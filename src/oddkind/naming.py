@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 NORMAL = {"normal", "good", "ok", "okay", "healthy", "nominal", "undamaged", "faultless", "flawless"}
 ANOMALOUS = {
@@ -38,6 +39,11 @@ def condition_of(name: str) -> tuple[bool | None, str]:
     for place in used:
         rest[slice(*words[place].span())] = [""] * len(words[place][0])
     return found.pop(), re.sub(r"([\W_])[\W_]+", r"\1", "".join(rest)).strip("_-. ")
+
+
+def first_names(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, separated by commas."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def printable(name: str) -> str:

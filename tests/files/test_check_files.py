@@ -68,7 +68,7 @@ def test_recordings_that_clip_or_are_resampled_are_issues(tmp_path):
     soundfile.write(tmp_path / "normal" / "c.wav", noise.clip(-1, 1 - 2**-15), RATE)
     issues = check_files(listed(tmp_path), source_of(tmp_path))["issues"]
     messages = {issue["kind"]: issue["message"] for issue in issues}
-    assert messages["resampled"].startswith("1 of 3 recordings at 8000 Hz are resampled to 4000 Hz")
+    assert messages["resampled"].startswith("1 of 3 files: recordings at 8000 Hz are resampled to 4000 Hz")
     assert messages["clipped"] == "1 of 3 recordings clip at full scale: normal/c.wav"
 
 

@@ -1,6 +1,7 @@
 """The page in a real browser: it runs, asks for nothing, counts as Python does, and can be used without a mouse."""
 
 import math
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -31,6 +32,9 @@ PLAYS = """new Promise((done) => {
 NAMELESS = """[...document.querySelectorAll("canvas, img, input, select, audio")].filter((one) => !(
   one.getAttribute("aria-label") || one.getAttribute("aria-hidden") || one.hasAttribute("alt") || one.labels?.length
 )).length"""
+WITHOUT_VALUE = r"""[...document.querySelectorAll("body, [aria-label], [title]")].flatMap(
+  (one) => [one.innerText, one.getAttribute("aria-label"), one.title].flatMap((text) => (text ?? "").split("\n"))
+).filter((line) => /undefined|NaN/.test(line))"""
 NASTY = "<script>document.title='broken'<∕script> & \"quotes\" 한국어 صوت.wav"
 
 
@@ -50,10 +54,10 @@ def folder(data, tmp_path_factory):
     return folder
 
 
-def written(fitted, data, file, **how):
+def written(fitted, data, file, language="en", **how):
     files, _ = read_as_learnt(fitted, data)
     facts = gather(files, fitted, **{"data": data, "most": 5, "clips": 3, "order": "name"} | how)
-    write_page("oddkind.report", facts, file)
+    write_page("oddkind.report", facts, file, language)
     return files, score_files(files, fitted)
 
 
@@ -193,7 +197,7 @@ def test_the_keyboard_walks_the_worklist_and_plays(opened):
     assert browser.run(shown) == ranked[1]
     browser.press("End")
     assert browser.run(shown) == ranked[-1]
-    assert "most anomalous files are explained; this is number 25" in browser.run("at('why').textContent")
+    assert "most anomalous are explained; this is number 25" in browser.run("at('why').textContent")
     browser.press("Home")
     browser.press("Enter")
     assert browser.run("document.activeElement.id") == "why"
@@ -246,6 +250,26 @@ def test_pages_of_every_kind_open_without_complaint(browser, kinds, tmp_path, ki
         expected = [bool(alarm) for alarm in alarms(np.array([one.p_value for one in verdicts]), rate)]
         browser.run(f"setRate({rate!r})")
         assert browser.run("Array.from({length: N}, (_, i) => isAlarm(i))") == expected
+    assert browser.run(WITHOUT_VALUE) == []
+    assert browser.problems == []
+
+
+@needs_browser
+def test_a_page_in_korean_says_the_same_in_korean(browser, fitted, folder, tmp_path):
+    _, verdicts = written(fitted, folder, tmp_path / "report.html", language="ko")
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    assert browser.run("document.documentElement.lang") == "ko"
+    alarmed = sum(one.anomalous for one in verdicts)
+    assert browser.run("at('verdict').textContent").startswith(f"파일 25개 중 {alarmed}개가 경보를 울립니다")
+    kinds = "h1, h2, h3, label, option, th, figcaption"
+    shown = browser.run(f"[...document.querySelectorAll('{kinds}')].map((one) => one.textContent)")
+    same = {*map(str, fitted.task.labels), "", "AUC", "ROC: AUC 1.000"}
+    assert [text for text in shown if text not in same and not re.search("[가-힣]", text)] == []
+    for key in ("ArrowDown", "End"):
+        browser.run("at('list').focus()")
+        browser.press(key)
+        assert browser.run(WITHOUT_VALUE) == []
     assert browser.problems == []
 
 

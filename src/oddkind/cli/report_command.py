@@ -13,7 +13,6 @@ from oddkind.cli.options import Cache, Data, Follow, Json, Label, Lang, Normal, 
 from oddkind.cli.terminal import print_json, progress_bars
 from oddkind.errors import InputError
 from oddkind.language import language_of_locale
-from oddkind.naming import on_one_line
 
 app = typer.Typer()
 
@@ -83,7 +82,7 @@ def report(
             on_refused=refuse,
             on_progress=update,
         )
-        facts["model"] |= {"file": on_one_line(model.name), "fingerprint": fingerprint_of(model)}
+        facts["model"] |= {"file": model.name, "fingerprint": fingerprint_of(model)}
         size = write_page("oddkind.report", facts, out, lang or language_of_locale())
     n = len(facts["files"]["names"])
     if json:

@@ -18,10 +18,12 @@ from oddkind.files.columns import LARGEST_STEP, read_clock
 from oddkind.files.listing import Entry, labelled
 from oddkind.files.pictures import form_of
 from oddkind.files.reading import read
-from oddkind.files.sounds import CANCELLING, is_array, look_at, resampling
+from oddkind.files.sounds import is_array, look_at, resampling
 from oddkind.files.source import Source, looks, lost, resolved
 from oddkind.files.tables import read_signal
+from oddkind.language import Message
 from oddkind.model.conformal import min_calibration_size
+from oddkind.naming import first_names
 
 # The false-alarm rate for which files are cut into blocks, as by default in `fit`.
 USUAL_RATE = 0.05
@@ -126,16 +128,28 @@ def _of_time(files: Sequence[Entry], source: Source) -> tuple[float | None, list
     clock = read_clock([(entry.name, entry.path) for entry in files], source.dialect, str(source.time))
     if clock is None:
         return None, []
-    joined = "so windows join moments that were apart"
-    found = (
-        (clock.goes_back, f"in column {source.time!r} time goes back"),
-        (clock.gaps, f"in column {source.time!r} time has gaps of more than {LARGEST_STEP} usual steps, {joined},"),
-    )
-    return clock.step, [
-        Issue("time", f"{what} in {len(names)} of {len(files)} files, such as {names[0]}")
-        for names, what in found
-        if names
-    ]
+    found = []
+    if names := clock.goes_back:
+        text = Message(
+            "in column {column!r} time goes back in {n} of {files} files, such as {name}",
+            column=source.time,
+            n=len(names),
+            files=len(files),
+            name=names[0],
+        )
+        found.append(Issue("time", text))
+    if names := clock.gaps:
+        text = Message(
+            "in column {column!r} time has gaps of more than {steps} usual steps, so windows join moments that were "
+            "apart, in {n} of {files} files, such as {name}",
+            column=source.time,
+            steps=LARGEST_STEP,
+            n=len(names),
+            files=len(files),
+            name=names[0],
+        )
+        found.append(Issue("time", text))
+    return clock.step, found
 
 
 def _of_gaps(files: Sequence[Entry], source: Source) -> list[Issue]:
@@ -146,8 +160,14 @@ def _of_gaps(files: Sequence[Entry], source: Source) -> list[Issue]:
     lacking = [name for name, count in missing.items() if count]
     if not lacking:
         return []
-    done = "are interpolated" if source.missing == "interpolate" else "are missing, and their windows are left out"
-    message = f"{sum(missing.values())} values in {len(lacking)} of {len(files)} files {done}, such as in {lacking[0]}"
+    values = {"n": sum(missing.values()), "lacking": len(lacking), "files": len(files), "name": lacking[0]}
+    if source.missing == "interpolate":
+        message = Message("{n} values in {lacking} of {files} files are interpolated, such as in {name}", **values)
+    else:
+        message = Message(
+            "{n} values in {lacking} of {files} files are missing, and their windows are left out, such as in {name}",
+            **values,
+        )
     return [Issue("missing", message)]
 
 
@@ -162,31 +182,55 @@ def _of_recordings(files: Sequence[Entry], source: Source) -> list[Issue]:
     rate_read = int(source.rate)
     averaged = [entry.name for entry in files if is_array(entry.path) and source.channels is None]
     found, _ = looks(files, partial(look_at, channels=source.channels, sample_rate=rate_read))
-    issues = []
-    for kind, what, names in (
-        ("clipped", "clip at full scale", [name for name, look in found.items() if look.clipping >= CLIPPED]),
-        ("silent", "are silent", [name for name, look in found.items() if look.silent]),
-        (
-            "cancelling",
-            f"have {CANCELLING}",
-            [name for name, look in found.items() if look.cancelling and source.channels is None],
-        ),
-        (
-            "averaged",
-            "hold several signals, whose mean is read; --channels chooses, in the order of their names",
-            [name for name in averaged if name in found and found[name].n_channels > 1],
-        ),
-        (
-            "left out",
-            "hold arrays other than the longest signals, which are left out",
-            [f"{name} ({', '.join(look.left_out)})" for name, look in found.items() if look.left_out],
-        ),
-    ):
-        if names:
-            listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-            issues.append(Issue(kind, f"{len(names)} of {len(files)} recordings {what}: {listed}"))
+    clipped = [name for name, look in found.items() if look.clipping >= CLIPPED]
+    silent = [name for name, look in found.items() if look.silent]
+    cancelling = [name for name, look in found.items() if look.cancelling and source.channels is None]
+    several = [name for name in averaged if name in found and found[name].n_channels > 1]
+    left_out = [f"{name} ({', '.join(look.left_out)})" for name, look in found.items() if look.left_out]
+
+    def of(names: Sequence[str]) -> dict[str, Any]:
+        return {"n": len(names), "files": len(files), "names": first_names(names)}
+
+    issues = [
+        Issue(kind, message)
+        for kind, names, message in (
+            ("clipped", clipped, Message("{n} of {files} recordings clip at full scale: {names}", **of(clipped))),
+            ("silent", silent, Message("{n} of {files} recordings are silent: {names}", **of(silent))),
+            (
+                "cancelling",
+                cancelling,
+                Message(
+                    "{n} of {files} recordings have channels that cancel each other: their mean is nearly silent; "
+                    "choose channels, for example with --channels 1: {names}",
+                    **of(cancelling),
+                ),
+            ),
+            (
+                "averaged",
+                several,
+                Message(
+                    "{n} of {files} recordings hold several signals, whose mean is read; --channels chooses, in the "
+                    "order of their names: {names}",
+                    **of(several),
+                ),
+            ),
+            (
+                "left out",
+                left_out,
+                Message(
+                    "{n} of {files} recordings hold arrays other than the longest signals, which are left out: {names}",
+                    **of(left_out),
+                ),
+            ),
+        )
+        if names
+    ]
     rates = Counter(look.sample_rate for look in found.values() if look.sample_rate != rate_read)
     for rate, count in sorted(rates.items()):
-        message = f"{count} of {len(files)} recordings {resampling(rate, rate_read)}"
-        issues.append(Issue("resampled", message))
+        issues.append(
+            Issue(
+                "resampled",
+                Message("{n} of {files} files: {what}", n=count, files=len(files), what=resampling(rate, rate_read)),
+            )
+        )
     return issues

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from oddkind.language import Message
+
 UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 EXAMPLE = "a number, or a duration with a unit, such as 500ms, 10s, 5min, 1h or 1d"
 
@@ -41,4 +43,6 @@ def clock(seconds: float) -> str:
 
 def between(start: float, end: float, unit: str) -> str:
     """Format where something begins and ends in a file; seconds of a long file as 1:02:03."""
+    if unit == "rows":
+        return Message("{first:g}–{last:g} rows", first=start, last=end)
     return f"{clock(start)}–{clock(end)}" if unit == "s" and end >= UNITS["h"] else f"{start:g}–{end:g} {unit}"

@@ -20,6 +20,7 @@ from oddkind.files.listing import Entry
 from oddkind.files.reading import each, kept_windows
 from oddkind.files.score import HeldOut, Verdict, file_source, learnt_by, score_files, settings_of
 from oddkind.files.source import Source
+from oddkind.language import Message
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import FittedModel
 from oddkind.naming import on_one_line
@@ -217,20 +218,32 @@ def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float
     elif bands:
         found = _bands(source, bands, positive)
     elif evidence.ndim == 2:
-        names = source.columns or [f"channel {number}" for number in range(len(evidence))]
-        unit = unit_of(source)
+        names = source.columns or [Message("channel {number}", number=number) for number in range(len(evidence))]
+
+        def when(first: int, last: int) -> str:
+            return between(start + first / source.rate, start + last / source.rate, unit_of(source))
+
         found = [
-            (f"{name}, {between(start + a / source.rate, start + b / source.rate, unit)}", line[a:b].sum())
+            (Message("{name}, {when}", name=name, when=when(a, b)), line[a:b].sum())
             for name, line in zip(names, positive, strict=True)
             for a, b in _runs(line >= positive.max() / 2)
         ]
     elif evidence.ndim == 3:
         found = [
-            (f"rows {y.start}–{y.stop - 1}, columns {x.start}–{x.stop - 1}", value)
+            (
+                Message(
+                    "rows {top}–{bottom}, columns {left}–{right}",
+                    top=y.start,
+                    bottom=y.stop - 1,
+                    left=x.start,
+                    right=x.stop - 1,
+                ),
+                value,
+            )
             for (y, x), value in _regions(positive.sum(0))
         ]
     else:
-        found = [(f"value {number}", value) for number, value in enumerate(positive)]
+        found = [(Message("value {number}", number=number), value) for number, value in enumerate(positive)]
     ranked = sorted(found, key=lambda place: -place[1])[:NAMED]
     return tuple(Place(text, float(part / total)) for text, part in ranked if part / total >= LEAST_SHARE) or tuple(
         Place(text, float(part / total)) for text, part in ranked[:1]
@@ -239,15 +252,18 @@ def _places(source: Source, bands: Sequence[Band], evidence: Array, start: float
 
 def _bands(source: Source, bands: Sequence[Band], evidence: Array) -> list[tuple[str, float]]:
     """Join neighbouring bands whose evidence is at least half of the largest."""
-    names = source.columns or [f"channel {number}" for number in source.channels or [1]]
-    found = []
+    names = source.columns or [Message("channel {number}", number=number) for number in source.channels or [1]]
+    found: list[tuple[str, float]] = []
     for name, own in zip(names, evidence.reshape(len(names), -1), strict=True):  # concatenated, each with all bands
-        where = f", {name}" if len(names) > 1 else ""
         for what in dict.fromkeys(band[2] for band in bands):
             rows = np.array([band[2] == what for band in bands])
             for a, b in _runs(rows & (own >= evidence.max() / 2)):
-                low, high = bands[a][0], bands[b - 1][1]
-                found.append((f"{max(low, 0):.0f}–{high:.0f} Hz, {what}{where}", own[a:b].sum()))
+                text = Message(
+                    "{low:.0f}–{high:.0f} Hz, {what}", low=max(bands[a][0], 0), high=bands[b - 1][1], what=what
+                )
+                if len(names) > 1:
+                    text = Message("{what}, {name}", what=text, name=name)
+                found.append((text, own[a:b].sum()))
     return found
 
 
@@ -279,7 +295,8 @@ def connected(flags: Array) -> list[Array]:
 def _in_seconds_and_hertz(bands: Sequence[Band], start: float, frame: float, rows: slice, frames: slice) -> str:
     """Describe a box in a spectrogram that begins at `start` and whose frames take `frame` seconds each."""
     when = between(round(start + frame * frames.start, 2), round(start + frame * frames.stop, 2), "s")
-    return f"{when}, {max(bands[rows.start][0], 0):.0f}–{bands[rows.stop - 1][1]:.0f} Hz"
+    low, high = max(bands[rows.start][0], 0), bands[rows.stop - 1][1]
+    return Message("{when}, {low:.0f}–{high:.0f} Hz", when=when, low=low, high=high)
 
 
 def _runs(flags: Array) -> list[tuple[int, int]]:

@@ -19,6 +19,7 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.sounds import FLOOR
+from oddkind.language import Message
 
 Tensor = Any
 """An array of NumPy or a tensor of torch."""
@@ -67,7 +68,7 @@ class LogMel:
 
     def bands(self) -> list[Band]:
         """Return the frequencies of each feature: those of its triangle."""
-        return [(*edges, what) for what in ("level", "wobble") for edges in self.edges]
+        return [(*edges, what) for what in (Message("level"), Message("wobble")) for edges in self.edges]
 
     def __call__(self, x: Tensor, constants: Mapping[str, Tensor], xp: Any) -> Tensor:
         """Return the statistics of windows."""
@@ -87,7 +88,7 @@ class Spectrum:
         """Return the frequencies of each feature: half a line to both sides of its own."""
         line = self.sample_rate / self.n_fft
         lines = [(line * (n - 0.5), line * (n + 0.5)) for n in range(1, self.n_fft // 2 + 1)]
-        return [(*edges, what) for what in ("level", "wobble") for edges in lines]
+        return [(*edges, what) for what in (Message("level"), Message("wobble")) for edges in lines]
 
     def __call__(self, x: Tensor, constants: Mapping[str, Tensor], xp: Any) -> Tensor:
         """Return the statistics of windows."""

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.language import Message
+from oddkind.naming import first_names
 
 # A few kilobytes can unpack to gigabytes, so a larger picture is a mistake or an attack. This is just below the number
 # of pixels at which Pillow warns. Pillow's own limit belongs to the whole process, so it is not changed.
@@ -85,7 +88,7 @@ def common_form(forms: Sequence[Form]) -> tuple[bool, tuple[float, float] | None
 
 def losses(
     forms: Mapping[str, Form], *, grey: bool, value_range: tuple[float, float] | None, all_pages: bool
-) -> list[tuple[str, str]]:
+) -> list[tuple[str, Message]]:
     """Describe what reading drops or makes equal: a kind and a sentence for each.
 
     Parameters
@@ -95,38 +98,58 @@ def losses(
     grey, value_range, all_pages
         As in `read_picture`.
     """
-    found = []
-    for kind, what, names in (
+    transparent = [name for name, form in forms.items() if form.transparent]
+    several = [name for name, form in forms.items() if form.n_pages > 1 and not all_pages]
+    deep = [name for name, form in forms.items() if form.deep and value_range is None]
+    coloured = [name for name, form in forms.items() if form.coloured and grey]
+    colourless = [name for name, form in forms.items() if not form.coloured and not grey and _any_coloured(forms)]
+
+    def of(names: list[str]) -> dict[str, Any]:
+        return {"n": len(names), "files": len(forms), "names": first_names(names, 3)}
+
+    found = (
         (
             "transparency",
-            "have transparent pixels, which are read as opaque",
-            [name for name, form in forms.items() if form.transparent],
+            transparent,
+            Message(
+                "{n} of {files} pictures have transparent pixels, which are read as opaque: {names}", **of(transparent)
+            ),
         ),
         (
             "pages",
-            "have several pages, of which only the first is read; --pages all reads each as a sample",
-            [name for name, form in forms.items() if form.n_pages > 1 and not all_pages],
+            several,
+            Message(
+                "{n} of {files} pictures have several pages, of which only the first is read; --pages all reads each "
+                "as a sample: {names}",
+                **of(several),
+            ),
         ),
         (
             "depth",
-            "have more than 8 bits per value, unlike most, and are read with 8",
-            [name for name, form in forms.items() if form.deep and value_range is None],
+            deep,
+            Message(
+                "{n} of {files} pictures have more than 8 bits per value, unlike most, and are read with 8: {names}",
+                **of(deep),
+            ),
         ),
         (
             "colours",
-            "have colours, which are dropped; --no-grey keeps them",
-            [name for name, form in forms.items() if form.coloured and grey],
+            coloured,
+            Message(
+                "{n} of {files} pictures have colours, which are dropped; --no-grey keeps them: {names}", **of(coloured)
+            ),
         ),
         (
             "colours",
-            "have no colours, unlike the others, and are read as coloured pictures; --grey reads all as grey",
-            [name for name, form in forms.items() if not form.coloured and not grey and _any_coloured(forms)],
+            colourless,
+            Message(
+                "{n} of {files} pictures have no colours, unlike the others, and are read as coloured pictures; --grey "
+                "reads all as grey: {names}",
+                **of(colourless),
+            ),
         ),
-    ):
-        if names:
-            listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            found.append((kind, f"{len(names)} of {len(forms)} pictures {what}: {listed}"))
-    return found
+    )
+    return [(kind, message) for kind, names, message in found if names]
 
 
 def read_picture(

@@ -22,6 +22,7 @@ from oddkind.files.blocks import in_blocks
 from oddkind.files.listing import Entry
 from oddkind.files.reading import each
 from oddkind.files.source import Source, warn_of_losses
+from oddkind.language import Message
 from oddkind.model.conformal import (
     CalibrationScores,
     alarms,
@@ -150,13 +151,13 @@ def n_calibration_files(model: FittedModel) -> int:
 def promise_problem(model: FittedModel, held_out: HeldOut | None = None) -> str | None:
     """Explain why the false-alarm rate cannot be promised for files, or return None if it can."""
     return model.promise_problem(
-        calibration=(held_out or held_out_files(model))(True), what=f"{judged(model)} or groups"
+        calibration=(held_out or held_out_files(model))(True), what=Message("{what} or groups", what=judged(model))
     )
 
 
 def judged(model: FittedModel) -> str:
     """Return what is judged: "files", or "blocks" if files are cut."""
-    return "files" if settings_of(model).block is None else "blocks"
+    return Message("files") if settings_of(model).block is None else Message("blocks")
 
 
 def _parts(

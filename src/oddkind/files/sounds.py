@@ -19,6 +19,7 @@ from oddkind.arrays import Array
 from oddkind.errors import ConcernWarning, InputError
 from oddkind.files.listing import SIGNALS, SUFFIXES
 from oddkind.files.npy import read_recording, sample_rate_in
+from oddkind.language import Message
 
 # Smaller than what a 24-bit recording can hold. It keeps the logarithm of silence finite.
 FLOOR = 1e-12
@@ -34,8 +35,9 @@ UNREADABLE = (
 )
 # A damaged file can seem to have a chunk in every 8 bytes.
 MAX_CHUNKS = 1000
-CANCELLING = (
-    "channels that cancel each other: their mean is nearly silent; choose channels, for example with --channels 1"
+CANCELLING = Message(
+    "recordings have channels that cancel each other: their mean is nearly silent; choose channels, for example with "
+    "--channels 1"
 )
 
 # The largest sample: squares of more, summed over a window, are beyond float32. Full scale is 1.
@@ -180,7 +182,7 @@ def windows(
             )
         stream = soxr.ResampleStream(sound.samplerate, sample_rate, width, dtype="float32") if resampled else None
         if resampled:  # Python shows the same warning once
-            warnings.warn(f"recordings {resampling(sound.samplerate, sample_rate)}", ConcernWarning, stacklevel=2)
+            warnings.warn(resampling(sound.samplerate, sample_rate), ConcernWarning, stacklevel=2)
         rest = np.empty((0, width), np.float32)
         seconds, found, skip, power = 0.0, False, 0, np.zeros(2)
         # The same bits as libsndfile gives for 16-bit samples, in a fifth of the time.
@@ -213,16 +215,19 @@ def windows(
             found = True
             yield cut
         if channels is None and cancels(power, sound.channels):
-            warnings.warn(f"recordings have {CANCELLING}", ConcernWarning, stacklevel=2)
+            warnings.warn(CANCELLING, ConcernWarning, stacklevel=2)
         if not found:
             raise InputError(f"is {seconds:.3f} s long, shorter than a window of {window:g} s")
 
 
-def resampling(rate: int, to: int) -> str:
+def resampling(rate: int, to: int) -> Message:
     """Explain what it means that recordings have another rate."""
-    return (
-        f"at {rate} Hz are resampled to {to} Hz; above {min(rate, to) / 2:g} Hz they can differ from the others, "
-        "so record all at the same rate"
+    return Message(
+        "recordings at {rate} Hz are resampled to {to} Hz; above {highest:g} Hz they can differ from the others, so "
+        "record all at the same rate",
+        rate=rate,
+        to=to,
+        highest=min(rate, to) / 2,
     )
 
 

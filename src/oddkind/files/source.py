@@ -349,7 +349,7 @@ def warn_of_losses(source: Source, files: Sequence[Entry]) -> None:
         warnings.warn(f"{message}. New pictures are read as 'oddkind fit' read its own", ConcernWarning, stacklevel=2)
 
 
-def lost(source: Source, forms: Mapping[str, Form]) -> list[tuple[str, str]]:
+def lost(source: Source, forms: Mapping[str, Form]) -> Sequence[tuple[str, str]]:
     """Describe what pictures lose by resolved settings: `oddkind.files.pictures.losses`."""
     assert source.grey is not None  # noqa: S101 - resolved
     return losses(forms, grey=source.grey, value_range=source.value_range, all_pages=source.pages == "all")

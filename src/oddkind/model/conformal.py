@@ -10,6 +10,7 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.language import Message
 from oddkind.model.combining import surprise, surprise_among_others
 
 # Scores that differ by less than this fraction of their size or spread are ties: networks are computed in single
@@ -127,16 +128,27 @@ def check_calibration_size(n: float, false_alarm_rate: float, what: str = "sampl
         raise InputError(unpromised(n, false_alarm_rate, what))
 
 
-def unpromised(n: float, false_alarm_rate: float, what: str) -> str:
+def unpromised(n: float, false_alarm_rate: float, what: str) -> Message:
     """Explain why a false-alarm rate cannot be promised, and what to do."""
-    advice = f"Pass more {what}"
     least = 1 / (round(n) + 1)
-    if least < 0.5:  # an alarm for every other normal sample is none
-        digits = 1 - math.floor(math.log10(least))  # two of them, rounded up: the rate named must be enough
-        advice += f", or raise the rate to {math.ceil(least * 10**digits - 1e-9) / 10**digits:g} or more"
-    return (
-        f"a false-alarm rate of {false_alarm_rate:g} takes at least {min_calibration_size(false_alarm_rate)} held-out "
-        f"normal {what}; there are {round(n)}. {advice}"
+    digits = 1 - math.floor(math.log10(least))  # two of them, rounded up: the rate named must be enough
+    values = {
+        "rate": false_alarm_rate,
+        "least": min_calibration_size(false_alarm_rate),
+        "what": what,
+        "n": round(n),
+        "higher": math.ceil(least * 10**digits - 1e-9) / 10**digits,
+    }
+    if least >= 0.5:  # an alarm for every other normal sample is none
+        return Message(
+            "a false-alarm rate of {rate:g} takes at least {least} held-out normal {what}; there are {n}. Pass more "
+            "{what}",
+            **values,
+        )
+    return Message(
+        "a false-alarm rate of {rate:g} takes at least {least} held-out normal {what}; there are {n}. Pass more "
+        "{what}, or raise the rate to {higher:g} or more",
+        **values,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from oddkind.arrays import Array, batches
 from oddkind.errors import InputError, PromiseWarning
+from oddkind.language import Message
 from oddkind.model.combining import combined
 from oddkind.model.conformal import (
     Calibration,
@@ -246,8 +247,10 @@ class FittedModel(ABC):
         label, least = min(sizes.items(), key=lambda item: item[1])
         if least >= min_calibration_size(self.false_alarm_rate):
             return None
-        what = (what or self.folds[0].calibration.what) + ("" if label is None else f" of label {label!r}")
-        return f"no alarm is raised: {unpromised(least, self.false_alarm_rate, what)}"
+        what = what or self.folds[0].calibration.what
+        if label is not None:
+            what = Message("{what} of label {label!r}", what=what, label=label)
+        return Message("no alarm is raised: {why}", why=unpromised(least, self.false_alarm_rate, what))
 
     def _need_labels(self) -> None:
         if self.task.labels is None:

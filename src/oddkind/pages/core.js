@@ -28,7 +28,7 @@ function made(tag, properties = {}, ...children) {
 }
 const short = (value) => (value === 0 ? "0" : Math.abs(value) < 0.0001 || Math.abs(value) >= 1e6 ? value.toExponential(1) : String(+value.toPrecision(3)));
 const percent = (value) => `${+(100 * value).toPrecision(3)} %`;
-const share = (k, n) => (n ? `${k} of ${n} (${percent(k / n)})` : "none");
+const share = (k, n) => (n ? t("{k} of {n} ({percent})", { k: count(k), n: count(n), percent: percent(k / n) }) : t("none"));
 const count = (n) => n.toLocaleString(LANGUAGE);
 const bdi = (text) => made("bdi", {}, text);
 const hertz = (f) => (f >= 1000 ? `${+(f / 1000).toPrecision(2)} kHz` : `${Math.round(f)} Hz`);

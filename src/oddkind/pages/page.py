@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oddkind.language import Language, catalogue, translated
+from oddkind.naming import on_one_line
 from oddkind.output import written_whole
 from oddkind.pages.encoding import as_json
 
@@ -19,7 +20,8 @@ def page_of(package: str, facts: dict[str, Any], language: Language = "en") -> s
 
     The package has `page.html`, in which a text is written {{so}} if it is to be translated, and `page.css` and
     `page.js`, which follow `pages/style.css` and `pages/core.js`. A text may contain elements; quotation marks in it
-    are escaped, so that it may be an attribute, too.
+    are escaped, so that it may be an attribute, too. Text of facts is shown as it is, but for characters that control
+    how other text is shown.
     """
     shared, own = files("oddkind.pages"), files(package)
     html = own.joinpath("page.html").read_text(encoding="utf-8")
@@ -28,9 +30,18 @@ def page_of(package: str, facts: dict[str, Any], language: Language = "en") -> s
         "/*LANGUAGE*/": language,
         "/*STYLE*/": shared.joinpath("style.css").read_text("utf-8") + own.joinpath("page.css").read_text("utf-8"),
         "/*SCRIPT*/": shared.joinpath("core.js").read_text("utf-8") + own.joinpath("page.js").read_text("utf-8"),
-        "/*FACTS*/": as_json(translated(facts, language) | {"catalogue": catalogue(language)}),
+        "/*FACTS*/": as_json(_printable(translated(facts, language)) | {"catalogue": catalogue(language)}),
     }
     return re.sub("|".join(map(re.escape, parts)), lambda found: parts[found[0]], html)
+
+
+def _printable(content: Any) -> Any:
+    """Return content in which no text changes how other text is shown: `on_one_line`, also of keys."""
+    if isinstance(content, str):
+        return content if content.isprintable() else on_one_line(content)
+    if isinstance(content, dict):
+        return {_printable(name): _printable(value) for name, value in content.items()}
+    return [_printable(one) for one in content] if isinstance(content, list) else content
 
 
 def translated_text(text: str, language: Language) -> str:

@@ -19,8 +19,8 @@ from oddkind.files.front_ends import Band
 from oddkind.files.listing import Entry
 from oddkind.files.score import Verdict, file_source, settings_of
 from oddkind.files.source import Source
+from oddkind.language import Message
 from oddkind.model.model import FittedModel
-from oddkind.naming import on_one_line
 from oddkind.pages.encoding import as_bytes_of, data_uri, packed
 from oddkind.report.sounds import clip, heat, pictures, window_of
 
@@ -57,17 +57,10 @@ def detail_of(
     reasons = as_json(of)
     for name in ("path", "label", "score", "p_value", "anomalous", "learnt"):
         reasons.pop(name)
-    reasons["nearest"] = [
-        one | {"name": on_one_line(one["name"]), "label": _text(one["label"])} for one in reasons["nearest"][:3]
-    ]
+    reasons["nearest"] = [one | {"label": _text(one["label"])} for one in reasons["nearest"][:3]]
     reasons["claimed"], reasons["looks_like"] = _text(reasons["claimed"]), _text(reasons["looks_like"])
-    reasons["probabilities"] = dict(
-        sorted(
-            ((on_one_line(name), chance) for name, chance in reasons["probabilities"].items()), key=lambda one: -one[1]
-        )[:3]
-    )
+    reasons["probabilities"] = dict(sorted(reasons["probabilities"].items(), key=lambda one: -one[1])[:3])
     reasons["views"] = [view for view in reasons["views"] if view["fails"]][:3]
-    reasons["evidence"] = [place | {"text": on_one_line(place["text"])} for place in reasons["evidence"]]
     drawing = _drawing(of, source, bands)
     sound = None
     if source.kind == "sounds":
@@ -77,7 +70,7 @@ def detail_of(
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else on_one_line(str(value))
+    return None if value is None else str(value)
 
 
 def _drawing(of: FileExplanation, source: Source, bands: Sequence[Band]) -> dict[str, Any]:
@@ -124,11 +117,11 @@ def _signals(sample: Array, normal: Array, evidence: Array, source: Source) -> d
     positive = evidence.clip(min=0)
     shown = np.argsort(-positive.sum(1), kind="stable")[:MAX_CHANNELS]
     points = np.linspace(0, sample.shape[1] - 1, min(MAX_POINTS, sample.shape[1])).round().astype(int)
-    names = source.columns or tuple(f"channel {number + 1}" for number in range(len(sample)))
+    names = source.columns or tuple(Message("channel {number}", number=number + 1) for number in range(len(sample)))
     total = positive.sum() or 1.0
     return {
         "kind": "signals",
-        "channels": [on_one_line(names[row]) for row in shown],
+        "channels": [names[row] for row in shown],
         "shares": [float(positive[row].sum() / total) for row in shown],
         "of_channels": len(sample),
         "of_points": sample.shape[1],
@@ -140,13 +133,13 @@ def _signals(sample: Array, normal: Array, evidence: Array, source: Source) -> d
 
 def _vector(sample: Array, normal: Array, evidence: Array, source: Source, bands: Sequence[Band]) -> dict[str, Any]:
     """Return a vector in parts: by what its numbers describe, and by channel."""
-    names = source.columns or tuple(f"channel {number}" for number in source.channels or (1,))
+    names = source.columns or tuple(Message("channel {number}", number=number) for number in source.channels or (1,))
     bands = list(bands) * (len(sample) // len(bands) if bands else 1)
     per_channel = len(bands) // len(names) if bands else 0
     groups: dict[tuple[str, str], list[int]] = {}
     for row in range(len(sample)):
         channel = names[row // per_channel] if per_channel and len(names) > 1 else ""
-        groups.setdefault((channel, bands[row][2] if bands else "values"), []).append(row)
+        groups.setdefault((channel, bands[row][2] if bands else Message("values")), []).append(row)
     positive = evidence.clip(min=0)
     ranked = sorted(groups.items(), key=lambda group: -positive[group[1]].sum())[:MAX_CHANNELS]
     parts = []
@@ -154,7 +147,7 @@ def _vector(sample: Array, normal: Array, evidence: Array, source: Source, bands
         kept = np.array(rows)[np.linspace(0, len(rows) - 1, min(MAX_VALUES, len(rows))).round().astype(int)]
         parts.append(
             {
-                "name": on_one_line(", ".join(part for part in (channel, what) if part)),
+                "name": Message("{channel}, {what}", channel=channel, what=what) if channel else what,
                 "hertz": [max(bands[rows[0]][0], 0), bands[rows[-1]][1]] if bands else None,
                 "of": len(rows),
                 "share": float(positive[rows].sum() / (positive.sum() or 1)),
@@ -210,7 +203,7 @@ def _sound(
     }
     if beside is not None and len(waves) > 1:
         found["beside"] = {
-            "name": on_one_line(beside.entry.name),
+            "name": beside.entry.name,
             "what": beside.what,
             "start": beside.window * source.window_samples()[1] / rate,
             "picture": drawn[1],
@@ -243,8 +236,10 @@ def beside_of(
         name, first = noted[at]
         entry = known.get(name)
         if entry is not None and entry.windows is None and learnt(entry):
-            nth = "nearest" if number == 0 else f"number {number + 1} of the nearest"
-            return Heard(entry, near.row - first, f"the {nth} normal one that the model learnt from")
+            what = Message("The nearest normal one that the model learnt from")
+            if number:
+                what = Message("Number {n} of the nearest normal ones that the model learnt from", n=number + 1)
+            return Heard(entry, near.row - first, what)
     alike = [
         one for one in verdicts if one.label == of.verdict.label and not one.anomalous and one.path != of.verdict.path
     ]
@@ -253,5 +248,7 @@ def beside_of(
         return None
     usual = max(alike, key=lambda one: one.p_value)
     entry = entries[usual.path]
-    label = "" if usual.label is None else " of its label"
-    return Heard(entry, (entry.windows or (0, 0))[0], f"the most usual one{label} among these files")
+    what = Message("The most usual one of its label among these files")
+    if usual.label is None:
+        what = Message("The most usual one among these files")
+    return Heard(entry, (entry.windows or (0, 0))[0], what)

@@ -31,10 +31,10 @@ from oddkind.files.score import (
     score_files,
     settings_of,
 )
+from oddkind.language import Message
 from oddkind.model.conformal import group_weights, tie_bound
 from oddkind.model.martingale import DRIFT
 from oddkind.model.model import FittedModel
-from oddkind.naming import on_one_line
 from oddkind.pages.encoding import packed
 from oddkind.report.details import beside_of, detail_of
 from oddkind.report.timeline import Order, evidence_along, order_of
@@ -117,11 +117,11 @@ def gather(
     issues, checked = _doubts(files, model, data, cache, on_progress)
     entries = [by_name[verdict.path] for verdict in verdicts]
     return {
-        "data": on_one_line(str(data)),
+        "data": str(data),
         "written": time.strftime("%Y-%m-%d %H:%M", time.localtime()),
         "judged": judged(model),
         "rate": model.false_alarm_rate,
-        "problem": problem,
+        "problem": problem and _sentence(problem),
         "files": _columns(entries, verdicts, learnt),
         "held_out": _held_out(model, verdicts, held_out),
         "time": _timeline(order_of(entries, data, order), entries, verdicts, model, learnt),
@@ -129,11 +129,15 @@ def gather(
         "clips": min(clips, len(details)) if settings_of(model).kind == "sounds" else 0,
         "model": _model_facts(model, held_out),
         "said": _promises(entries, verdicts, model, learnt),
-        "doubts": [*(f"{text}." for text in dict.fromkeys(concerns) if text != problem), *issues],
+        "doubts": [*(_sentence(text) for text in dict.fromkeys(concerns) if text != problem), *issues],
         "checked": checked,
-        "refused": [[on_one_line(name), on_one_line(reason)] for name, reason in (refused or {}).items()][:200],
+        "refused": [*(refused or {}).items()][:200],
         "n_refused": len(refused or {}),
     }
+
+
+def _sentence(text: str) -> Message:
+    return Message("{sentence}.", sentence=text)
 
 
 @contextmanager
@@ -143,7 +147,7 @@ def _noted(messages: list[str]) -> Iterator[None]:
         show = warnings.showwarning
 
         def note(message: Warning | str, *where: Any, **more: Any) -> None:
-            messages.append(str(message))
+            messages.append(message.args[0] if isinstance(message, Warning) else message)
             show(message, *where, **more)
 
         warnings.showwarning = note
@@ -165,8 +169,8 @@ def _columns(entries: Sequence[Entry], verdicts: Sequence[Verdict], learnt: set[
     groups = np.unique([entry.group or entry.name for entry in entries], return_inverse=True)[1]
     truth = {None: -1, False: 0, True: 1}
     return {
-        "names": [on_one_line(verdict.path) for verdict in verdicts],
-        "labels": [on_one_line(label) for label in labels],
+        "names": [verdict.path for verdict in verdicts],
+        "labels": labels,
         "label": packed([-1 if one.label is None else number[one.label] for one in verdicts], "i4"),
         "p": packed([verdict.p_value for verdict in verdicts], "f8"),
         "score": packed([verdict.score for verdict in verdicts], "f8"),
@@ -204,7 +208,7 @@ def _held_out(model: FittedModel, verdicts: Sequence[Verdict], held_out: HeldOut
         "scores": packed(own.scores, "f8"),
         "bounds": packed(bounds, "f8"),
         "weights": packed(weights, "f8"),
-        "labels": [on_one_line(str(one)) for one in classes],
+        "labels": [*map(str, classes)],
         "label": packed(label, "i4"),
     }
 
@@ -221,7 +225,7 @@ def _timeline(
     evidence, n = evidence_along(order, entries, verdicts, model, learnt)
     row = {verdict.path: number for number, verdict in enumerate(verdicts)}
     return {
-        "by": on_one_line(order.by),
+        "by": order.by,
         "rows": packed([row[name] for name in order.names], "i4"),
         "at": None if order.at is None else packed(order.at, "f8"),
         "dated": order.dated,
@@ -268,7 +272,7 @@ def _doubts(
         )
     except (InputError, ConcernWarning):  # the report says what could be read
         return [], False
-    return [issue["message"] + "." for issue in found["issues"] if issue["kind"] not in OF_LEARNING], True
+    return [_sentence(issue["message"]) for issue in found["issues"] if issue["kind"] not in OF_LEARNING], True
 
 
 def _without_block(entry: Entry) -> str:
@@ -283,7 +287,7 @@ def _model_facts(model: FittedModel, held_out: HeldOut) -> dict[str, Any]:
         for name, value in noted["settings"].items()
         if value not in (None, False, []) and name != "left_out"
     }
-    labels = [] if model.task.labels is None else [on_one_line(str(label)) for label in model.task.labels]
+    labels = [] if model.task.labels is None else [*map(str, model.task.labels)]
     return {
         **model.folds[0].describe(),
         "labels": labels,
@@ -299,15 +303,13 @@ def _model_facts(model: FittedModel, held_out: HeldOut) -> dict[str, Any]:
         "front_end_reason": noted.get("front_end_reason") or "",
         "settings": {name: _shown(value) for name, value in settings.items()},
         "parameters": {name: _shown(value) for name, value in reports[0].parameters.items()},
-        "left_out": {
-            on_one_line(column): on_one_line(why) for column, why in (noted["settings"].get("left_out") or {}).items()
-        },
+        "left_out": noted["settings"].get("left_out") or {},
         "versions": _versions(),
     }
 
 
 def _shown(value: Any) -> str:
-    return on_one_line(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _versions() -> dict[str, str]:

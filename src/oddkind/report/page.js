@@ -93,9 +93,8 @@ const CURVES = new Map();
 const curveOf = (label) => { if (!CURVES.has(label)) CURVES.set(label, roc(label)); return CURVES.get(label); };
 
 /* --- text --- */
-const one = facts.judged.replace(/s$/, "");
-const many = (n) => `${count(n)} ${n === 1 ? one : facts.judged}`;
-const badge = (odd) => made("span", { class: odd ? "badge odd" : "badge" }, odd ? "▲ alarm" : "● no alarm");
+const many = (n) => (facts.judged === "blocks" ? tn("{n} block", "{n} blocks", n) : tn("{n} file", "{n} files", n));
+const badge = (odd) => made("span", { class: odd ? "badge odd" : "badge" }, odd ? t("▲ alarm") : t("● no alarm"));
 /* --- the worklist --- */
 const ROW = 48;
 let listed = RANKED;
@@ -104,7 +103,9 @@ function filter() {
   listed = RANKED.filter((i) => (!part || F.names[i].toLocaleLowerCase().includes(part)) && (label === -2 || LABEL[i] === label)
     && (!only || (only === "alarm" ? isAlarm(i) : only === "missed" ? TRUTH[i] === 1 && !isAlarm(i) : TRUTH[i] === 0 && isAlarm(i))));
   at("rows").style.height = `${listed.length * ROW}px`;
-  at("shown").textContent = `${count(listed.length)} of ${many(N)}. Arrow keys move, Enter goes to the reasons, Escape comes back${facts.clips ? "; P plays this one, N the normal one" : ""}.`;
+  const of = { n: count(listed.length), files: many(N) };
+  at("shown").textContent = facts.clips ? t("{n} of {files}. Arrow keys move, Enter goes to the reasons, Escape comes back; P plays this one, N the normal one.", of)
+    : t("{n} of {files}. Arrow keys move, Enter goes to the reasons, Escape comes back.", of);
   rows();
 }
 function rows() {
@@ -122,7 +123,7 @@ function row(i, place) {
   const element = made("div", { class: "row", role: "option", id: `row-${i}`, "aria-selected": String(i === selected), "aria-setsize": listed.length, "aria-posinset": place + 1, title: F.names[i] },
     thumbnail(i),
     made("span", { class: "name" }, bdi(F.names[i].slice(cut)), made("span", { class: "soft" }, ...folder.flatMap((text, n) => [n ? " · " : null, n || folder.length === 1 ? made("bdi", { style: "display:inline" }, text) : made("bdi", { style: "display:inline" }, text)]))),
-    made("span", { class: "p" }, `p ${short(P[i])}`), LEARNT[i] ? made("span", { class: "soft" }, "learnt from") : badge(isAlarm(i)));
+    made("span", { class: "p" }, `p ${short(P[i])}`), LEARNT[i] ? made("span", { class: "soft" }, t("learnt from")) : badge(isAlarm(i)));
   element.style.top = `${place * ROW}px`;
   element.addEventListener("click", () => { select(i); at("list").focus({ preventScroll: true }); });
   return element;
@@ -157,28 +158,28 @@ function move(by) {
 /* --- the reasons --- */
 function reasons() {
   const i = selected, detail = DETAIL.get(i), area = at("why"), pair = (name, value) => made("div", {}, made("dt", {}, name), made("dd", {}, value));
-  const truth = { "-1": null, 0: "normal", 1: "anomalous" }[TRUTH[i]];
+  const truth = { "-1": null, 0: t("normal"), 1: t("anomalous") }[TRUTH[i]];
   const parts = [
     made("div", { class: "title" }, made("h3", {}, bdi(F.names[i])), LEARNT[i] ? null : badge(isAlarm(i))),
-    made("dl", { class: "numbers" }, pair("p-value", short(P[i])), pair("score", short(SCORE[i])), LABEL[i] < 0 ? null : pair("label", bdi(nameOfLabel(LABEL[i]))), truth ? pair("known to be", truth) : null),
+    made("dl", { class: "numbers" }, pair(t("p-value"), short(P[i])), pair(t("score"), short(SCORE[i])), LABEL[i] < 0 ? null : pair(t("label"), bdi(nameOfLabel(LABEL[i]))), truth ? pair(t("known to be"), truth) : null),
   ];
-  if (LEARNT[i]) parts.push(made("p", { class: "note" }, `The model learnt from this ${one} or held it out, so its p-value and the decision mean nothing; it is not counted.`));
-  if (!detail) parts.push(made("p", { class: "soft" }, `The ${DETAIL.size} most anomalous ${facts.judged} are explained; this is number ${count(RANKED.indexOf(i) + 1)}. oddkind report --most explains more.`));
+  if (LEARNT[i]) parts.push(made("p", { class: "note" }, t("The model learnt from this one or held it out, so its p-value and the decision mean nothing; it is not counted.")));
+  if (!detail) parts.push(made("p", { class: "soft" }, t("The {n} most anomalous are explained; this is number {place}. oddkind report --most explains more.", { n: count(DETAIL.size), place: count(RANKED.indexOf(i) + 1) })));
   else parts.push(...explained(i, detail));
   area.replaceChildren(...parts);
   area.scrollTop = 0;
 }
 function explained(i, detail) {
-  const parts = [], text = detail.evidence.map((place) => `${place.text} (${percent(+place.share.toFixed(2))} of the evidence)`);
-  const alt = text.join("; ") || "no region raises the score";
+  const parts = [], text = detail.evidence.map((place) => t("{what} ({percent} of the evidence)", { what: place.text, percent: percent(+place.share.toFixed(2)) }));
+  const alt = text.join("; ") || t("no region raises the score");
   if (detail.sound) parts.push(heard(detail, alt));
   parts.push(drawn(detail, alt));
-  const when = detail.windows > 1 && detail.start !== null ? `Evidence, in the oddest of ${detail.windows} windows (${short(detail.start)}–${short(detail.end)} ${detail.unit})` : "Where the evidence is";
+  const when = detail.windows > 1 && detail.start !== null ? t("Evidence, in the oddest of {n} windows ({from}–{to} {unit})", { n: count(detail.windows), from: short(detail.start), to: short(detail.end), unit: detail.unit }) : t("Where the evidence is");
   const lists = [
-    [when, text.length ? text : ["None: no region raises the score."]],
-    ["It looks like", Object.entries(detail.probabilities).map(([label, chance]) => `${label} (probability ${short(chance)})`)],
-    ["Nearest normal ones", detail.nearest.map((near) => `${near.name} (distance ${short(near.distance)})`)],
-    ["Views that fail", detail.views.map((view) => `${view.name}: probability ${short(view.probability)}`)],
+    [when, text.length ? text : [t("None: no region raises the score.")]],
+    [t("It looks like"), Object.entries(detail.probabilities).map(([label, chance]) => t("{label} (probability {chance})", { label, chance: short(chance) }))],
+    [t("Nearest normal ones"), detail.nearest.map((near) => t("{name} (distance {distance})", { name: near.name, distance: short(near.distance) }))],
+    [t("Views that fail"), detail.views.map((view) => t("{view}: probability {chance}", { view: view.name, chance: short(view.probability) }))],
   ];
   parts.push(made("div", { class: "lists" }, ...lists.filter(([, items]) => items.length).map(([title, items]) => made("div", {}, made("h3", {}, title), made("ul", {}, ...items.map((item) => made("li", {}, bdi(item))))))));
   return parts;
@@ -186,20 +187,22 @@ function explained(i, detail) {
 function heard(detail, alt) {
   const sound = detail.sound, beside = sound.beside;
   const figure = (title, picture, hot, clip, start, id) => made("figure", {}, title,
-    canvas(230, hot ? `Spectrogram with the evidence: ${alt}` : "Spectrogram of a normal one", (pen, w, h) => framed(pen, w, h, picture, hot, start, sound)),
-    clip ? made("audio", { controls: "", preload: "metadata", src: clip.wav, id, "aria-label": id === "this-one" ? "Play this one" : "Play the normal one" }) : null,
-    made("figcaption", {}, clip ? clipText(clip, start) : `Not embedded: the first ${facts.clips} can be played; --clips changes it.`));
-  const title = (head, rest) => made("h3", {}, head, ": ", bdi(rest));
+    canvas(230, hot ? t("Spectrogram with the evidence: {places}", { places: alt }) : t("Spectrogram of a normal one"), (pen, w, h) => framed(pen, w, h, picture, hot, start, sound)),
+    clip ? made("audio", { controls: "", preload: "metadata", src: clip.wav, id, "aria-label": id === "this-one" ? t("Play this one") : t("Play the normal one") }) : null,
+    made("figcaption", {}, clip ? clipText(clip, start) : t("Not embedded: the first {n} can be played; --clips changes it.", { n: count(facts.clips) })));
+  const title = (head, rest) => made("h3", {}, ...nodes("{what}: {which}", { what: head, which: bdi(rest) }));
   return made("div", {}, made("div", { class: "pair heard" },
-    figure(title("This one", `${short(sound.start)}–${short(sound.start + sound.seconds)} s`), sound.sample, sound.heat, sound.clip, sound.start, "this-one"),
-    beside ? figure(title(beside.what[0].toUpperCase() + beside.what.slice(1), `${beside.name}, ${short(beside.start)} s`), beside.picture, null, beside.clip, beside.start, "normal-one")
-      : made("p", { class: "soft" }, "No normal recording is there to compare with; --learnt-from names the folder of those that the model learnt from.")),
-  made("p", { class: "soft" }, ...key(["odd", "evidence"], ["ink", "loud; both spectrograms on one scale of 60 dB"])));
+    figure(title(t("This one"), `${short(sound.start)}–${short(sound.start + sound.seconds)} s`), sound.sample, sound.heat, sound.clip, sound.start, "this-one"),
+    beside ? figure(title(beside.what, `${beside.name}, ${short(beside.start)} s`), beside.picture, null, beside.clip, beside.start, "normal-one")
+      : made("p", { class: "soft" }, t("No normal recording is there to compare with; --learnt-from names the folder of those that the model learnt from."))),
+  made("p", { class: "soft" }, ...key(["odd", t("evidence")], ["ink", t("loud; both spectrograms on one scale of 60 dB")])));
 }
 function clipText(clip, start) {
-  const cut = clip.seconds < clip.of_seconds - 0.005 ? `the first ${short(clip.seconds)} s of ${short(clip.of_seconds)} s` : `${short(clip.seconds)} s`;
-  const down = clip.rate < clip.of_rate ? `, downsampled from ${count(clip.of_rate)} to ${count(clip.rate)} Hz, so nothing above ${count(clip.rate / 2)} Hz is heard` : `, ${count(clip.rate)} Hz`;
-  return `Clip from ${short(start)} s on: ${cut}${down}. Both clips are made louder alike.`;
+  const of = { start: short(start), seconds: short(clip.seconds), whole: short(clip.of_seconds), rate: count(clip.rate), before: count(clip.of_rate), highest: count(clip.rate / 2) };
+  const parts = [clip.seconds < clip.of_seconds - 0.005 ? t("Clip from {start} s on: the first {seconds} s of {whole} s.", of) : t("Clip from {start} s on: {seconds} s.", of),
+    clip.rate < clip.of_rate ? t("Downsampled from {before} to {rate} Hz, so nothing above {highest} Hz is heard.", of) : `${of.rate} Hz.`,
+    t("Both clips are amplified by the same factor.")];
+  return parts.join(" ");
 }
 const mel = (f) => 2595 * Math.log10(1 + f / 700);
 function framed(pen, w, h, picture, hot, start, sound) {
@@ -234,20 +237,27 @@ function drawn(detail, alt) {
   if (of.kind === "picture") return lookedAt(detail, alt);
   if (of.kind === "spectrogram") {
     const box = (w, h) => ({ x: 8, y: 4, w: w - 16, h: h - 8 });
-    return made("div", {}, made("h3", {}, "As the model sees it: the sounding part, stretched to one length"), made("div", { class: "pair" },
-      made("figure", {}, canvas(150, `As the model sees it, with the evidence: ${alt}`, (pen, w, h) => spectrogram(pen, of.sample, of.heat, box(w, h))), made("figcaption", {}, "this one, with the evidence")),
-      made("figure", {}, canvas(150, "The nearest normal one as the model sees it", (pen, w, h) => spectrogram(pen, of.normal, null, box(w, h))), made("figcaption", {}, "the nearest normal one"))));
+    return made("div", {}, made("h3", {}, t("As the model sees it: the sounding part, stretched to one length")), made("div", { class: "pair" },
+      made("figure", {}, canvas(150, t("As the model sees it, with the evidence: {places}", { places: alt }), (pen, w, h) => spectrogram(pen, of.sample, of.heat, box(w, h))), made("figcaption", {}, t("this one, with the evidence"))),
+      made("figure", {}, canvas(150, t("The nearest normal one as the model sees it"), (pen, w, h) => spectrogram(pen, of.normal, null, box(w, h))), made("figcaption", {}, t("the nearest normal one")))));
   }
-  const signals = of.kind === "signals", lines = [];
+  const signals = of.kind === "signals", lines = [], of_evidence = (name, part) => t("{what} ({percent} of the evidence)", { what: name, percent: percent(+part.toFixed(2)) });
   if (signals) {
     const n = of.sample.shape[1], [sample, normal, hot] = [of.sample, of.normal, of.heat].map(unpacked);
-    of.channels.forEach((name, row) => lines.push([`${name} (${percent(+of.shares[row].toFixed(2))} of the evidence)`, ...[sample, normal, hot].map((values) => values.subarray(row * n, (row + 1) * n)), null]));
-  } else for (const part of of.parts) lines.push([`${part.name} (${percent(+part.share.toFixed(2))} of the evidence)`, unpacked(part.sample), unpacked(part.normal), unpacked(part.heat), part.hertz]);
-  const across = signals ? `from left to right: time${detail.start === null ? "" : `, ${short(detail.start)}–${short(detail.end)} ${detail.unit}`}` : lines[0][4] ? "from left to right: frequency" : "from left to right: the values";
-  const left = signals ? [of.of_channels > lines.length ? `the ${lines.length} of ${of.of_channels} channels with the most evidence` : null, of.of_points > of.sample.shape[1] ? `every ${short(of.of_points / of.sample.shape[1])}th of ${count(of.of_points)} points drawn` : null] : [of.of_parts > lines.length ? `${lines.length} of ${of.of_parts} parts` : null, of.parts.some((part) => part.of > part.sample.shape[0]) ? "long vectors are drawn in part" : null];
+    of.channels.forEach((name, row) => lines.push([of_evidence(name, of.shares[row]), ...[sample, normal, hot].map((values) => values.subarray(row * n, (row + 1) * n)), null]));
+  } else for (const part of of.parts) lines.push([of_evidence(part.name, part.share), unpacked(part.sample), unpacked(part.normal), unpacked(part.heat), part.hertz]);
   return made("figure", { style: "margin-bottom: 1rem" }, ...lines.flatMap(([name, sample, normal, hot, ends]) => [made("h3", {}, bdi(name)),
-    canvas(signals ? 86 : 120, `${name}, this one and the nearest normal one; evidence: ${alt}`, (pen, w, h) => lined(pen, w, h, sample, normal, hot, ends))]),
-  made("figcaption", {}, ...key(["ink", "this one"], ["normal", "nearest normal one"], ["odd", "evidence"]), ` — ${[across, ...left].filter(Boolean).join("; ")}`));
+    canvas(signals ? 86 : 120, t("{what}, this one and the nearest normal one; evidence: {places}", { what: name, places: alt }), (pen, w, h) => lined(pen, w, h, sample, normal, hot, ends))]),
+  made("figcaption", {}, ...key(["ink", t("this one")], ["normal", t("nearest normal one")], ["odd", t("evidence")]), ` — ${axisOf(detail, of, lines).join(" ")}`));
+}
+/* What the horizontal axis is, and what is not drawn. */
+function axisOf(detail, of, lines) {
+  if (of.kind !== "signals") return [lines[0][4] ? t("From left to right: frequency.") : t("From left to right: the values."),
+    of.of_parts > lines.length ? t("{n} of {all} parts are drawn.", { n: count(lines.length), all: count(of.of_parts) }) : "", of.parts.some((part) => part.of > part.sample.shape[0]) ? t("Of long vectors some values are drawn.") : ""].filter(Boolean);
+  const place = { from: short(detail.start), to: short(detail.end), unit: detail.unit };
+  return [detail.start === null ? t("From left to right: time.") : t("From left to right: time, {from}–{to} {unit}.", place),
+    of.of_channels > lines.length ? t("The {n} of {all} channels with the most evidence are drawn.", { n: count(lines.length), all: count(of.of_channels) }) : "",
+    of.of_points > of.sample.shape[1] ? t("Of {all} points {n} are drawn.", { all: count(of.of_points), n: count(of.sample.shape[1]) }) : ""].filter(Boolean);
 }
 function lined(pen, w, h, sample, normal, hot, ends) {
   const box = { x: 4, y: 4, w: w - 8, h: h - (ends ? 24 : 8) };
@@ -264,40 +274,39 @@ function lined(pen, w, h, sample, normal, hot, ends) {
 }
 function lookedAt(detail, alt) {
   const of = detail.drawing, [tall, wide] = of.heat.shape, values = unpacked(of.heat);
-  const overlay = made("canvas", { width: wide, height: tall, role: "img", "aria-label": `Where the evidence is: ${alt}` }), pen = overlay.getContext("2d"), data = pen.createImageData(wide, tall);
+  const overlay = made("canvas", { width: wide, height: tall, role: "img", "aria-label": t("Where the evidence is: {places}", { places: alt }) }), pen = overlay.getContext("2d"), data = pen.createImageData(wide, tall);
   for (let i = 0; i < values.length; i += 1) data.data.set([232, 84, 10, 0.85 * values[i]], 4 * i);
   pen.putImageData(data, 0, 0);
   const view = (src, title, over = null) => made("figure", {}, made("div", { class: "look" }, made("img", { src, alt: title, width: wide, height: tall }), over), made("figcaption", {}, title));
-  const small = of.step > 1 ? ` (every ${of.step}th pixel drawn)` : "";
-  return made("div", { class: "three", style: "margin-bottom: 1rem" }, view(of.sample, `This one, as the model sees it${small}`), view(of.sample, "Where the evidence is (orange)", overlay), view(of.normal, detail.nearest.length ? `The nearest normal one: ${detail.nearest[0].name}` : "What replaced its regions"));
+  const sample = of.step > 1 ? t("This one, as the model sees it (one pixel in {n} along each side is drawn)", { n: of.step }) : t("This one, as the model sees it");
+  return made("div", { class: "three", style: "margin-bottom: 1rem" }, view(of.sample, sample), view(of.sample, t("Where the evidence is (orange)"), overlay), view(of.normal, detail.nearest.length ? t("The nearest normal one: {name}", { name: detail.nearest[0].name }) : t("What replaced its regions")));
 }
 
 /* --- alarms at any rate --- */
 function say() {
-  const all = counts(-1), held = heldOut(-1), parts = [], problem = held < minSize(rate);
-  const bold = (text) => made("b", {}, text);
-  parts.push(bold(`${count(all.alarms)} of ${many(all.files)} ${all.alarms === 1 ? "raises" : "raise"} an alarm`), problem
-    ? `. A rate of ${percent(rate)} takes at least ${count(minSize(rate))} held-out normal ${facts.judged}; there are ${count(held)}, so it is not promised.`
-    : `; promised: of normal ones at most ${percent(rate)}.`);
+  const all = counts(-1), held = heldOut(-1), bold = (text) => made("b", {}, text), raised = tn("{alarms} of {files} raises an alarm", "{alarms} of {files} raise an alarm", all.alarms, { alarms: count(all.alarms), files: many(all.files) });
+  const of = { alarms: bold(raised), percent: percent(rate), least: count(minSize(rate)), held: count(held) };
+  const parts = [held < minSize(rate) ? nodes("{alarms}. A rate of {percent} takes at least {least} held-out normal ones; there are {held}, so it is not promised.", of) : nodes("{alarms}; promised: of normal ones at most {percent}.", of)];
   if (all.normal) {
-    const chance = chanceOf(all.falseGroups, all.groups, held, rate);
-    const what = all.groups < all.normal ? `, ${all.falseGroups} of ${all.groups} groups` : "";
-    parts.push(" Observed: ", bold(`${share(all.falseAlarms, all.normal)} of the normal ones`), what, chance === null ? "." : chance < SMALL_CHANCE ? `. The chance of so many or more is ${short(chance)}, so the promise does not hold for them.` : `; the chance of so many or more is ${short(chance)}.`);
+    const chance = chanceOf(all.falseGroups, all.groups, held, rate), seen = { share: bold(share(all.falseAlarms, all.normal)), groups: share(all.falseGroups, all.groups), chance: chance === null ? "" : short(chance) };
+    parts.push(all.groups < all.normal ? nodes("Observed among normal ones: {share}; of their groups {groups}.", seen) : nodes("Observed among normal ones: {share}.", seen));
+    if (chance !== null) parts.push(chance < SMALL_CHANCE ? nodes("The chance of so many or more is {chance}, so the promise does not hold for them.", seen) : nodes("The chance of so many or more is {chance}.", seen));
   }
-  if (all.anomalous) parts.push(" Found: ", bold(`${share(all.found, all.anomalous)} of the anomalous ones`), ".");
-  at("verdict").replaceChildren(...parts);
-  const name = chosen < 0 ? "" : ` of label ${nameOfLabel(chosen)}`, own = counts(chosen);
-  at("rate-title").textContent = own.anomalous && own.normal ? `At ${percent(rate)}, ${percent(own.found / own.anomalous)} of the anomalous ${facts.judged}${name} are found, with ${percent(own.falseAlarms / own.normal)} false alarms`
-    : `At ${percent(rate)}, ${count(own.alarms)} of ${many(own.files)}${name} ${own.alarms === 1 ? "raises" : "raise"} an alarm`;
-  const head = ["", facts.judged, "alarms", "normal", "expected false alarms", "false alarms", "anomalous", "found", "AUC"];
+  if (all.anomalous) parts.push(nodes("Found among anomalous ones: {share}.", { share: bold(share(all.found, all.anomalous)) }));
+  at("verdict").replaceChildren(...parts.flatMap((part) => [...part, " "]));
+  const own = counts(chosen), now = { percent: percent(rate), label: nameOfLabel(chosen), found: percent(own.found / own.anomalous), falseAlarms: percent(own.falseAlarms / own.normal), alarms: count(own.alarms), files: many(own.files) };
+  if (own.anomalous && own.normal) at("rate-title").textContent = chosen < 0 ? t("At {percent}, {found} of the anomalous ones are found, with {falseAlarms} false alarms", now) : t("At {percent}, {found} of the anomalous ones of label {label} are found, with {falseAlarms} false alarms", now);
+  else at("rate-title").textContent = chosen < 0 ? tn("At {percent}, {alarms} of {files} raises an alarm", "At {percent}, {alarms} of {files} raise an alarm", own.alarms, now) : tn("At {percent}, {alarms} of {files} of label {label} raises an alarm", "At {percent}, {alarms} of {files} of label {label} raise an alarm", own.alarms, now);
+  const head = ["", facts.judged === "blocks" ? t("blocks") : t("files"), t("alarms"), t("normal"), t("expected false alarms"), t("false alarms"), t("anomalous"), t("found"), "AUC"];
   const body = [-1, ...(F.labels.length > 1 ? F.labels.map((_, n) => n) : [])].map((label) => {
     const of = counts(label), line = curveOf(label);
-    const cells = [label < 0 ? "all" : nameOfLabel(label), count(of.files), count(of.alarms), count(of.normal), of.normal ? `≤ ${short(rate * of.normal)}` : "", of.normal ? share(of.falseAlarms, of.normal) : "", count(of.anomalous), of.anomalous ? share(of.found, of.anomalous) : "", line ? line.auc.toFixed(3) : ""];
+    const cells = [label < 0 ? t("all") : nameOfLabel(label), count(of.files), count(of.alarms), count(of.normal), of.normal ? `≤ ${short(rate * of.normal)}` : "", of.normal ? share(of.falseAlarms, of.normal) : "", count(of.anomalous), of.anomalous ? share(of.found, of.anomalous) : "", line ? line.auc.toFixed(3) : ""];
     return made("tr", {}, ...cells.map((cell, n) => (n ? made("td", {}, cell) : made("th", { scope: "row" }, bdi(cell)))));
   });
   at("by-label").replaceChildren(made("thead", {}, made("tr", {}, ...head.map((text) => made("th", { scope: "col" }, text)))), made("tbody", {}, ...body));
 }
 const VALUE = ONE_FOLD ? SCORE : Float64Array.from(P, (p) => -Math.log10(p));
+const axisText = () => (ONE_FOLD ? t("anomaly score") : t("−log₁₀ p-value"));
 function rangeOf() {
   const values = Float64Array.from([...VALUE.filter((_, i) => !LEARNT[i]), ...(HELD || [])]).sort();
   if (!values.length) return [0, 1];
@@ -326,7 +335,7 @@ function histogram(pen, w, h) {
   const y = (n) => box.y + box.h * (1 - n / most), step = Math.max(1, niceStep(most)), ys = [];
   for (let n = 0; n <= most; n += step) ys.push([y(n), count(n)]);
   const xs = [0, 0.25, 0.5, 0.75, 1].map((part) => LOW + part * (HIGH - LOW)).map((value) => [xOf(box, value), short(value)]);
-  axes(pen, box, xs, ys, ONE_FOLD ? "anomaly score" : "−log₁₀ p-value", facts.judged);
+  axes(pen, box, xs, ys, axisText(), facts.judged === "blocks" ? t("blocks") : t("files"));
   const wide = box.w / BINS;
   for (let b = 0; b < BINS; b += 1) {
     let from = 0;
@@ -343,7 +352,7 @@ function histogram(pen, w, h) {
     pen.stroke();
   }
   const cut = ONE_FOLD ? threshold(chosen) : -Math.log10(rate);
-  if (cut !== null) mark(pen, box, xOf(box, cut), cut > HIGH ? "alarm beyond" : "alarm to the right");
+  if (cut !== null) mark(pen, box, xOf(box, cut), cut > HIGH ? t("alarm beyond") : t("alarm to the right"));
 }
 const RATES = Array.from({ length: 61 }, (_, k) => 0.001 * 500 ** (k / 60));
 function keptCurve(label) {
@@ -358,7 +367,7 @@ function keptPlot(pen, w, h) {
   const x = (r) => box.x + box.w * Math.log(Math.min(0.5, Math.max(0.001, r)) / ends[0]) / Math.log(ends[1] / ends[0]);
   const y = (r) => box.y + box.h * (1 - Math.log(Math.min(1, Math.max(0.001, r)) / 0.001) / Math.log(1000));
   const ticks = [0.001, 0.01, 0.1, 0.5];
-  axes(pen, box, ticks.map((r) => [x(r), percent(r)]), [0.001, 0.01, 0.1, 1].map((r) => [y(r), percent(r)]), "promised false-alarm rate", shownKept.known ? "observed false alarms" : "alarms among all");
+  axes(pen, box, ticks.map((r) => [x(r), percent(r)]), [0.001, 0.01, 0.1, 1].map((r) => [y(r), percent(r)]), t("promised false-alarm rate"), shownKept.known ? t("observed false alarms") : t("alarms among all"));
   pen.strokeStyle = ink("soft"); pen.lineWidth = 1.5; pen.setLineDash([4, 4]); pen.beginPath(); pen.moveTo(x(0.001), y(0.001)); pen.lineTo(x(0.5), y(0.5)); pen.stroke(); pen.setLineDash([]);
   pen.strokeStyle = ink(shownKept.known ? "normal" : "other"); pen.lineWidth = 2.5; pen.beginPath();
   let before = null;
@@ -369,8 +378,8 @@ function keptPlot(pen, w, h) {
 function rocPlot(pen, w, h) {
   const line = curveOf(chosen), box = { x: 52, y: 24, w: w - 62, h: h - 66 };
   const x = (v) => box.x + box.w * v, y = (v) => box.y + box.h * (1 - v), ticks = [0, 0.25, 0.5, 0.75, 1];
-  axes(pen, box, ticks.map((v) => [x(v), percent(v)]), ticks.map((v) => [y(v), percent(v)]), "false alarms among normal ones", "found");
-  if (!line) { pen.fillStyle = ink("soft"); pen.textAlign = "center"; pen.fillText("needs files known to be normal and anomalous", box.x + box.w / 2, box.y + box.h / 2); return; }
+  axes(pen, box, ticks.map((v) => [x(v), percent(v)]), ticks.map((v) => [y(v), percent(v)]), t("false alarms among normal ones"), t("found"));
+  if (!line) { pen.fillStyle = ink("soft"); pen.textAlign = "center"; pen.fillText(t("needs files known to be normal and anomalous"), box.x + box.w / 2, box.y + box.h / 2); return; }
   pen.strokeStyle = ink("soft"); pen.lineWidth = 1; pen.setLineDash([4, 4]); pen.beginPath(); pen.moveTo(x(0), y(0)); pen.lineTo(x(1), y(1)); pen.stroke(); pen.setLineDash([]);
   pen.strokeStyle = ink("ink"); pen.lineWidth = 2.5; pen.lineJoin = "round"; pen.beginPath();
   const every = Math.max(1, Math.floor(line.points.length / 800));
@@ -381,19 +390,25 @@ function rocPlot(pen, w, h) {
   pen.beginPath(); pen.arc(x(own.falseAlarms / own.normal), y(own.found / own.anomalous), 7, 0, 7); pen.fill(); pen.stroke();
 }
 function titles() {
-  const own = counts(chosen), line = curveOf(chosen), cut = ONE_FOLD ? threshold(chosen) : null;
-  at("histogram-title").textContent = cut === null ? `${count(own.alarms)} of ${many(own.files)} ${own.alarms === 1 ? "raises" : "raise"} an alarm` : `Alarms begin above a score of ${short(cut)}`;
-  const kinds = [["normal", "normal", shownBars.normal], ["odd", "anomalous", shownBars.odd], ["other", "not known", shownBars.other]].filter(([, , values]) => values.some(Boolean));
-  at("histogram-note").replaceChildren(...key(...kinds.map(([kind, text]) => [kind, text]), ...(HELD ? [["held", `held-out normal ones (${count(Math.round(shownBars.held.reduce((sum, n) => sum + n, 0)))}), scaled to as many`]] : [])),
-    `. ${many(shownBars.n)}${shownBars.beyond ? `; ${count(shownBars.beyond)} beyond the axis are in the last bar` : ""}${LEARNT.some(Boolean) ? "; those learnt from are left out" : ""}.${H.per_label && chosen < 0 ? " Each label has a threshold of its own." : ""}${ONE_FOLD ? "" : ` With ${H.folds} folds the p-value decides, not one score.`}`);
-  const seen = own.normal ? own.falseAlarms / own.normal : own.files ? own.alarms / own.files : 0;
-  at("kept-title").textContent = own.normal ? `Promised ${percent(rate)}, observed ${percent(seen)}` : `${percent(seen)} of all raise an alarm`;
-  at("kept-note").textContent = shownKept.known ? `Blue: ${many(shownKept.n)} known to be normal. On or below the dashed line the promise is kept.` : `No ${one} here is known to be normal${LEARNT.some(Boolean) ? " and was not learnt from" : ""}, so alarms among all are drawn; if all were normal, they would lie near the dashed line.`;
-  at("roc-title").textContent = line ? `ROC: AUC ${line.auc.toFixed(3)}` : "ROC";
-  at("roc-note").textContent = line ? `The point is the rate chosen above.${H.per_label || !ONE_FOLD ? " It may lie beside the curve, because not one threshold decides." : ""}` : "A ROC curve needs files that are known to be normal and anomalous: --normal names them.";
-  at("histogram").firstChild.setAttribute("aria-label", `Histogram. ${at("histogram-title").textContent}.`);
-  at("kept").firstChild.setAttribute("aria-label", `Promised against observed rate. ${at("kept-title").textContent}.`);
-  at("roc").firstChild.setAttribute("aria-label", `${at("roc-title").textContent}. Found ${share(own.found, own.anomalous)}, false alarms ${share(own.falseAlarms, own.normal)}.`);
+  const own = counts(chosen), line = curveOf(chosen), cut = ONE_FOLD ? threshold(chosen) : null, left = LEARNT.some(Boolean);
+  at("histogram-title").textContent = cut === null ? tn("{alarms} of {files} raises an alarm", "{alarms} of {files} raise an alarm", own.alarms, { alarms: count(own.alarms), files: many(own.files) }) : t("Alarms begin above a score of {score}", { score: short(cut) });
+  const kinds = [["normal", t("normal"), shownBars.normal], ["odd", t("anomalous"), shownBars.odd], ["other", t("not known"), shownBars.other]].filter(([, , values]) => values.some(Boolean)).map(([kind, text]) => [kind, text]);
+  if (HELD) kinds.push(["held", t("held-out normal ones ({n}), scaled to as many", { n: count(Math.round(shownBars.held.reduce((sum, n) => sum + n, 0))) })]);
+  const notes = [`${many(shownBars.n)}.`, shownBars.beyond ? t("{n} beyond the axis are in the last bar.", { n: count(shownBars.beyond) }) : "", left ? t("Those learnt from are left out.") : "",
+    H.per_label && chosen < 0 ? t("Each label has a threshold of its own.") : "", ONE_FOLD ? "" : t("With {n} folds the p-value decides, not one score.", { n: H.folds })];
+  at("histogram-note").replaceChildren(...key(...kinds), ` — ${notes.filter(Boolean).join(" ")}`);
+  const seen = percent(own.normal ? own.falseAlarms / own.normal : own.files ? own.alarms / own.files : 0);
+  at("kept-title").textContent = own.normal ? t("Promised {percent}, observed {seen}", { percent: percent(rate), seen }) : t("{seen} of all raise an alarm", { seen });
+  at("kept-note").textContent = shownKept.known ? t("Blue: {files} known to be normal. On or below the dashed line the promise is kept.", { files: many(shownKept.n) })
+    : left ? t("None is known to be normal and was not learnt from, so alarms among all are drawn; if all were normal, they would lie near the dashed line.")
+      : t("None is known to be normal, so alarms among all are drawn; if all were normal, they would lie near the dashed line.");
+  at("roc-title").textContent = line ? t("ROC: AUC {auc}", { auc: line.auc.toFixed(3) }) : t("ROC");
+  at("roc-note").textContent = !line ? t("A ROC curve needs files that are known to be normal and anomalous: --normal names them.")
+    : H.per_label || !ONE_FOLD ? t("The point is the rate chosen above. It may lie beside the curve, because not one threshold decides.") : t("The point is the rate chosen above.");
+  const say_ = (id, text) => at(id).firstChild.setAttribute("aria-label", text), title = (id) => ({ title: at(`${id}-title`).textContent });
+  say_("histogram", t("Histogram. {title}.", title("histogram")));
+  say_("kept", t("Promised against observed rate. {title}.", title("kept")));
+  say_("roc", t("{title}. Found {found}, false alarms {falseAlarms}.", { ...title("roc"), found: share(own.found, own.anomalous), falseAlarms: share(own.falseAlarms, own.normal) }));
 }
 const SLOW = Math.log(0.5 / 0.001);
 function setRate(value, from = null) {
@@ -413,13 +428,14 @@ function setRate(value, from = null) {
 const T = facts.time, ORDER = T && unpacked(T.rows), MOMENT = T && T.at && unpacked(T.at), EVIDENCE = T && unpacked(T.evidence);
 const MOST_DRAWN = 4000, DRAWN_EVERY = T ? Math.max(1, Math.ceil(ORDER.length / MOST_DRAWN)) : 1;
 function timeTitle() {
-  if (!T) { at("time-title").textContent = "No timeline"; at("time-note").textContent = "No order of the files was found. --order names a column of the manifest, or 'name' for the order of the names."; return; }
-  let highest = 0, first = -1;
-  EVIDENCE.forEach((value, k) => { highest = Math.max(highest, value); if (first < 0 && value >= Math.log10(T.drift)) first = k; });
-  at("time-title").textContent = first >= 0 ? `The scores drift: the evidence reaches ${T.drift} at ${F.names[ORDER[first]]}` : `No drift: the evidence stays below ${T.drift}`;
-  const drawn = DRAWN_EVERY > 1 ? ` ${count(Math.ceil(ORDER.length / DRAWN_EVERY))} of ${count(ORDER.length)} points are drawn, and every alarm.` : "";
-  const beyond = VALUE.reduce((sum, value) => sum + (value > HIGH), 0), edge = beyond ? ` ${count(beyond)} beyond the axis are drawn at its top.` : "";
-  at("time-note").replaceChildren(...key(["normal", "normal"], ["odd", "anomalous"], ["", "not known"]), ` — a triangle is an alarm. Order: ${T.by}. Evidence from ${many(T.n_evidence)}: without drift it reaches ${T.drift} at any time in at most 1 of 100 runs; faults raise it too.${drawn}${edge} Left and right arrows select.`);
+  if (!T) { at("time-title").textContent = t("No timeline"); at("time-note").textContent = t("No order of the files was found. --order names a column of the manifest, or 'name' for the order of the names."); return; }
+  const first = EVIDENCE.findIndex((value) => value >= Math.log10(T.drift)), of = { drift: T.drift, order: T.by, files: many(T.n_evidence) };
+  at("time-title").textContent = first >= 0 ? t("The scores drift: the evidence reaches {drift} at {name}", { ...of, name: F.names[ORDER[first]] }) : t("No drift: the evidence stays below {drift}", of);
+  const beyond = VALUE.reduce((sum, value) => sum + (value > HIGH), 0);
+  const notes = [t("A triangle is an alarm."), t("Order: {order}.", of), t("Evidence from {files}: without drift it reaches {drift} at any time in at most 1 of 100 runs; faults raise it too.", of),
+    DRAWN_EVERY > 1 ? t("{n} of {all} points are drawn, and every alarm.", { n: count(Math.ceil(ORDER.length / DRAWN_EVERY)), all: count(ORDER.length) }) : "",
+    beyond ? t("{n} beyond the axis are drawn at its top.", { n: count(beyond) }) : "", t("Left and right arrows select.")];
+  at("time-note").replaceChildren(...key(["normal", t("normal")], ["odd", t("anomalous")], ["", t("not known")]), ` — ${notes.filter(Boolean).join(" ")}`);
 }
 function placeInTime(k, box) {
   if (!MOMENT || MOMENT[0] === MOMENT[MOMENT.length - 1]) return box.x + box.w * (k + 0.5) / ORDER.length;
@@ -429,11 +445,11 @@ const decades = (bottom, top) => { const step = Math.max(2, 2 * Math.ceil((top -
 const timeBox = (w) => ({ x: 56, y: 24, w: w - 72, h: 176 });
 function timeline(pen, w, h, element) {
   const box = timeBox(w), lower = { ...box, y: 232, h: h - 232 - 28 }, y = (v) => box.y + box.h * (1 - Math.min(1, Math.max(0, (v - LOW) / (HIGH - LOW))));
-  const moment = (k) => (MOMENT ? T.dated ? new Date(MOMENT[k] * 1000).toISOString().slice(0, 16).replace("T", " ") : short(MOMENT[k]) : `number ${count(k + 1)}`);
+  const moment = (k) => (MOMENT ? T.dated ? new Date(MOMENT[k] * 1000).toISOString().slice(0, 16).replace("T", " ") : short(MOMENT[k]) : t("number {n}", { n: count(k + 1) }));
   const every = Array.from({ length: 6 }, (_, n) => Math.round(n * (ORDER.length - 1) / 5));
-  axes(pen, box, [], [0, 0.5, 1].map((part) => LOW + part * (HIGH - LOW)).map((v) => [y(v), short(v)]), "", ONE_FOLD ? "anomaly score" : "−log₁₀ p-value");
+  axes(pen, box, [], [0, 0.5, 1].map((part) => LOW + part * (HIGH - LOW)).map((v) => [y(v), short(v)]), "", axisText());
   const top = Math.max(3, ...EVIDENCE), bottom = Math.max(-3, Math.min(-1, ...EVIDENCE)), ye = (v) => lower.y + lower.h * (1 - (Math.max(v, bottom) - bottom) / (top - bottom));
-  axes(pen, lower, every.map((k) => [placeInTime(k, box), moment(k)]), decades(bottom, top).map((v) => [ye(v), v >= -3 && v < 4 ? String(+(10 ** v).toPrecision(1)) : `10^${v}`]), "", "evidence of drift");
+  axes(pen, lower, every.map((k) => [placeInTime(k, box), moment(k)]), decades(bottom, top).map((v) => [ye(v), v >= -3 && v < 4 ? String(+(10 ** v).toPrecision(1)) : `10^${v}`]), "", t("evidence of drift"));
   const step = DRAWN_EVERY;
   const cut = ONE_FOLD ? threshold(-1) : -Math.log10(rate);
   if (cut !== null) { pen.strokeStyle = ink("odd"); pen.setLineDash([6, 4]); pen.beginPath(); pen.moveTo(box.x, y(cut)); pen.lineTo(box.x + box.w, y(cut)); pen.stroke(); pen.setLineDash([]); }
@@ -453,7 +469,7 @@ function timeline(pen, w, h, element) {
   pen.strokeStyle = ink("odd"); pen.setLineDash([3, 4]); pen.beginPath(); pen.moveTo(lower.x, ye(2)); pen.lineTo(lower.x + lower.w, ye(2)); pen.stroke(); pen.setLineDash([]);
   const here = ORDER.indexOf(selected);
   if (here >= 0) { pen.strokeStyle = ink("focus"); pen.lineWidth = 2; pen.beginPath(); pen.arc(placeInTime(here, box), y(VALUE[selected]), 8, 0, 7); pen.stroke(); }
-  element.setAttribute("aria-label", `Timeline. ${at("time-title").textContent}. Selected: ${F.names[selected]}.`);
+  element.setAttribute("aria-label", t("Timeline. {title}. Selected: {name}.", { title: at("time-title").textContent, name: F.names[selected] }));
 }
 function nearestInTime(event) {
   const place = event.target.getBoundingClientRect(), box = timeBox(place.width), x = event.clientX - place.left, y = event.clientY - place.top;
@@ -467,45 +483,49 @@ function nearestInTime(event) {
 
 /* --- what was learnt, and what is doubtful --- */
 function doubts() {
-  const items = [...(facts.problem ? [`${facts.problem}.`] : []), ...facts.doubts], kept = facts.said.kept, excess = facts.said.excess;
-  if (kept && kept.chance < SMALL_CHANCE) items.push(`${kept.n_alarms} of ${kept.n_normal} normal ${kept.unit} raise a false alarm at the promised rate of ${percent(kept.rate)}; if they were like those held out, the chance of so many would be ${short(kept.chance)}. Something has drifted or is new, and the promise does not hold for them.`);
-  else if (!kept && excess && excess.chance < SMALL_CHANCE) items.push(`${excess.n_alarms} of ${excess.n_normal} ${excess.unit} raise an alarm at a rate of ${percent(excess.rate)}; if all were normal and like those held out, the chance of so many would be ${short(excess.chance)}. Some are anomalous, or something has drifted.`);
+  const items = [...(facts.problem ? [facts.problem] : []), ...facts.doubts], kept = facts.said.kept, excess = facts.said.excess;
+  const of = (found) => ({ alarms: count(found.n_alarms), n: count(found.n_normal), percent: percent(found.rate), chance: short(found.chance) });
+  if (kept && kept.chance < SMALL_CHANCE) items.push(kept.unit === "groups" ? t("{alarms} of {n} normal groups raise a false alarm at the promised rate of {percent}; if they were like those held out, the chance of so many would be {chance}. Something has drifted or is new, and the promise does not hold for them.", of(kept))
+    : t("{alarms} of {n} normal ones raise a false alarm at the promised rate of {percent}; if they were like those held out, the chance of so many would be {chance}. Something has drifted or is new, and the promise does not hold for them.", of(kept)));
+  else if (!kept && excess && excess.chance < SMALL_CHANCE) items.push(excess.unit === "groups" ? t("{alarms} of {n} groups raise an alarm at a rate of {percent}; if all were normal and like those held out, the chance of so many would be {chance}. Some are anomalous, or something has drifted.", of(excess))
+    : t("{alarms} of {n} raise an alarm at a rate of {percent}; if all were normal and like those held out, the chance of so many would be {chance}. Some are anomalous, or something has drifted.", of(excess)));
   const learnt = LEARNT.reduce((a, b) => a + b, 0);
-  if (learnt) items.push(`The model learnt from ${many(learnt)} of these or held them out; they are marked and not counted.`);
-  if (facts.n_refused) items.push(`${many(facts.n_refused)} could not be read and are left out.`);
-  at("doubt-title").textContent = items.length ? `${items.length} ${items.length === 1 ? "thing is" : "things are"} doubtful or left out` : "Nothing doubtful was found";
+  if (learnt) items.push(t("The model learnt from {files} of these or held them out; they are marked and not counted.", { files: many(learnt) }));
+  if (facts.n_refused) items.push(t("{files} could not be read and are left out.", { files: many(facts.n_refused) }));
+  at("doubt-title").textContent = items.length ? tn("{n} thing is doubtful or left out", "{n} things are doubtful or left out", items.length) : t("Nothing doubtful was found");
   const parts = [made("ul", { class: "doubts" }, ...items.map((text) => made("li", {}, bdi(text))))];
-  if (!facts.checked) parts.push(made("p", { class: "soft" }, "The files were not read once more to look for copies, clipping, silence and the like; oddkind check does."));
-  if (facts.refused.length) parts.push(made("details", {}, made("summary", {}, `${many(facts.n_refused)} left out${facts.n_refused > facts.refused.length ? `, ${facts.refused.length} listed` : ""}`), made("ul", { class: "doubts" }, ...facts.refused.map(([name, why]) => made("li", {}, bdi(name), ": ", bdi(why))))));
+  if (!facts.checked) parts.push(made("p", { class: "soft" }, t("The files were not read once more to look for copies, clipping, silence and the like; oddkind check does.")));
+  const all = { files: many(facts.n_refused), n: count(facts.refused.length) };
+  if (facts.refused.length) parts.push(made("details", {}, made("summary", {}, facts.n_refused > facts.refused.length ? t("{files} left out, {n} listed", all) : t("{files} left out", all)), made("ul", { class: "doubts" }, ...facts.refused.map(([name, why]) => made("li", {}, ...nodes("{what}: {which}", { what: bdi(name), which: bdi(why) }))))));
   at("doubts").replaceChildren(...parts);
 }
 function learnt() {
   const M = facts.model, table = (title, rows_) => made("div", {}, made("h3", {}, title), made("table", { class: "facts" }, made("tbody", {}, ...rows_.filter(([, value]) => value !== "" && value !== null).map(([name, value]) => made("tr", {}, made("td", {}, name), made("td", {}, bdi(String(value))))))));
-  at("learnt-title").textContent = M.labels.length ? `What was learnt: ${M.labels.length} labels, ${percent(M.accuracy)} of the held-out views classified correctly` : `What was learnt: ${percent(M.accuracy)} of the held-out views classified correctly`;
-  const losses = unpacked(M.losses);
+  at("learnt-title").textContent = M.labels.length ? tn("What was learnt: {n} label, {percent} of the held-out views classified correctly", "What was learnt: {n} labels, {percent} of the held-out views classified correctly", M.labels.length, { percent: percent(M.accuracy) }) : t("What was learnt: {percent} of the held-out views classified correctly", { percent: percent(M.accuracy) });
+  const losses = unpacked(M.losses), held = Object.entries(H.sizes).map(([label, n]) => (label ? `${label}: ${count(n)}` : tn("{n} held-out file, block or group", "{n} held-out files, blocks or groups", n)));
   const parts = [
-    table("Learnt", [["labels", M.labels.join(", ") || "none"], ["task", M.task], ["score", M.score], ["front end", M.front_end.length ? `${M.front_end.join(", ")}${M.front_end_reason ? `, ${M.front_end_reason}` : ""}` : ""], ["pooled from windows by", M.pool],
-      ["accuracy on held-out views", M.accuracy.toFixed(3)], ["hesitates between", `${short(M.perplexity)} of ${M.n_classes} classes`], [`${facts.judged} learnt from or held out`, count(M.n_learnt)], ["compared with", Object.entries(H.sizes).map(([label, n]) => (label ? `${label}: ${n}` : `${n} held-out ${facts.judged} or groups`)).join(", ")],
-      ["models", H.folds > 1 ? `${H.folds}, each trained without one fold` : "1"], ["trained in", `${short(M.seconds)} s, ${M.epochs[0]} epochs`]]),
-    losses.length > 1 ? made("figure", {}, made("h3", {}, `The training loss fell from ${short(losses[0])} to ${short(losses[losses.length - 1])}`), canvas(90, "Training loss by epoch", (pen, w, h) => { pen.strokeStyle = ink("ink"); pen.lineWidth = 2; curve(pen, losses, { x: 4, y: 6, w: w - 8, h: h - 12 }, 0, Math.max(...losses)); })) : null,
-    table("How files are read", Object.entries(M.settings).map(([name, value]) => [name.replaceAll("_", " "), value])),
-    Object.keys(M.left_out).length ? table("Columns left out", Object.entries(M.left_out)) : null,
-    table("Training parameters", Object.entries(M.parameters).map(([name, value]) => [name.replaceAll("_", " "), value])),
-    table("Versions and fingerprint", [...Object.entries(M.versions), ["model", M.file || ""], ["SHA-256 of the model", M.fingerprint || ""]]),
+    table(t("Learnt"), [[t("labels"), M.labels.join(", ") || t("none")], [t("task"), M.task], [t("score"), M.score], [t("front end"), M.front_end.join(", ")], [t("chosen because"), M.front_end_reason], [t("pooled from windows by"), M.pool],
+      [t("accuracy on held-out views"), M.accuracy.toFixed(3)], [t("hesitates between"), t("{n} of {all} classes", { n: short(M.perplexity), all: M.n_classes })], [t("learnt from or held out"), many(M.n_learnt)], [t("compared with"), held.join(", ")],
+      [t("models"), H.folds > 1 ? t("{n}, each trained without one fold", { n: H.folds }) : "1"], [t("trained in"), t("{seconds} s, {epochs} epochs", { seconds: short(M.seconds), epochs: M.epochs[0] })]]),
+    losses.length > 1 ? made("figure", {}, made("h3", {}, t("The training loss went from {first} to {last}", { first: short(losses[0]), last: short(losses[losses.length - 1]) })), canvas(90, t("Training loss by epoch"), (pen, w, h) => { pen.strokeStyle = ink("ink"); pen.lineWidth = 2; curve(pen, losses, { x: 4, y: 6, w: w - 8, h: h - 12 }, 0, Math.max(...losses)); })) : null,
+    table(t("How files are read"), Object.entries(M.settings).map(([name, value]) => [name.replaceAll("_", " "), value])),
+    Object.keys(M.left_out).length ? table(t("Columns left out"), Object.entries(M.left_out)) : null,
+    table(t("Training parameters"), Object.entries(M.parameters).map(([name, value]) => [name.replaceAll("_", " "), value])),
+    table(t("Versions and fingerprint"), [...Object.entries(M.versions), [t("model"), M.file || ""], [t("SHA-256 of the model"), M.fingerprint || ""]]),
   ];
   at("learnt").replaceChildren(...parts.filter(Boolean));
 }
 
 /* --- what the user does --- */
-at("finding").textContent = (() => { const all = counts(-1); return `${count(all.alarms)} of ${many(all.files)} ${all.alarms === 1 ? "is" : "are"} anomalous at a false-alarm rate of ${percent(rate)}`; })();
-at("about").replaceChildren("Data: ", bdi(facts.data), facts.model.file ? " · model: " : "", bdi(facts.model.file || ""), ` · ${facts.written}`, LEARNT.some(Boolean) ? " · files that the model learnt from are not counted" : "");
+at("finding").textContent = (() => { const all = counts(-1); return tn("{alarms} of {files} is anomalous at a false-alarm rate of {percent}", "{alarms} of {files} are anomalous at a false-alarm rate of {percent}", all.alarms, { alarms: count(all.alarms), files: many(all.files), percent: percent(rate) }); })();
+at("about").replaceChildren(...nodes("Data: {data}", { data: bdi(facts.data) }), ...(facts.model.file ? [" · ", ...nodes("model: {file}", { file: bdi(facts.model.file) })] : []), ` · ${facts.written}`, LEARNT.some(Boolean) ? ` · ${t("files that the model learnt from are not counted")}` : "");
 document.title = `${at("finding").textContent} – oddkind`;
-at("work-note").textContent = `${DETAIL.size === N ? "Each is explained" : `The ${DETAIL.size} most anomalous are explained`}${facts.clips ? `, and ${facts.clips === DETAIL.size ? "can" : `the first ${facts.clips} can`} be played` : ""}.`;
-at("only-label").append(made("option", { value: "-2" }, "all labels"), ...F.labels.map((label, n) => made("option", { value: String(n) }, label)), ...(F.labels.length && LABEL.includes(-1) ? [made("option", { value: "-1" }, "no label")] : []));
+at("work-note").textContent = [DETAIL.size === N ? t("Each is explained.") : t("The {n} most anomalous are explained.", { n: count(DETAIL.size) }), facts.clips ? t("The first {n} can be played.", { n: count(facts.clips) }) : ""].join(" ");
+at("only-label").append(made("option", { value: "-2" }, t("all labels")), ...F.labels.map((label, n) => made("option", { value: String(n) }, label)), ...(F.labels.length && LABEL.includes(-1) ? [made("option", { value: "-1" }, t("no label"))] : []));
 at("only-label").hidden = F.labels.length < 1;
-at("of-label").append(made("option", { value: "-1" }, "all"), ...F.labels.map((label, n) => made("option", { value: String(n) }, label)));
+at("of-label").append(made("option", { value: "-1" }, t("all")), ...F.labels.map((label, n) => made("option", { value: String(n) }, label)));
 at("of-label").parentElement.hidden = F.labels.length < 2;
-at("foot").textContent = `Written by oddkind ${facts.model.versions.oddkind || ""}. The numbers are those of oddkind score and oddkind evaluate.`;
+at("foot").textContent = t("Written by oddkind {version}. The numbers are those of oddkind score and oddkind evaluate.", { version: facts.model.versions.oddkind || "" });
 for (const [id, height, draw] of [["histogram", 270, histogram], ["kept", 270, keptPlot], ["roc", 270, rocPlot]]) at(id).append(canvas(height, "", draw));
 if (T) {
   const element = canvas(380, "", timeline, true);

@@ -18,6 +18,7 @@ from oddkind.errors import InputError, PromiseWarning
 from oddkind.files.listing import Entry, is_manifest
 from oddkind.files.score import Verdict, calibration_files, score_files
 from oddkind.files.tables import read_columns
+from oddkind.language import Message
 from oddkind.model.martingale import ConformalMartingale
 from oddkind.model.model import FittedModel
 
@@ -68,7 +69,7 @@ def order_of(files: Sequence[Entry], data: Path, by: str = "auto") -> Order | No
     if by == "none" or not files:
         return None
     if by == "name":
-        return Order("the names", tuple(sorted((entry.name for entry in files), key=_natural)), None, False)
+        return Order(Message("the names"), tuple(sorted((entry.name for entry in files), key=_natural)), None, False)
     columns = read_columns(data) if is_manifest(data) else {}
     if by != "auto":
         if by not in columns:
@@ -84,10 +85,10 @@ def order_of(files: Sequence[Entry], data: Path, by: str = "auto") -> Order | No
     stamps = [_stamp(entry.name) for entry in files]
     known_stamps = [stamp for stamp in stamps if stamp is not None]
     if len(known_stamps) == len(files) and len({*known_stamps}) > 1:
-        return _sorted(files, "the time stamps in the names", np.array(known_stamps), dated=True)
+        return _sorted(files, Message("the time stamps in the names"), np.array(known_stamps), dated=True)
     if len({entry.path for entry in files}) == 1 and len(files) > 1:
         at = np.array([float((entry.windows or (0, 0))[0]) for entry in files])
-        ordered = _sorted(files, "the place of the blocks in their file", at, dated=False)
+        ordered = _sorted(files, Message("the place of the blocks in their file"), at, dated=False)
         return replace(ordered, at=None)
     return None
 
@@ -150,7 +151,9 @@ def _by_column(files: Sequence[Entry], columns: Mapping[str, Sequence[Any]], col
     dated = all(is_date for _, is_date in known)
     if not dated and any(is_date for _, is_date in known):
         raise InputError(f"--order {column}: the column holds times and numbers; it must hold one of them")
-    return _sorted(files, f"the column {column}", np.array([value for value, _ in known]), dated=dated)
+    return _sorted(
+        files, Message("the column {column}", column=column), np.array([value for value, _ in known]), dated=dated
+    )
 
 
 def _sorted(files: Sequence[Entry], by: str, at: Array, *, dated: bool) -> Order:

@@ -187,9 +187,9 @@ def _concerns(path: Path, upload: Upload, source: Source) -> list[str]:
         return []
     found, rate = [], sample_rate_of(path)
     if rate != source.rate:
-        found.append(f"{upload.name}: recordings {resampling(rate, int(source.rate))}")
+        found.append(f"{upload.name}: {resampling(rate, int(source.rate))}")
     if source.channels is None:
         look = look_at(path)
         if look.cancelling:
-            found.append(f"{upload.name}: has {CANCELLING}")
+            found.append(f"{upload.name}: {CANCELLING}")
     return found
