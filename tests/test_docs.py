@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = {page.relative_to(ROOT).as_posix(): page for page in (README, *sorted((ROOT / "docs").rglob("*.md")))}
+TEXTS = README, ROOT / "README.ko.md", *sorted((ROOT / "docs").rglob("*.md"))
+PAGES = {page.relative_to(ROOT).as_posix(): page for page in TEXTS}
 # A block of code, and the comment before it: <!-- run --> runs a console block too, <!-- not run: why --> skips one.
 BLOCK = re.compile(r"(?:^<!-- (not run|run)\b[^\n]*-->\n+)?^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)")
