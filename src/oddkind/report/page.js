@@ -396,6 +396,7 @@ function titles() {
   at("roc").firstChild.setAttribute("aria-label", `${at("roc-title").textContent}. Found ${share(own.found, own.anomalous)}, false alarms ${share(own.falseAlarms, own.normal)}.`);
 }
 const SLOW = Math.log(0.5 / 0.001);
+const moving = [];  // what else the slider moves: functions of the sections with scripts of their own
 function setRate(value, from = null) {
   if (!(value > 0 && value < 1)) return;
   rate = value;
@@ -407,6 +408,7 @@ function setRate(value, from = null) {
   const mark_ = at("why").querySelector(".badge");
   if (mark_) mark_.replaceWith(badge(isAlarm(selected)));
   for (const id of ["histogram", "kept", "roc", "timeline"]) redraw.get(at(id).firstChild)?.();
+  for (const move_ of moving) move_();
 }
 
 /* --- time --- */
