@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from oddkind.lab.measures import (
     centre_rule,
+    densest,
     embed,
     found_at,
     ink_centre,
@@ -58,6 +59,12 @@ def test_embedding_is_the_same_for_one_seed_and_parts_what_is_apart(draw):
 
 def test_a_dead_network_still_has_a_map():
     assert np.isfinite(embed(np.zeros((12, 5)), 0)).all()
+
+
+def test_the_densest_point_is_in_the_largest_crowd(draw):
+    points = np.concatenate([draw.normal(size=(20, 2)) + 50, 0.1 * draw.normal(size=(20, 2)), [[9, 9]]])
+    assert 20 <= densest(points) < 40
+    assert densest(np.zeros((1, 2))) == 0
 
 
 def test_separation_by_hand():

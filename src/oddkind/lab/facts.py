@@ -13,7 +13,7 @@ from sklearn.metrics import roc_curve
 
 from oddkind.arrays import Array
 from oddkind.lab import answers
-from oddkind.lab.measures import embed, ink_centre, known, ordered_labels, separation
+from oddkind.lab.measures import densest, embed, ink_centre, known, ordered_labels, separation
 from oddkind.lab.shown import ROTNETS, SMOOTHED, ShownNetwork
 from oddkind.metrics import auc
 from oddkind.model.formulas import energy, entropy, expected_rotation_distance, max_logit, msp, rotation_distance
@@ -104,6 +104,8 @@ def _network(name: str, smoothing: float, shown: ShownNetwork, test: Samples, ma
     assert targets is not None  # noqa: S101 - held-out samples have labels
     features = shown.test.features[:, 0]
     apart = separation(features[~anomalous], labels[~anomalous])
+    points = embed(features[mapped], SEED)
+    own = [np.flatnonzero(labels[mapped] == label) for label, _ in ordered_labels(test)]
     # Single precision is what the network computes in, so the browser has the same logits as Python.
     return {
         "name": name,
@@ -113,7 +115,8 @@ def _network(name: str, smoothing: float, shown: ShownNetwork, test: Samples, ma
         "targets": packed(targets[:, 0], "u1"),
         "fitted": shown.temperature,
         "separation": apart if np.isfinite(apart) else None,
-        "map": packed(embed(features[mapped], SEED), "f4"),
+        "map": packed(points, "f4"),
+        "densest": [int(rows[densest(points[rows])]) if len(rows) else None for rows in own],
     }
 
 

@@ -60,6 +60,12 @@ def embed(features: Array, random_state: int, *, n_jobs: int = 1) -> Array:
     return np.asarray(tsne.fit(features))
 
 
+def densest(points: Array) -> int:
+    """Return which of points [N, 2] lies where they are densest: the one with the closest quarter of all."""
+    away = np.linalg.norm(points[:, None] - points, axis=2)
+    return int(np.quantile(away, 0.25, axis=1).argmin())
+
+
 def separation(features: Array, labels: Array) -> float:
     """Mean distance between class means / mean distance to the mean of the own class; features [N, D], labels [N].
 

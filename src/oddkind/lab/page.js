@@ -129,14 +129,14 @@ function bench(place, withTemperature) {
   const state = { network: NETWORKS[0], temperature: 1, cut: TOP / 2 };
   let now = null, playing = null;
   const draw = {
-    histogram: (pen, w, h) => drawShares(pen, w, h, { kinds: now.kinds, low: 0, high: TOP, xText: t("anomaly score 1 − MSP"), yText: t("share of its kind"), cut: state.cut, cutText: t("alarm to the right") }),
+    histogram: (pen, w, h) => drawShares(pen, w, h, { kinds: now.kinds, low: 0, high: TOP, xText: t("anomaly score 1 − MSP"), yText: t("share of its kind"), cut: state.cut, cutText: t("alarm →") }),
     roc: (pen, w, h) => drawRoc(pen, w, h, { curves: [{ points: now.points, colour: "ink" }], xText: t("false alarms among normal pictures"), yText: t("anomalies found"), point: [now.falseAlarms / now.normal.length, now.found / now.odd.length] }),
     reliability: (pen, w, h) => drawReliability(pen, w, h, { bins: now.reliability.bins, xText: t("confidence, the largest probability"), yText: t("accuracy") }),
   };
-  const knob = (text, range, number, ...buttons) => { const id = `${place}-${text.length}${range.max}`; range.id = id; return made("div", { class: "knob" }, made("label", { for: id }, text), range, number, made("div", {}, ...buttons)); };
+  const knob = (text, range, number, ...buttons) => made("div", { class: "knob" }, made("label", { for: range.id }, text), range, number, made("div", {}, ...buttons));
   const press = (text, act, properties = {}) => { const element = made("button", { type: "button", ...properties }, text); element.addEventListener("click", act); return element; };
-  const slider = made("input", { type: "range", min: "0", max: STEPS.length - 1, step: "1" }), degree = made("input", { type: "number", min: "0.01", step: "any", "aria-label": t("Temperature T") });
-  const cutSlider = made("input", { type: "range", min: "0", max: "1000", step: "1" }), cutNumber = made("input", { type: "number", min: "0", max: TOP, step: "any", "aria-label": t("Threshold") });
+  const slider = made("input", { id: `${place}-temperature`, type: "range", min: "0", max: STEPS.length - 1, step: "1" }), degree = made("input", { type: "number", min: "0.01", step: "any", "aria-label": t("Temperature T") });
+  const cutSlider = made("input", { id: `${place}-threshold`, type: "range", min: "0", max: "1000", step: "1" }), cutNumber = made("input", { type: "number", min: "0", max: TOP, step: "any", "aria-label": t("Threshold") });
   const play = press(t("▶ Play"), () => (playing === null ? begin() : stop()), { "aria-pressed": "false" });
   const choice = made("select", { id: `${place}-network` }, ...NETWORKS.map((network, k) => made("option", { value: k }, nameOf(network))));
   const figures = Object.fromEntries(["histogram", "roc", ...(withTemperature ? ["reliability"] : [])].map((kind) => [kind, { title: made("h3"), note: made("figcaption"), plot: canvas(withTemperature ? 300 : 320, "", draw[kind]) }]));
@@ -163,6 +163,7 @@ function bench(place, withTemperature) {
   }
   function say() {
     const T = short(state.temperature), falseAlarms = part(now.falseAlarms, now.normal.length), found = part(now.found, now.odd.length), own = now.reliability;
+    choice.value = NETWORKS.indexOf(state.network);
     slider.value = nearestStep(state.temperature); slider.setAttribute("aria-valuetext", `T = ${T}`);
     cutSlider.value = Math.round(1000 * state.cut / TOP); cutSlider.setAttribute("aria-valuetext", t("threshold {cut}", { cut: short(state.cut) }));
     if (document.activeElement !== degree) degree.value = +state.temperature.toPrecision(4);
@@ -207,22 +208,10 @@ function extremes() {
 /* --- maps of the features --- */
 let pinned = -1, pointed = -1, mapNetwork = 0;
 const looked = () => (pointed >= 0 ? pointed : pinned);
-const MAPS = NETWORKS.map(({ places }) => {
-  const xs = places.filter((_, k) => k % 2 === 0), ys = places.filter((_, k) => k % 2 === 1), ends = [xs, ys].map((values) => [Math.min(...values), Math.max(...values)]);
-  return { xs, ys, ends, names: densest(xs, ys) };
+const MAPS = NETWORKS.map(({ places, densest }) => {
+  const xs = places.filter((_, k) => k % 2 === 0), ys = places.filter((_, k) => k % 2 === 1);
+  return { xs, ys, ends: [xs, ys].map((values) => [Math.min(...values), Math.max(...values)]), densest };
 });
-/* The name of a digit is placed where its points are densest: at the point that has a quarter of them closest to it. */
-function densest(xs, ys) {
-  return NAMES.map((_, label) => {
-    const own = Array.from(MAPPED.keys()).filter((m) => LABEL[MAPPED[m]] === label);
-    let best = null, least = Infinity;
-    for (const m of own) {
-      const away = Float64Array.from(own, (o) => (xs[m] - xs[o]) ** 2 + (ys[m] - ys[o]) ** 2).sort()[Math.floor(own.length / 4)];
-      if (away < least) { least = away; best = m; }
-    }
-    return best;
-  });
-}
 function placesIn({ xs, ys, ends }, w, h) {
   const edge = 14, scale = Math.min((w - 2 * edge) / (ends[0][1] - ends[0][0] || 1), (h - 2 * edge) / (ends[1][1] - ends[1][0] || 1));
   const middle = ends.map(([low, high]) => (low + high) / 2);
@@ -235,7 +224,7 @@ function drawMap(pen, w, h, own, big) {
   pen.globalAlpha = 0.8;
   for (let m = 0; m < MAPPED.length; m += 1) {
     const i = MAPPED[m], px = x(m), py = y(m);
-    pen.fillStyle = pen.strokeStyle = ink_[colourOf(i)];
+    pen.fillStyle = pen.strokeStyle = markInk[colourOf(i)];
     if (big) pen.fillText(NAMES[LABEL[i]], px, py);
     else if (isOdd(i)) { pen.beginPath(); pen.moveTo(px - 2.5, py - 2.5); pen.lineTo(px + 2.5, py + 2.5); pen.moveTo(px + 2.5, py - 2.5); pen.lineTo(px - 2.5, py + 2.5); pen.stroke(); }
     else { pen.beginPath(); pen.arc(px, py, 2, 0, 7); pen.fill(); }
@@ -243,7 +232,7 @@ function drawMap(pen, w, h, own, big) {
   pen.globalAlpha = 1;
   if (!big) {
     pen.font = `700 ${1.3 * size}px system-ui, sans-serif`; pen.lineWidth = 4; pen.strokeStyle = ink("card");
-    own.names.forEach((m, label) => { if (m === null) return; pen.fillStyle = ink(label >= facts.n_normal_labels ? "odd-text" : "normal-text"); pen.strokeText(NAMES[label], x(m), y(m)); pen.fillText(NAMES[label], x(m), y(m)); });
+    own.densest.forEach((m, label) => { if (m === null) return; pen.fillStyle = ink(label >= facts.n_normal_labels ? "odd-text" : "normal-text"); pen.strokeText(NAMES[label], x(m), y(m)); pen.fillText(NAMES[label], x(m), y(m)); });
   }
   const m = looked();
   if (m < 0) return;
@@ -253,8 +242,8 @@ function drawMap(pen, w, h, own, big) {
   pen.strokeStyle = ink(colourOf(MAPPED[m])); pen.lineWidth = 2; pen.strokeRect(left, top, side, side);
   digit(pen, MAPPED[m], left, top, side);
 }
-const ink_ = {};  // the colours of a thousand marks are not looked up for each
-function lookUpColours() { for (const name of ["normal", "odd"]) ink_[name] = ink(name); }
+const markInk = {};  // the colours of a thousand marks are not looked up for each
+function lookUpColours() { for (const name of ["normal", "odd"]) markInk[name] = ink(name); }
 const mapCanvases = [];
 function mapOf(k, height, label, big = false) {
   const own = () => MAPS[k()], element = canvas(height, label, (pen, w, h) => { lookUpColours(); drawMap(pen, w, h, own(), big); }, big);
@@ -403,7 +392,7 @@ function centre() {
     for (let v = -Math.floor(reach / step) * step; v <= reach; v += step) ticks.push(+v.toFixed(6) + 0);
     axes(pen, box, ticks.map((v) => [x(v), short(v)]), ticks.map((v) => [y(v), short(v)]), t("pixels right of the middle"), t("pixels below the middle"));
     pen.globalAlpha = 0.35; lookUpColours();
-    for (let i = 0; i < N; i += 1) { const px = centres[2 * i + 1], py = centres[2 * i]; if (Math.abs(px) > reach || Math.abs(py) > reach) continue; pen.fillStyle = ink_[colourOf(i)]; pen.fillRect(x(px) - 1, y(py) - 1, 2, 2); }
+    for (let i = 0; i < N; i += 1) { const px = centres[2 * i + 1], py = centres[2 * i]; if (Math.abs(px) > reach || Math.abs(py) > reach) continue; pen.fillStyle = markInk[colourOf(i)]; pen.fillRect(x(px) - 1, y(py) - 1, 2, 2); }
     pen.globalAlpha = 1; pen.strokeStyle = ink("ink"); pen.lineWidth = 1.25;
     pen.beginPath(); pen.moveTo(x(0), box.y); pen.lineTo(x(0), box.y + side); pen.moveTo(box.x, y(0)); pen.lineTo(box.x + side, y(0)); pen.stroke();
   }));
@@ -463,11 +452,16 @@ function go(k) {
   SECTIONS[to].scrollIntoView({ block: "start" });
   here(to);
 }
+function answer() {
+  const element = SECTIONS[current].querySelector("details");
+  element.open = !element.open;
+  if (element.open) element.scrollIntoView({ block: "nearest" });
+}
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, canvas")) return;
   if (event.key === "ArrowRight") go(current + 1);
   else if (event.key === "ArrowLeft") go(current - 1);
-  else if (event.key === "a" || event.key === "A") { const answer = SECTIONS[current].querySelector("details"); answer.open = !answer.open; if (answer.open) answer.scrollIntoView({ block: "nearest" }); }
+  else if (event.key.toLowerCase() === "a" || event.code === "KeyA") answer();  // with a Korean keyboard the key is another
   else return;
   event.preventDefault();
 });
