@@ -53,6 +53,22 @@ def test_the_lecture_is_within_below_or_above_our_runs(runs, where):
     assert answers.lecture_reached(None, [row]) == []
 
 
+def test_results_are_compared_with_several_runs_only(draw):
+    result = result_of(draw, 3)
+    inside = sum(
+        min(row.auc) <= row.setting.lecture_auc <= max(row.auc) for row in result.rows if row.setting.lecture_auc
+    )
+    said = text_of(answers.results(result))
+    assert f"{inside} of the 5 AUCs of the lecture" in said
+    initial = result["initial"].auc
+    assert f"between {min(initial):.3f} and {max(initial):.3f} in 3 runs" in said
+    said = text_of(answers.results(result_of(draw, 1)))
+    assert "lecture" not in said
+    assert "run more seeds" in said
+    row = Row(Configuration("own"), (0.8,), (), (), (), (), None)
+    assert answers.lecture_reached(0.856, [row]) == []
+
+
 @pytest.mark.parametrize("verdict", [True, False, None])
 def test_the_finding_says_whether_it_is_more_than_noise(draw, verdict):
     result, samples = result_of(draw, 1 if verdict is None else 3), samples_of(draw)

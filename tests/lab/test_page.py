@@ -18,7 +18,8 @@ from oddkind.study.reliability import reliability
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
 TEMPERATURES = 0.1, 0.5, 1.0, 3.0, 20.0
 NAMELESS = """[...document.querySelectorAll("canvas, img, input, select, button")].filter((one) => !(
-  one.getAttribute("aria-label") || one.hasAttribute("alt") || one.labels?.length || one.textContent
+  one.getAttribute("aria-label") || one.getAttribute("aria-hidden") || one.hasAttribute("alt") || one.labels?.length
+  || one.textContent
 )).map((one) => one.outerHTML)"""
 SETTLED = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 NUMBERS = "[...document.querySelectorAll('#second-bench dd')].map((one) => one.textContent)"
@@ -286,6 +287,23 @@ def test_in_korean_nothing_is_left_in_english(browser, made, tmp_path):
     )
     assert re.findall(r"[A-Za-z]+(?: [A-Za-z]+){2,}", said) == []
     assert "임계값" in said
+
+
+@pytest.mark.parametrize(("normal", "anomalous"), [((2, 4), (7,)), ((4, 2), (0, 1, 3, 5, 6, 7, 8, 9))])
+def test_other_digits_in_a_single_run_open_without_complaint(browser, draw, tmp_path, normal, anomalous):
+    samples = samples_of(draw, normal, anomalous, each=16)
+    shown = shown_of(draw, samples)
+    write_page("oddkind.lab", gather(result_of(draw, 1), samples, shown), tmp_path / "report.html")
+    browser.look(1280, 900)
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    browser.run("BENCHES.second.set({temperature: 3, cut: 0.3})")
+    scores = msp(shown["initial"].test.logits, 3).mean(1)
+    assert browser.run(NUMBERS)[0] == f"{auc(samples.anomalous, scores):.4f}"
+    assert browser.run("at('confusions').querySelectorAll('table').length") == len(normal) + len(anomalous)
+    assert browser.run("document.querySelectorAll('.turned .digit').length") == 2 * 6 * 4
+    assert "NaN" not in browser.run("document.querySelector('main').innerText")
+    assert browser.problems == []
 
 
 def test_every_network_that_is_shown_is_trained():

@@ -48,28 +48,31 @@ def paired(result: Result, name: str, against: str) -> dict[str, Any]:
 
 def results(result: Result) -> dict[str, Any]:
     """Say how our runs compare with the lecture's."""
-    compared = [row for row in result.rows if row.lecture_inside is not None]
-    inside = sum(bool(row.lecture_inside) for row in compared)
-    initial = result["initial"]
-    low, high = f"{min(initial.auc):.3f}", f"{max(initial.auc):.3f}"
+    compared, initial = [row for row in result.rows if row.lecture_inside is not None], result["initial"]
+    if len(initial.auc) == 1:
+        finding = Message("In the only run the initial network has an AUC of {auc}", auc=f"{initial.auc_mean:.3f}")
+        unknown = Message(
+            "There is one run here, so nothing is known about how much runs differ: run more seeds (--seeds)."
+        )
+        return {"finding": finding, "answer": [unknown], "gains": []}
+    finding = Message(
+        "{inside} of the {n} AUCs of the lecture lie in the range of our single runs",
+        inside=sum(bool(row.lecture_inside) for row in compared),
+        n=len(compared),
+    )
     answer = [
         Message(
             "The same network, trained again with other random numbers, is another network: the AUC of the exercise "
             "“initial” lies between {low} and {high} in {n} runs. The lecture’s numbers are single runs, too.",
-            low=low,
-            high=high,
+            low=f"{min(initial.auc):.3f}",
+            high=f"{max(initial.auc):.3f}",
             n=len(initial.auc),
-        )
-        if len(initial.auc) > 1
-        else Message("There is one run here, so nothing is known about how much runs differ: run more seeds."),
+        ),
         Message(
             "Therefore this page compares exercises run by run, with the same random numbers, and gives the 95 % "
             "interval of the mean difference (Student’s t). If it contains 0, the difference may be noise."
         ),
     ]
-    finding = Message(
-        "{inside} of the {n} AUCs of the lecture lie in the range of our single runs", inside=inside, n=len(compared)
-    )
     return {"finding": finding, "answer": answer, "gains": []}
 
 
@@ -355,8 +358,8 @@ def shortcut(result: Result, shown: Mapping[str, ShownNetwork], test: Samples) -
 
 
 def lecture_reached(lecture: float | None, rows: Sequence[Row]) -> list[Message]:
-    """Compare the lecture's AUC of RotNet with the single runs of the rows without the shortcut."""
-    if lecture is None:
+    """Compare the lecture's AUC of RotNet with the runs of the rows without the shortcut, if there are several."""
+    if lecture is None or len(rows[0].auc) == 1:
         return []
     said = []
     for row in rows:

@@ -78,7 +78,6 @@ def gather(
         "extremes": [rows.tolist() for rows in extremes],
         "pictures": pictures,
         "rotnets": [_rotnet(name, shown[name].test) for name in ROTNETS],
-        "mistaken": packed(mistaken, "i4"),
         "centres": packed(ink_centre(test.inputs), "f4"),
         "curves": _curves(anomalous, shown),
         "sections": {

@@ -107,9 +107,9 @@ function results() {
   table(at("rows"), [t("exercise and its score"), t("lecture’s AUC"), t("our mean AUC (95 % interval)"), t("single runs, on a scale from {low} to {high}", range)], facts.rows.map((row) => {
     const [low, high] = [Math.min(...row.runs), Math.max(...row.runs)].map((value) => value.toFixed(3)), mean = row.mean.toFixed(3), lecture = row.lecture === null ? "" : row.lecture.toFixed(3);
     return [[bdi(row.name), made("span", { class: "soft" }, row.formula)],
-      row.inside === null ? "–" : row.inside ? t("{lecture}, in our range", { lecture }) : t("{lecture}, not in our range", { lecture }),
+      row.lecture === null ? "–" : row.runs.length === 1 ? lecture : row.inside ? t("{lecture}, in our range", { lecture }) : t("{lecture}, not in our range", { lecture }),
       row.interval ? nodes("{mean} ({low} to {high})", { mean: made("b", {}, mean), low: row.interval[0].toFixed(3), high: row.interval[1].toFixed(3) }) : made("b", {}, mean),
-      [canvas(26, t("{low} to {high}", { low, high }), (pen, w, h) => runs(pen, w, h, row)), made("span", { class: "soft" }, t("{low} to {high}", { low, high }))]];
+      [canvas(26, t("{low} to {high}", { low, high }), (pen, w, h) => runs(pen, w, h, row)), made("span", { class: "soft" }, row.runs.length === 1 ? low : t("{low} to {high}", { low, high }))]];
   }));
   const n = facts.rows[0].runs.length;
   at("rows-note").textContent = tn("Dots: the single run; a diamond: the lecture’s single run, with the normal digits 0 to 3 and the anomalies 7 to 9.",
@@ -421,7 +421,12 @@ function curves() {
   const own = facts.curves.map((one, k) => { const flat = unpacked(one.points); return { name: one.name, auc: one.auc, colour: looks[k][0], dash: looks[k][1], points: Array.from({ length: flat.length / 2 }, (_, n) => [flat[2 * n], flat[2 * n + 1]]) }; });
   const entries = own.map((one) => t("{name}: AUC {auc}", { name: one.name, auc: one.auc.toFixed(3) }));
   at("curves").append(canvas(360, entries.join("; "), (pen, w, h) => drawRoc(pen, w, h, { curves: own, xText: t("false alarms among normal pictures"), yText: t("anomalies found") })));
-  at("curves-key").replaceChildren(...own.map((one, k) => made("div", {}, made("span", { class: `key ${one.colour}${one.dash.length ? one.dash[0] < 4 ? " dot" : " dash" : ""}` }), entries[k])));
+  const sample = ({ colour, dash }) => {
+    const element = canvas(12, "", (pen, w) => { pen.strokeStyle = ink(colour); pen.lineWidth = 2.5; pen.setLineDash(dash); pen.beginPath(); pen.moveTo(0, 6); pen.lineTo(w, 6); pen.stroke(); });
+    element.setAttribute("aria-hidden", "true");
+    return element;
+  };
+  at("curves-key").replaceChildren(...own.map((one, k) => made("div", {}, sample(one), entries[k])));
 }
 
 /* --- the walk through the sections --- */
