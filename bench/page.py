@@ -1,17 +1,22 @@
-"""How large is a report about 10,000 recordings, how soon is it there, and how fast does its slider move?
+"""How large are the report about 10,000 recordings and the page of the lab, how soon are they there, how fast to move?
 
-    python bench/page.py [--recordings N] [--keep report.html]
+    python bench/page.py [--recordings N] [--keep report.html] [--lab runs/lab/report.html]
 
 A model learns from 400 recordings of ten machines. Then recordings of a second each are written, one in a hundred with
 an overtone, with time stamps in their names; `oddkind report` judges them, explains the 50 oddest and embeds clips of
 them. The page is opened in Chromium without a window: the time until its script has run and the load event is over,
 and the time of a step of the slider with all that it moves, layout included, at 60 rates, for all labels and for one.
-The counts at each rate must be those of Python. Without Chromium only the size is measured. The last line is JSON.
+The counts at each rate must be those of Python. Without Chromium only the size is measured.
+
+The page of the lab is made with one seed and one epoch, as its size and speed do not depend on them, unless one is
+given. Its temperature slider moves through all its steps, and its threshold, for each of the four networks; the AUC to
+4 decimals and the counts must be those that Python computes from the logits in the page. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import re
 import sys
@@ -26,7 +31,11 @@ import soundfile
 
 from oddkind import Detector, fit_files, source_of
 from oddkind.files.score import read_as_learnt, score_files
+from oddkind.lab.exercises import run_lab
+from oddkind.metrics import auc
 from oddkind.model.conformal import alarms
+from oddkind.model.formulas import msp
+from oddkind.pages.encoding import TYPES
 from oddkind.pages.page import write_page
 from oddkind.report.facts import gather
 
@@ -37,6 +46,7 @@ from browser import CHROMIUM, Browser
 RATE, MACHINES, LEARNT, MOST = 8000, 10, 400, 50
 OPEN_WITHIN, STEP_WITHIN = 1.0, 0.1  # seconds
 MB, CLIP = 1_000_000, 20_000
+LAB_WITHIN = 4 * MB
 OPENED = "performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
 STEP = """(() => {
   const begin = performance.now();
@@ -44,6 +54,13 @@ STEP = """(() => {
   document.body.getBoundingClientRect();
   return (performance.now() - begin) / 1000;
 })()"""
+LAB_STEP = """(() => {
+  const begin = performance.now();
+  BENCHES.second.set(%s);
+  document.body.getBoundingClientRect();
+  return (performance.now() - begin) / 1000;
+})()"""
+LAB_SHOWN = "[...document.querySelectorAll('#second-bench dd')].map((one) => one.textContent)"
 PAINTED = "new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))"
 
 
@@ -70,7 +87,8 @@ def main() -> None:
     """Write, judge, open, move."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--recordings", type=int, default=10_000)
-    parser.add_argument("--keep", type=Path, help="where the page is kept")
+    parser.add_argument("--keep", type=Path, help="where the report is kept")
+    parser.add_argument("--lab", type=Path, help="a page of the lab, so that none is made")
     given = parser.parse_args()
     with TemporaryDirectory() as temporary:
         learnt, new = Path(temporary, "learnt"), Path(temporary, "new")
@@ -102,6 +120,9 @@ def main() -> None:
             print("no Chromium is installed, so no time was measured")
         else:
             found |= measure(page, np.array([one.p_value for one in verdicts]), Path(temporary, "browser"))
+        if given.lab is None:
+            run_lab(Path(temporary, "lab"), seeds=1, epochs=1)
+        found["lab"] = measure_lab(given.lab or Path(temporary, "lab", "report.html"), Path(temporary, "other-browser"))
     print(json.dumps(found))
 
 
@@ -130,6 +151,51 @@ def measure(page: Path, p: np.ndarray, profile: Path) -> dict[str, object]:
         "counts_wrong": wrong,
         "problems": problems,
     }
+
+
+def measure_lab(page: Path, profile: Path) -> dict[str, object]:
+    """Open the page of the lab five times, and move its temperature and its threshold."""
+    size = page.stat().st_size
+    print(f"the page of the lab: {size / MB:.2f} MB (bar {LAB_WITHIN / MB:g})")
+    if CHROMIUM is None:
+        return {"bytes": size}
+    facts = json.loads(page.read_text(encoding="utf-8").partition('id="facts">')[2].partition("</script>")[0])
+    odd = array_of(facts["label"]) >= facts["n_normal_labels"]
+    with Browser(profile, width=1920, height=1000) as browser:
+        opened = []
+        for _ in range(5):
+            browser.open(page)
+            opened.append(browser.run(OPENED))
+        steps, wrong = [], 0
+        for number, network in enumerate(facts["networks"]):
+            logits = array_of(network["logits"])
+            browser.run(LAB_STEP % f"{{network: NETWORKS[{number}]}}")
+            for temperature in browser.run("STEPS"):
+                scores = msp(logits, temperature)
+                cut = float(np.quantile(scores[~odd], 0.95).round(6))
+                for change in (f"{{temperature: {temperature}}}", f"{{cut: {cut}}}"):
+                    steps.append(browser.run(LAB_STEP % change))
+                    browser.run(PAINTED)
+                area, _, false, found = browser.run(LAB_SHOWN)
+                counts = [f"{(scores[kind] > cut).sum():,} of {kind.sum():,}" for kind in (~odd, odd)]
+                wrong += area != f"{auc(odd, scores):.4f}"
+                wrong += not (false.startswith(counts[0]) and found.startswith(counts[1]))
+        problems = len(browser.problems)
+    print(f"open: {median(opened):.2f} s, slowest {max(opened):.2f} (bar {OPEN_WITHIN:g})")
+    print(f"a step: {1000 * median(steps):.0f} ms, slowest {1000 * max(steps):.0f} (bar {1000 * STEP_WITHIN:g})")
+    print(f"{wrong} of {len(steps)} AUCs and counts differ from Python's; {problems} complaints of the browser")
+    return {
+        "bytes": size,
+        "open_s": [round(median(opened), 3), round(max(opened), 3)],
+        "step_s": [round(median(steps), 4), round(max(steps), 4)],
+        "numbers_wrong": wrong,
+        "problems": problems,
+    }
+
+
+def array_of(packed: dict[str, object]) -> np.ndarray:
+    """Return an array of a page."""
+    return np.frombuffer(base64.b64decode(packed["base64"]), TYPES[packed["type"]]).reshape(packed["shape"])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from oddkind.train.onnx_export import checked_graphs
 N, RATE = 80, 8000
 KINDS = "arrays", "pictures", "sounds", "tables"
 # Installs nothing that scoring does without.
-REFUSED = "torch", "scipy", "sklearn", "matplotlib", "faiss", "bokeh", "openTSNE"
+REFUSED = "torch", "scipy", "sklearn", "matplotlib", "faiss", "openTSNE"
 
 
 def write(folder: Path, kind: str, draw: np.random.Generator, *, shift: float) -> None:

@@ -16,7 +16,6 @@ class PromiseWarning(UserWarning):
 EXTRAS = {
     **dict.fromkeys(("torch", "scipy", "sklearn", "onnx", "onnxscript"), "train"),
     "matplotlib": "figures",
-    "bokeh": "lab",
     "openTSNE": "map",
     **dict.fromkeys(("fastapi", "uvicorn", "python_multipart", "prometheus_client", "starlette"), "serve"),
 }

@@ -24,7 +24,7 @@ def little_data(monkeypatch):
 
     monkeypatch.setattr(oddkind.lab.exercises, "load_mnist", load)
     monkeypatch.setattr(oddkind.lab.sweep, "load_mnist", load)
-    monkeypatch.setattr(oddkind.lab.exercises, "write_report", lambda *_, **__: None)
+    monkeypatch.setattr(oddkind.lab.exercises, "gather", lambda *_, **__: {})
 
 
 @pytest.mark.parametrize("words", [["--help"], ["lab", "--help"], ["sweep", "--help"], ["--version"]], ids=" ".join)
@@ -33,7 +33,7 @@ def test_help_does_not_wait_for_torch(words):
         f"import sys; sys.argv[1:] = {words!r}\n"
         "try:\n    from oddkind.cli.main import main; main()\n"
         "finally:\n"
-        "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'bokeh', 'numpy', 'h5py', 'nptdms'}\n"
+        "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'numpy', 'h5py', 'nptdms'}\n"
         "    heavy &= set(sys.modules)\n"
         "    print('heavy:', sorted(heavy), file=sys.stderr)\n"
     )
@@ -55,6 +55,15 @@ def test_lab_prints_a_table(command, little_data, tmp_path):
     for word in ("initial", "rotnet-neighbours", "0.868", "0.856", "±"):
         assert word in out
     assert (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(("words", "locale", "language"), [([], "ko_KR.UTF-8", "ko"), (["--lang", "en"], "ko", "en")])
+def test_the_page_of_the_lab_has_a_language(command, little_data, tmp_path, monkeypatch, words, locale, language):
+    for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANG", locale)
+    assert command("lab", "--epochs", "1", "--seeds", "1", "--out", str(tmp_path), *words)[0] == 0
+    assert f'<html lang="{language}">' in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["lab", "sweep"])

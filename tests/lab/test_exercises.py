@@ -1,5 +1,4 @@
 import json
-from html.parser import HTMLParser
 
 import pytest
 
@@ -86,11 +85,21 @@ def test_the_settings_of_the_exercises():
     assert shifted == {"rotnet-shifted": (None, 2), "rotnet-shifted-larger": ("picture", 4)}
 
 
-def test_the_folder_holds_the_page_its_pictures_and_no_leftovers(lab):
-    folder, _, _, _ = lab
-    assert {path.suffix for path in folder.iterdir()} == {".html", ".json", ".png"}
-    assert (folder / "report.html").stat().st_size > 1e5
-    HTMLParser().feed((folder / "report.html").read_text(encoding="utf-8"))
+def test_the_folder_holds_the_page_and_no_leftovers(lab):
+    folder, result, _, _ = lab
+    assert {path.name for path in folder.iterdir()} == {"report.html", "results.json"}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert '<html lang="en">' in page
+    facts = json.loads(page.partition('id="facts">')[2].partition("</script>")[0])
+    assert [row["runs"] for row in facts["rows"]] == [list(row.auc) for row in result.rows]
+
+
+def test_the_page_has_the_language_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(oddkind.lab.exercises, "gather", lambda *_, **__: {})
+    run_lab(tmp_path, epochs=1, seeds=1, language="ko")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<html lang="ko">' in page
+    assert "라벨 스무딩" in page
 
 
 def test_progress_goes_through_three_stages_to_their_ends(lab):
@@ -103,7 +112,7 @@ def test_progress_goes_through_three_stages_to_their_ends(lab):
 
 
 def test_the_same_seeds_give_the_same_bits_twice(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(oddkind.lab.exercises, "write_report", lambda *_, **__: None)
+    monkeypatch.setattr(oddkind.lab.exercises, "gather", lambda *_, **__: {})
     run_lab(tmp_path, epochs=1, seeds=2)
     assert numbers(tmp_path / "results.json") == numbers(lab[0] / "results.json")
 
@@ -111,7 +120,7 @@ def test_the_same_seeds_give_the_same_bits_twice(lab, tmp_path, monkeypatch):
 @pytest.mark.parametrize("stage", ["training", "scoring", "drawing"])
 def test_interrupted_it_leaves_no_results_and_goes_on_to_the_same(lab, tmp_path, monkeypatch, stage):
     monkeypatch.setattr(oddkind.train.loop, "CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr(oddkind.lab.exercises, "write_report", lambda *_, on_progress, **__: on_progress(0.5))
+    monkeypatch.setattr(oddkind.lab.exercises, "gather", lambda *_, on_progress, **__: on_progress(0.5) or {})
 
     def interrupt(name, done):
         if name == stage and done > 0.4:
@@ -125,7 +134,7 @@ def test_interrupted_it_leaves_no_results_and_goes_on_to_the_same(lab, tmp_path,
     told = []
     run_lab(tmp_path, epochs=1, seeds=2, on_progress=lambda *step: told.append(step))
     assert min((done for name, done in told if name == "training"), default=1) > 0.3
-    assert {path.name for path in tmp_path.iterdir()} == {"results.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "report.html"}
     assert numbers(tmp_path / "results.json") == numbers(lab[0] / "results.json")
 
 

@@ -1,174 +1,312 @@
-import base64
-from html.parser import HTMLParser
+"""The page in a real browser: it counts as Python does, and a teacher can walk through it without a mouse."""
+
+import re
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from browser import CHROMIUM, Browser
+from lab_results import HOSTILE, result_of, samples_of, shown_of
 
-from oddkind.lab.figures import ink_centre
-from oddkind.lab.page import ShownNetwork, centre_rule, paired, write_report
-from oddkind.metrics import mean_interval
-from oddkind.model.outputs import Outputs
-from oddkind.samples import Samples
-from oddkind.study.evaluation import Configuration, Result, Row
+from oddkind.lab.facts import SIDE, gather
+from oddkind.lab.measures import found_at, rotation_confusion
+from oddkind.lab.shown import ROTNETS, SHOWN, SMOOTHED
+from oddkind.metrics import auc
+from oddkind.model.formulas import msp, rotation_distance
+from oddkind.pages.page import write_page
+from oddkind.study.reliability import reliability
 
-pytestmark = pytest.mark.slow
-
-PICTURES = {
-    "histograms", "roc", "extremes", "tsne", "temperatures", "reliability", "smoothing-or-temperature",
-    "rotation-confusions", "rotation-grid", "rotation-shortcut",
-}  # fmt: skip
-NAMES = ("initial", "label-smoothing-0.1", "label-smoothing-0.2", "label-smoothing-0.3")
-
-
-def result_of(draw, seeds):
-    def line(name, task="labels", score="msp", lecture=None, max_shift=None):
-        return Row(
-            Configuration(name, task, 0.0, 1.0, score, lecture, max_shift=max_shift),
-            tuple(draw.uniform(0.6, 0.9, seeds)),
-            *[(0.9,) * seeds] * 4,
-            None,
-        )
-
-    rows = [line(name, lecture=0.75) for name in NAMES] + [line("temperature-3"), line("temperature-fitted")]
-    rows += [line("rotnet", "rotations", "rotation-distance", 0.856)]
-    rows += [line("rotnet-neighbours", "rotations", "cosine-neighbours")]
-    rows += [line("rotnet-shifted", "rotations", "rotation-distance", max_shift=2)]
-    rows += [line("rotnet-shifted-larger", "rotations", "rotation-distance", max_shift=4)]
-    rows += [line("initial-max-logit", score="max-logit"), line("<script>alert(1)</script>")]
-    return Result(tuple(rows))
-
-
-def shown_of(draw, n, normal):
-    def outputs(count, views, classes):
-        targets = draw.integers(0, classes, (count, views))
-        return Outputs(draw.normal(size=(count, views, classes)) * 3, draw.normal(size=(count, views, 6)), targets)
-
-    classes = {**dict.fromkeys(NAMES, (1, normal)), "rotnet": (4, 4), "rotnet-shifted": (4, 4)}
-    return {name: ShownNetwork(outputs(n, *shape), outputs(20, *shape), 0.8) for name, shape in classes.items()}
-
-
-def samples_of(draw, normal, anomalous, name="noise"):
-    labels = np.repeat([*normal, *anomalous], 8)
-    inputs = draw.integers(0, 256, (len(labels), 1, 6, 6)).astype(np.uint8)
-    return Samples(inputs, labels, np.isin(labels, anomalous), name=name)
-
-
-class Elements(HTMLParser):
-    """Every element's attributes and the text between them, scripts left out."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.found, self.text, self.quiet = [], "", False
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        self.quiet = tag in ("script", "style")
-
-    def handle_endtag(self, tag):
-        self.quiet = False
-
-    def handle_data(self, data):
-        self.text += "" if self.quiet else data
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+TEMPERATURES = 0.1, 0.5, 1.0, 3.0, 20.0
+NAMELESS = """[...document.querySelectorAll("canvas, img, input, select, button")].filter((one) => !(
+  one.getAttribute("aria-label") || one.getAttribute("aria-hidden") || one.hasAttribute("alt") || one.labels?.length
+  || one.textContent
+)).map((one) => one.outerHTML)"""
+SETTLED = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+NUMBERS = "[...document.querySelectorAll('#second-bench dd')].map((one) => one.textContent)"
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def made():
     draw = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("lab")
-    result, samples = result_of(draw, 3), samples_of(draw, (0, 1, 2, 3), (7, 8), "<img src=x> & co")
-    steps = []
-    write_report(folder, result, samples, shown_of(draw, len(samples), 4), on_progress=steps.append)
-    return folder, result, Elements((folder / "report.html").read_text(encoding="utf-8")), steps
+    samples = samples_of(draw, side=SIDE, name="<img src=x> & co")
+    shown = shown_of(draw, samples)
+    return gather(result_of(draw, 3), samples, shown), samples, shown
 
 
-def test_pictures_stand_beside_the_page_and_in_it(written):
-    folder, _, page, _ = written
-    assert {path.stem for path in folder.glob("*.png")} == PICTURES
-    pictures = [attributes for tag, attributes in page.found if tag == "img"]
-    embedded = {base64.b64decode(attributes["src"].partition("base64,")[2]) for attributes in pictures}
-    assert embedded == {path.read_bytes() for path in folder.glob("*.png")}
-    assert all(data.startswith(b"\x89PNG\r\n\x1a\n") for data in embedded)
-    assert all(attributes["alt"] for attributes in pictures)
+@pytest.fixture
+def opened(browser, made, tmp_path):
+    write_page("oddkind.lab", made[0], tmp_path / "report.html")
+    browser.look(1280, 900)
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    browser.run(SETTLED)
+    return browser, made[1], made[2]
 
 
-def test_the_page_loads_nothing(written):
-    _, _, page, _ = written
-    addresses = [value for _, found in page.found for key, value in found.items() if key in ("src", "href", "data")]
-    assert all(address.startswith("data:") for address in addresses)
-    policy = next(found["content"] for _, found in page.found if "http-equiv" in found)
-    assert policy.startswith("default-src 'none'")
-    assert "http" not in policy
+def test_the_page_asks_for_nothing_and_complains_of_nothing(opened):
+    browser, *_ = opened
+    assert [address for address in browser.requests if not address.startswith("data:")] == [
+        browser.run("location.href")
+    ]
+    assert browser.problems == []
+    assert browser.run(NAMELESS) == []
+    assert browser.run("[...document.querySelectorAll('h2')].every((one) => one.textContent.length > 10)")
+    assert browser.run("document.querySelectorAll('details .answer:empty').length") == 0
 
 
-def test_the_page_is_an_english_document_with_headings(written):
-    _, _, page, _ = written
-    tags = [tag for tag, _ in page.found]
-    assert dict(page.found)["html"] == {"lang": "en"}
-    assert tags.count("h1") == tags.count("title") == 1
-    assert tags.count("h2") == 3
+def test_names_are_text(opened):
+    browser, *_ = opened
+    assert browser.run("document.querySelectorAll('script').length") == 2
+    assert HOSTILE in browser.run("at('rows').textContent")
+    assert "<img src=x> & co" in browser.run("at('about').textContent")
 
 
-def test_the_table_holds_the_numbers(written):
-    _, result, page, _ = written
-    for row in result.rows:
-        low, high = row.auc_ci95
-        assert f"{row.auc_mean:.3f} ({low:.3f} to {high:.3f})" in page.text
-        assert f"{min(row.auc):.3f} to {max(row.auc):.3f}" in page.text
+def test_the_temperature_gives_the_numbers_of_python(opened):
+    browser, samples, shown = opened
+    for number, name in enumerate(SMOOTHED.values()):
+        held_out = shown[name].held_out
+        browser.run(f"BENCHES.second.set({{network: NETWORKS[{number}]}})")
+        for temperature in TEMPERATURES:
+            browser.run(f"BENCHES.second.set({{temperature: {temperature}}})")
+            scores = msp(shown[name].test.logits, temperature).mean(1)
+            expected = auc(samples.anomalous, scores)
+            assert browser.run("BENCHES.second.now().auc") == pytest.approx(expected, abs=1e-12)
+            error = reliability(held_out.logits[:, 0], held_out.targets[:, 0], temperature=temperature).expected_error
+            assert browser.run("BENCHES.second.now().reliability.error") == pytest.approx(error, abs=1e-12)
+            shown_auc, shown_error, *_ = browser.run(NUMBERS)
+            assert (shown_auc, shown_error) == (f"{expected:.4f}", f"{error:.4f}")
+            assert browser.run(f"scoresOf(NETWORKS[{number}], {temperature})[7]") == pytest.approx(scores[7], rel=1e-12)
 
 
-def test_hostile_names_are_text(written):
-    _, _, page, _ = written
-    assert "<script>alert(1)</script>" in page.text
-    assert "<img src=x> & co" in page.text
+def test_the_slider_moved_by_keys_reaches_a_temperature_of_three(opened):
+    browser, samples, shown = opened
+    browser.run("document.querySelector('#second-bench input[type=range]').focus()")
+    browser.press("Home")
+    browser.press("ArrowRight", browser.run("STEPS.indexOf(3)"))
+    browser.run(SETTLED)
+    assert browser.run("BENCHES.second.state.temperature") == 3
+    scores = msp(shown["initial"].test.logits, 3).mean(1)
+    assert browser.run(NUMBERS)[0] == f"{auc(samples.anomalous, scores):.4f}"
+    assert browser.run("SECTIONS[current].id") == "temperature"  # arrow keys of a slider are its own
 
 
-def test_the_story_of_the_shortcut_has_the_numbers_of_the_rows(written):
-    _, result, page, _ = written
-    text = " ".join(page.text.split())
-    for name in ("rotnet", "rotnet-shifted", "rotnet-shifted-larger"):
-        assert f"{result[name].auc_mean:.3f} with" in text
-    assert "moved by up to 2 pixels" in text
-    assert "moves of up to 4 pixels" in text
-    low, high = min(result["rotnet-shifted"].auc), max(result["rotnet-shifted"].auc)
-    where = "within" if low <= 0.856 <= high else "above" if high < 0.856 else "below"
-    assert f"The lecture’s 0.856 lies {where} our single runs of rotnet-shifted ({low:.3f} to {high:.3f})" in text
-    assert "The mean AUCs are: rotnet " in text
-    scores_of_one_network = text.split("The mean AUCs are:")[1].split(". ")[0]
-    assert "shifted" not in scores_of_one_network
+def test_the_threshold_counts_as_python_does(opened):
+    browser, samples, shown = opened
+    odd, cuts = samples.anomalous, [0, 0.003, 0.01, 0.1, 0.25, 0.5, 0.74, 1]
+    for number, name in enumerate(SMOOTHED.values()):
+        for temperature in (1, 3):
+            browser.run(f"BENCHES.second.set({{network: NETWORKS[{number}], temperature: {temperature}}})")
+            scores = msp(shown[name].test.logits, temperature).mean(1)
+            for cut in cuts:
+                browser.run(f"BENCHES.second.set({{cut: {cut}}})")
+                expected = [int((scores[~odd] > cut).sum()), int((scores[odd] > cut).sum())]
+                found = browser.run("[BENCHES.second.now().falseAlarms, BENCHES.second.now().found]")
+                assert found == expected
+                assert browser.run(NUMBERS)[2].startswith(f"{expected[0]} of {(~odd).sum()} (")
+            for rate in (0.01, 0.05, 0.1):
+                assert browser.run(f"cutAt(BENCHES.second.now().normal, {rate})") == found_at(odd, scores, rate)[0]
 
 
-def test_progress_ends_at_one(written):
-    steps = written[3]
-    assert steps == sorted(steps)
-    assert steps[-1] == 1
+def test_a_temperature_moves_every_figure_and_no_other_thing(opened):
+    browser, *_ = opened
+    plots = "[...document.querySelectorAll('#second-bench canvas')].map((one) => one.toDataURL())"
+    place = "document.querySelector('#temperature .gains').getBoundingClientRect().top + scrollY"
+    for width in (1280, 1920):
+        browser.look(width, 900)
+        browser.run(SETTLED)
+        browser.run("BENCHES.second.set({temperature: 1, cut: 0.2})")
+        before, top = browser.run(plots), browser.run(place)
+        for change in ("{temperature: 6.2}", "{temperature: 0.1}", "{cut: 0}", "{cut: 0.7}", "{network: NETWORKS[2]}"):
+            browser.run(f"BENCHES.second.set({change})")
+            assert browser.run(place) == top
+        after = browser.run(plots)
+        assert len(before) == 3
+        assert all(one != other for one, other in zip(before, after, strict=True))
 
 
-def test_two_digits_against_one_in_a_single_run(tmp_path, draw, monkeypatch):
-    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write_bytes(b""))  # its text is looked at here
-    samples = samples_of(draw, (2, 4), (7,))
-    write_report(tmp_path, result_of(draw, 1), samples, shown_of(draw, len(samples), 2))
-    text = Elements((tmp_path / "report.html").read_text(encoding="utf-8")).text
-    assert "in the only run; with one run, a difference cannot be distinguished from noise" in text
-    assert "None" not in text
-    assert "nan" not in text
+def test_play_walks_through_the_temperatures_and_stops(opened):
+    browser, *_ = opened
+    browser.run("BENCHES.second.set({temperature: STEPS[STEPS.length - 4]})")
+    browser.click("#second-bench [aria-pressed]")
+    browser.run("new Promise((done) => setTimeout(done, 10 * FRAME_MS))")
+    assert browser.run("BENCHES.second.state.temperature") == browser.run("STEPS[STEPS.length - 1]")
+    assert browser.run("document.querySelector('#second-bench [aria-pressed]').getAttribute('aria-pressed')") == "false"
 
 
-def test_paired_differences_are_judged_by_their_interval():
-    def result(a, b):
-        return Result(tuple(Row(Configuration(name), auc, (), (), (), (), None) for name, auc in (("a", a), ("b", b))))
+def test_rotations_are_counted_as_python_counts_them(opened):
+    browser, samples, shown = opened
+    for number, name in enumerate(ROTNETS):
+        outputs = shown[name].test
+        distances = rotation_distance(outputs.transform_logits()).mean(1)
+        assert browser.run(f"[...distancesOf(ROTNETS[{number}])]") == distances.tolist()
+        for label in np.unique(samples.labels):
+            place = f"NAMES.indexOf('{label}')"
+            found = browser.run(f"confusionOf(ROTNETS[{number}], rowsOf({place})).map((line) => [...line])")
+            assert np.allclose(found, rotation_confusion(outputs[samples.labels == label]))
+    browser.run("at('grid-network').value = '1'; at('grid-network').dispatchEvent(new Event('change'))")
+    expected = auc(samples.anomalous, rotation_distance(shown["rotnet-shifted"].test.transform_logits()).mean(1))
+    assert browser.run("at('distance-roc-title').textContent") == f"rotnet-shifted: AUC {expected:.4f}"
 
-    found = paired(result((0.8, 0.9, 0.7), (0.7, 0.8, 0.61)), "a", "b")
-    low, high = mean_interval([0.1, 0.1, 0.09])
-    assert f"+0.097 on average over 3 runs (95 % interval +{low:.3f} to +{high:.3f}): this is more than noise." in found
-    assert "−0.033" in paired(result((0.7, 0.8, 0.7), (0.8, 0.7, 0.8)), "a", "b")
-    assert "may be noise" in paired(result((0.7, 0.8, 0.7), (0.8, 0.7, 0.8)), "a", "b")
+
+def test_the_grid_marks_mistakes_and_shows_others(opened):
+    browser, *_ = opened
+    texts = """[...document.querySelectorAll(".turned .digit")].map((one) => [one.className,
+      one.querySelector(".predicted").textContent, one.querySelector(".true").textContent])"""
+    cells = browser.run(texts)
+    assert len(cells) == 2 * 6 * 4
+    for kind, predicted, true in cells:
+        assert (kind == "digit mistaken") == (predicted != true)
+    assert {true for *_, true in cells} == {"0°", "90°", "180°", "270°"}
+    names = "[...document.querySelectorAll('.turned canvas')].map((one) => one.getAttribute('aria-label')).join()"
+    before = browser.run(names)
+    browser.click("#grid-more")
+    assert browser.run(names) != before
 
 
-def test_centre_rule_sees_where_the_ink_lies():
-    inputs = np.zeros((3, 1, 4, 4), np.uint8)
-    inputs[0, 0, 2, 2] = inputs[1, 0, 1, 2] = inputs[2, 0, 1:3, 1:3] = 9
-    assert centre_rule(inputs).tolist() == [True, False, False]
-    assert ink_centre(inputs).tolist() == [[0.5, 0.5], [-0.5, 0.5], [0, 0]]
-    assert ink_centre(np.zeros((1, 1, 4, 4))).tolist() == [[0, 0]]
+def test_pictures_are_turned_as_the_task_turns_them(opened):
+    browser, samples, _ = opened
+    for turns in range(4):
+        found = browser.run(
+            f"""(() => {{
+              const of = document.createElement("canvas"); of.width = of.height = SIDE;
+              const pen = of.getContext("2d");
+              digit(pen, PICTURED[5], 0, 0, SIDE, {turns}, 4);
+              return [...pen.getImageData(0, 0, SIDE, SIDE).data].filter((_, k) => k % 4 === 3);
+            }})()"""
+        )
+        own = samples.inputs[browser.run("PICTURED[5]"), 0].astype(float)
+        expected = np.rot90(own / own.max(), turns)  # counter-clockwise, as oddkind.train.transforms.Rotations
+        assert np.reshape(found, (SIDE, SIDE)) / 255 == pytest.approx(expected, abs=0.05)
+
+
+def test_the_keyboard_walks_through_the_sections_and_opens_answers(opened):
+    browser, *_ = opened
+    here = "document.querySelector('#steps [aria-current]').getAttribute('href')"
+    names = browser.run("SECTIONS.map((one) => '#' + one.id)")
+    assert len(names) == 10
+    assert browser.run(here) == names[0]
+    for name in names[1:]:
+        browser.press("ArrowRight")
+        browser.run(SETTLED)
+        assert browser.run(here) == name
+        assert browser.run("document.activeElement.id") == f"{name[1:]}-title"
+    browser.press("ArrowLeft", 2)
+    browser.run(SETTLED)
+    assert browser.run(here) == names[-3]
+    for is_open in (True, False):
+        browser.press("a")
+        assert browser.run(f"document.querySelector('{names[-3]} details').open") == is_open
+    assert browser.run("document.querySelectorAll('details[open]').length") == 0
+    assert browser.problems == []
+
+
+def test_the_map_is_walked_by_keys_and_pinned(opened):
+    browser, samples, _ = opened
+    browser.run("at('map').firstChild.focus()")
+    first = browser.run("looked()")
+    browser.press("ArrowLeft")
+    browser.press("ArrowUp")
+    browser.run(SETTLED)
+    reached = browser.run("looked()")
+    assert reached != first
+    browser.press("Enter")
+    browser.run(SETTLED)
+    assert browser.run("pinned") == reached
+    label = samples.labels[browser.run(f"MAPPED[{reached}]")]
+    assert browser.run("at('one').querySelector('h3').textContent").startswith(f"{label} (")
+    rows = browser.run("[...document.querySelectorAll('#one tbody tr')].map((one) => one.cells[1].textContent)")
+    assert len(rows) == len(SMOOTHED)
+    browser.press("Escape")
+    browser.run(SETTLED)
+    assert browser.run("pinned") == -1
+    assert browser.run("SECTIONS[current].id") == "features"
+
+
+def test_pointing_at_a_mark_shows_it_and_a_click_pins_it(opened):
+    browser, *_ = opened
+    browser.run(
+        """(() => {
+          const map = document.querySelector("#levels canvas"), box = map.getBoundingClientRect();
+          const [x, y] = placesIn(MAPS[0], box.width, box.height);
+          const where = { clientX: box.left + x(9), clientY: box.top + y(9) };
+          map.dispatchEvent(new MouseEvent("mousemove", where)); map.dispatchEvent(new MouseEvent("click", where));
+          map.dispatchEvent(new MouseEvent("mouseleave"));
+        })()"""
+    )
+    browser.run(SETTLED)
+    assert browser.run("Math.hypot(MAPS[0].xs[pinned] - MAPS[0].xs[9], MAPS[0].ys[pinned] - MAPS[0].ys[9])") == 0
+
+
+@pytest.mark.parametrize("width", [1280, 1920])
+@pytest.mark.parametrize("dark", [False, True])
+def test_both_themes_at_both_widths_fit(opened, width, dark):
+    browser, *_ = opened
+    browser.look(width, 900, dark=dark)
+    browser.run(SETTLED)
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+    wide = "[...document.querySelectorAll('.scroller')].filter((one) => one.scrollWidth > one.clientWidth).length"
+    assert browser.run(wide) == 0
+    assert (browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(246, 245, 242)") != dark
+    picture = "at('one').querySelector('canvas')"
+    drawn = browser.run(f"[...{picture}.getContext('2d').getImageData(0, 0, 168, 168).data]")
+    red, alpha = np.reshape(drawn, (-1, 4))[:, [0, 3]].T
+    assert red[alpha == 255] == pytest.approx(0xEC if dark else 0x1D)  # pictures are drawn with the ink of the theme
+
+
+def test_on_paper_all_answers_are_open_and_then_closed_again(opened):
+    browser, *_ = opened
+    browser.run("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.run("document.querySelectorAll('details:not([open])').length") == 0
+    browser.run("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.run("document.querySelectorAll('details[open]').length") == 0
+
+
+def test_in_korean_nothing_is_left_in_english(browser, made, tmp_path):
+    write_page("oddkind.lab", made[0], tmp_path / "report.html", "ko")
+    browser.look(1280, 900)
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    browser.run(SETTLED)
+    assert browser.problems == []
+    assert browser.run("document.documentElement.lang") == "ko"
+    assert browser.run("document.title") == "분류를 이용한 이상 탐지"
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+    # Names of exercises and formulas are the same in every language.
+    browser.run(
+        "for (const one of document.querySelectorAll('script, style, noscript, #rows .soft, bdi')) one.remove()"
+    )
+    said = browser.run("document.body.textContent")
+    said += browser.run(
+        "[...document.querySelectorAll('[aria-label]')].map((one) => one.getAttribute('aria-label')).join('. ')"
+    )
+    assert re.findall(r"[A-Za-z]+(?: [A-Za-z]+){2,}", said) == []
+    assert "임계값" in said
+
+
+@pytest.mark.parametrize(("normal", "anomalous"), [((2, 4), (7,)), ((4, 2), (0, 1, 3, 5, 6, 7, 8, 9))])
+def test_other_digits_in_a_single_run_open_without_complaint(browser, draw, tmp_path, normal, anomalous):
+    samples = samples_of(draw, normal, anomalous, each=16)
+    shown = shown_of(draw, samples)
+    write_page("oddkind.lab", gather(result_of(draw, 1), samples, shown), tmp_path / "report.html")
+    browser.look(1280, 900)
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    browser.run("BENCHES.second.set({temperature: 3, cut: 0.3})")
+    scores = msp(shown["initial"].test.logits, 3).mean(1)
+    assert browser.run(NUMBERS)[0] == f"{auc(samples.anomalous, scores):.4f}"
+    assert browser.run("at('confusions').querySelectorAll('table').length") == len(normal) + len(anomalous)
+    assert browser.run("document.querySelectorAll('.turned .digit').length") == 2 * 6 * 4
+    assert "NaN" not in browser.run("document.querySelector('main').innerText")
+    assert browser.problems == []
+
+
+def test_every_network_that_is_shown_is_trained():
+    from oddkind.lab.exercises import EXERCISES
+
+    assert set(SHOWN) <= {setting.name for setting in EXERCISES}

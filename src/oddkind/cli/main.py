@@ -17,8 +17,10 @@ from typing import Annotated, Any
 import typer
 
 from oddkind.cli import choose_command, export_command, file_commands, report_command, serve_command, watch_command
+from oddkind.cli.options import Lang
 from oddkind.cli.terminal import listed, missing, needs_extra, plus_minus, progress_bars, show, table_of
 from oddkind.errors import EXTRAS, InputError
+from oddkind.language import language_of_locale
 from oddkind.naming import on_one_line
 
 app = typer.Typer(
@@ -79,6 +81,7 @@ def lab(
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 5,
     seeds: Annotated[int, typer.Option(help="Independent runs of every exercise.")] = 5,
     out: Out = Path("runs/lab"),
+    lang: Lang = None,
     json: Json = False,
 ) -> None:
     """Run all exercises of the lecture on MNIST: label smoothing, temperature, t-SNE, RotNet; see report.html."""
@@ -86,7 +89,8 @@ def lab(
     with progress_bars("training", "scoring", "drawing") as update, needs_extra("lab"):
         from oddkind.lab.exercises import run_lab
 
-        result = run_lab(out, **digits, epochs=epochs, seeds=seeds, on_progress=update)
+        language = lang or language_of_locale()
+        result = run_lab(out, **digits, epochs=epochs, seeds=seeds, language=language, on_progress=update)
     if json:
         print((out / "results.json").read_text(encoding="utf-8"), end="")
         return
@@ -100,7 +104,7 @@ def lab(
             f"{min(row.auc):.3f} to {max(row.auc):.3f}",
             "" if inside is None else "yes" if inside else "no",
         )
-    show(table, f"{out / 'report.html'} shows the results in pictures.")
+    show(table, f"{out / 'report.html'} explains the results; it opens in any browser, without a network.")
 
 
 @app.command()

@@ -10,9 +10,12 @@ from pathlib import Path
 import torch
 
 from oddkind.errors import InputError
+from oddkind.lab.facts import gather
 from oddkind.lab.mnist import load_mnist
-from oddkind.lab.page import ShownNetwork, write_report
+from oddkind.lab.shown import SHOWN, ShownNetwork
+from oddkind.language import Language
 from oddkind.output import results_folder
+from oddkind.pages.page import write_page
 from oddkind.study.evaluation import Configuration, Result, evaluate_settings, train_settings
 
 EXERCISES = (
@@ -40,9 +43,6 @@ EXERCISES = (
     Configuration("initial-mahalanobis", score="mahalanobis"),
 )
 
-# The exercises whose network the page shows.
-SHOWN = ("initial", "label-smoothing-0.1", "label-smoothing-0.2", "label-smoothing-0.3", "rotnet", "rotnet-shifted")
-
 
 def run_lab(
     folder: Path,
@@ -51,9 +51,10 @@ def run_lab(
     anomalous: Sequence[int] = (7, 8, 9),
     epochs: int = 5,
     seeds: int = 5,
+    language: Language = "en",
     on_progress: Callable[[str, float], None] = lambda stage, done: None,
 ) -> Result:
-    """Run every exercise and write report.html, its PNGs and results.json into `folder`.
+    """Run every exercise and write report.html and results.json into `folder`.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ def run_lab(
         The number of passes over the training data.
     seeds : int
         The number of independent runs, with the seeds 0, 1, …
+    language : "en" or "ko"
+        Of the page.
     on_progress : callable
         Called with the stage and its finished fraction, 0 … 1.
 
@@ -97,8 +100,9 @@ def run_lab(
                 detector.outputs(held_out.inputs, held_out.labels),
                 detector.model_.temperature,
             )
-        write_report(unfinished, result, test, shown, on_progress=lambda done: on_progress("drawing", done))
-        facts = {
+        facts = gather(result, test, shown, on_progress=lambda done: on_progress("drawing", done))
+        write_page("oddkind.lab", facts, unfinished / "report.html", language)
+        content = {
             "oddkind": version("oddkind"),
             "torch": torch.__version__,
             "normal": list(normal),
@@ -107,5 +111,5 @@ def run_lab(
             "seeds": list(range(seeds)),
             **result.to_json(),
         }
-        (unfinished / "results.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        (unfinished / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return result
