@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from oddkind.files.explain import FileExplanation as FileExplanation
     from oddkind.files.explain import explain_files as explain_files
     from oddkind.files.listing import Entry as Entry
+    from oddkind.files.remote import data_path as data_path
     from oddkind.files.score import Verdict as Verdict
     from oddkind.files.score import score_files as score_files
     from oddkind.files.source import Source as Source
@@ -71,6 +72,7 @@ _HOME = {
     "check_data": "checks",
     "check_files": "files.check",
     "classwise_error": "study.reliability",
+    "data_path": "files.remote",
     "deletion_test": "study.deletion_test",
     "discoveries": "model.conformal",
     "evaluate_files": "files.evaluate",

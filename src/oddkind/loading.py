@@ -58,7 +58,7 @@ def load(
         not asked for, what `runtime` needs is not installed or not in the file, or it is "onnx" and `network` or
         `device` is given.
     """
-    file = Path(file)
+    file = file if isinstance(file, Path) else Path(file)
     if runtime not in RUNTIMES:
         raise InputError(f"runtime={runtime!r}; known are {', '.join(map(repr, RUNTIMES))}")
     for_torch = runtime == "torch" or network is not None or device != "auto"

@@ -47,7 +47,12 @@ class Scorer:
     ) -> None:
         if len(columns) == 0:
             raise InputError("columns is empty; name the column of samples, or those of numbers")
-        self.file, self.columns, self.label, self.runtime = Path(file), columns, label, runtime
+        self.file, self.columns, self.label, self.runtime = (
+            file if isinstance(file, Path) else Path(file),
+            columns,
+            label,
+            runtime,
+        )
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the columns of the batch and "score", "p_value" and "anomalous", [N] each.

@@ -13,6 +13,7 @@ from oddkind.cli.file_commands import check_writable, listing
 from oddkind.cli.options import Json, SavedModel
 from oddkind.cli.terminal import print_json, progress_bars
 from oddkind.errors import InputError, PromiseWarning
+from oddkind.files.remote import RemotePath
 
 if TYPE_CHECKING:
     from oddkind.model.model import CrossModel, Model
@@ -36,6 +37,8 @@ def export(
     """
     if not onnx:
         raise InputError("name a format: --onnx")
+    if out is None and isinstance(model, RemotePath):
+        raise InputError(f"{model}: cannot be replaced where it is; name a file with --out")
     out = model if out is None else out
     check_writable(out)
     with progress_bars("exporting", *([] if data is None else ["comparing"])) as update:

@@ -18,7 +18,7 @@ import typer
 
 from oddkind.cli import choose_command, export_command, file_commands, report_command, serve_command, watch_command
 from oddkind.cli.options import Lang
-from oddkind.cli.terminal import listed, missing, needs_extra, plus_minus, progress_bars, show, table_of
+from oddkind.cli.terminal import complain_of, listed, missing, needs_extra, plus_minus, progress_bars, show, table_of
 from oddkind.errors import EXTRAS, InputError
 from oddkind.language import language_of_locale
 from oddkind.naming import on_one_line
@@ -48,7 +48,7 @@ def main() -> None:
             warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
             app()
     except InputError as error:
-        print(on_one_line(f"oddkind: {error}"), file=sys.stderr)
+        complain_of(error)
         sys.exit(2)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:

@@ -10,18 +10,37 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from oddkind.cli.terminal import listed
+from oddkind.cli.terminal import complain_of, listed
 from oddkind.errors import InputError
+from oddkind.files.remote import data_path
 from oddkind.language import Language
 
 if TYPE_CHECKING:
     from oddkind.files.source import Source
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
+
+
+def _path(text: str) -> Path:
+    """Return the path that an argument names; typer would replace the message of an InputError."""
+    try:
+        return data_path(text)
+    except InputError as error:
+        complain_of(error)
+        raise typer.Exit(2) from error
+
+
 Data = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A folder, a manifest (a table with a column 'path') or a single file.")
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        parser=_path,
+        help="A folder, a manifest (a table with a column 'path') or a single file; also a URL, such as s3://….",
+    ),
 ]
-SavedModel = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that 'oddkind fit' wrote.")]
+SavedModel = Annotated[
+    Path, typer.Argument(metavar="MODEL", parser=_path, help="A model that 'oddkind fit' wrote; also a URL.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first file that cannot be read.")]
 Lang = Annotated[
     Language | None,

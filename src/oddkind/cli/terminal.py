@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,11 @@ def progress_bars(*stages: str) -> Iterator[Callable[[str, float], None]]:
                 progress.update(bars[stage], completed=done)
 
         yield update
+
+
+def complain_of(error: Exception) -> None:
+    """Print an error as one line on standard error."""
+    print(on_one_line(f"oddkind: {error}"), file=sys.stderr)
 
 
 def three_digits(value: float | None) -> str:

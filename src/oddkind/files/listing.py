@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from oddkind.errors import InputError
 from oddkind.files.folders import masks_among, meanings, of_dcase
+from oddkind.files.remote import expect, file_in
 from oddkind.naming import printable
 
 # Signals that state their sample rate, as sounds do, but are arrays.
@@ -366,7 +367,8 @@ def _files(data: Path, *, follow: bool) -> tuple[list[tuple[Path, str | None]], 
                 if is_link or folder in linked:
                     linked.add(str(path))
         inside[:] = kept
-        files += [(path, problem_of(path, root)) for path in (Path(folder, n) for n in sorted(names) if n[0] != ".")]
+        paths = (Path(folder, name) for name in sorted(names) if name[0] != ".")
+        files += [(file_in(data, path), problem_of(path, root)) for path in paths]
     for error in errors:
         name = printable(os.path.relpath(error.filename, data))
         folders[name] = f"the folder cannot be read ({error.strerror})"
@@ -443,6 +445,7 @@ def _manifest(data: Path, follow: bool) -> tuple[dict[str, tuple[Path, Fields]],
         if name in known:
             raise InputError(f"{data}: {name} is listed twice")
         path = folder / name
+        expect(data, name)
         if root is not None:
             parent = os.path.dirname(path)
             if parent not in inside:
@@ -453,7 +456,7 @@ def _manifest(data: Path, follow: bool) -> tuple[dict[str, tuple[Path, Fields]],
         if not name:
             refused[f"row {number}"] = "the path is empty"
         elif problem is None:
-            known[name] = path, of
+            known[name] = file_in(data, path), of
         else:
             refused[name] = f"row {number} of {data.name}: {problem}"
     return known, refused

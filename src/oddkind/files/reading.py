@@ -18,6 +18,7 @@ from oddkind.files.cache import cached
 from oddkind.files.listing import Entry, grouped
 from oddkind.files.npy import read_array
 from oddkind.files.pictures import read_picture
+from oddkind.files.remote import fetched_ahead
 from oddkind.files.sounds import windows
 from oddkind.files.source import Source, processors
 from oddkind.files.tables import read_signal
@@ -68,7 +69,8 @@ def each(
 
     threads = processors()
     with ThreadPoolExecutor(threads) as pool:
-        waiting = ((path, [*blocks]) for path, blocks in groupby(files, key=lambda entry: entry.path))
+        coming = fetched_ahead(files, lambda entry: entry.path)
+        waiting = ((path, [*blocks]) for path, blocks in groupby(coming, key=lambda entry: entry.path))
         ahead = deque((blocks, pool.submit(one, path)) for path, blocks in islice(waiting, 4 * threads))
         try:
             while ahead:

@@ -34,6 +34,7 @@ from oddkind.files.front_ends import FrontEnds
 from oddkind.files.listing import Entry, entries, grouped, kind_of
 from oddkind.files.npy import AS_RECORDING
 from oddkind.files.pictures import Form, common_form, form_of, losses
+from oddkind.files.remote import fetched_ahead
 from oddkind.files.sounds import sample_rate_of, seconds_of_recording
 from oddkind.files.tables import columns_of, count_rows
 
@@ -320,8 +321,15 @@ def looks(files: Sequence[Entry], look: Callable[[Path], T]) -> tuple[dict[str, 
         except InputError as error:
             return None, str(error)
 
+    coming = fetched_ahead(files, lambda entry: entry.path)
     with ThreadPoolExecutor(processors()) as pool:
-        every = dict(zip((entry.name for entry in files), pool.map(one, files), strict=True))
+        every = dict(
+            zip(
+                (entry.name for entry in files),
+                pool.map(one, coming),
+                strict=True,
+            )
+        )
     found = {name: what for name, (what, _) in every.items() if what is not None}
     return found, {name: reason for name, (what, reason) in every.items() if what is None}
 
