@@ -37,6 +37,7 @@ from oddkind.model.martingale import DRIFT
 from oddkind.model.model import FittedModel
 from oddkind.pages.encoding import packed
 from oddkind.report.details import beside_of, detail_of
+from oddkind.report.learning import learning_of
 from oddkind.report.timeline import Order, evidence_along, order_of
 
 # With more files than this, they are not read once more to look for what is doubtful.
@@ -128,6 +129,7 @@ def gather(
         "details": details,
         "clips": min(clips, len(details)) if settings_of(model).kind == "sounds" else 0,
         "model": _model_facts(model, held_out),
+        "learning": learning_of(model),
         "said": _promises(entries, verdicts, model, learnt),
         "doubts": [*(_sentence(text) for text in dict.fromkeys(concerns) if text != problem), *issues],
         "checked": checked,
