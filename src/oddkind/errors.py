@@ -16,7 +16,8 @@ class PromiseWarning(UserWarning):
 EXTRAS = {
     **dict.fromkeys(("torch", "scipy", "sklearn", "onnx", "onnxscript"), "train"),
     "matplotlib": "figures",
-    **dict.fromkeys(("bokeh", "openTSNE"), "lab"),
+    "bokeh": "lab",
+    "openTSNE": "map",
     **dict.fromkeys(("fastapi", "uvicorn", "python_multipart", "prometheus_client", "starlette"), "serve"),
 }
 """Which extra of this package installs a package that scoring does without."""

@@ -11,6 +11,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from problems import LABELS, record
 
+import oddkind.report.feature_map
 from oddkind import PromiseWarning
 from oddkind.files.evaluate import evaluate_files, promise, to_evaluate
 from oddkind.files.score import calibration_files, read_as_learnt, score_files
@@ -35,6 +36,12 @@ NAMELESS = """[...document.querySelectorAll("canvas, img, input, select, audio")
 WITHOUT_VALUE = r"""[...document.querySelectorAll("body, [aria-label], [title]")].flatMap(
   (one) => [one.innerText, one.getAttribute("aria-label"), one.title].flatMap((text) => (text ?? "").split("\n"))
 ).filter((line) => /undefined|NaN/.test(line))"""
+POINT_OF_MAP = """(() => {
+  const plot = at("map").querySelector("canvas"), box = plot.getBoundingClientRect();
+  const all = placesOnMap(), [row, x, y] = all.find((one) => one[0] !== selected
+    && all.every((other) => other === one || Math.hypot(other[1] - one[1], other[2] - one[2]) > 3));
+  return [row, box.x + x, box.y + y];
+})()"""
 NASTY = "<script>document.title='broken'<∕script> & \"quotes\" 한국어 صوت.wav"
 
 
@@ -231,6 +238,86 @@ def test_the_slider_and_the_fields_move_everything(opened):
     first = browser.run("selected")
     browser.press("ArrowRight")
     assert browser.run("selected") != first
+    assert browser.problems == []
+
+
+@needs_browser
+def test_the_map_shows_selects_and_is_walked_by_the_keyboard(opened):
+    browser, _, verdicts = opened
+    browser.run("at('map').querySelector('canvas').scrollIntoView({block: 'center'})")
+    row, x, y = browser.run(POINT_OF_MAP)
+    move = "at('map').querySelector('canvas').dispatchEvent(new MouseEvent('mousemove', {clientX: %r, clientY: %r}))"
+    tip = "at('map').querySelector('.tip')"
+    assert browser.run(f"{tip}.hidden")
+    browser.run(move % (x, y))
+    assert not browser.run(f"{tip}.hidden")
+    shown = browser.run(f"{tip}.textContent")
+    assert browser.run("F.names")[row] in shown
+    assert f"p-value {verdicts[row].p_value:.3g}" in shown
+    browser.run(
+        f"document.elementFromPoint({x!r}, {y!r}).dispatchEvent(new MouseEvent('click', "
+        f"{{clientX: {x!r}, clientY: {y!r}, bubbles: true}}))"
+    )
+    assert browser.run("selected") == row
+    assert browser.run("document.querySelector('#why h3').textContent") == verdicts[row].path
+    browser.run("at('map').querySelector('canvas').focus()")
+    before = browser.run("at('map').querySelector('canvas').toDataURL()")
+    seen = {row}
+    for key in ("ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown") * 3:
+        browser.press(key)
+        seen.add(browser.run("selected"))
+    assert len(seen) > 3
+    assert browser.run("at('map').querySelector('canvas').toDataURL()") != before
+    assert browser.run("F.names[selected]") in browser.run(
+        "at('map').querySelector('canvas').getAttribute('aria-label')"
+    )
+    browser.press("Enter")
+    assert browser.run("document.activeElement.id") == "why"
+    assert browser.problems == []
+
+
+@needs_browser
+def test_the_colours_of_the_map_follow_the_choice_and_the_slider(opened):
+    browser, *_ = opened
+    picture = "at('map').querySelector('canvas').toDataURL()"
+    options = browser.run("[...at('map-by').options].map((option) => option.value)")
+    assert options == ["decision", "known", "label", "score"]
+    seen, legends = set(), set()
+    for value in options:
+        browser.run(f"at('map-by').value = {value!r}; at('map-by').dispatchEvent(new Event('change'))")
+        seen.add(browser.run(picture))
+        legends.add(browser.run("at('map-legend').textContent"))
+    assert len(seen) == len(legends) == 4
+    title = browser.run("at('map-title').textContent")
+    before = browser.run(picture)
+    browser.run("setRate(0.5)")
+    assert browser.run(picture) != before
+    alarms_ = browser.run("RANKED.filter((i) => isAlarm(i)).length")
+    assert f"of {alarms_} (" in browser.run("at('map-title').textContent") != title
+
+
+@needs_browser
+def test_many_labels_look_different(opened):
+    browser, *_ = opened
+    looks = browser.run("Array.from({length: 20}, (_, n) => `${n % HUES} ${FORMS[n % FORMS.length]}`)")
+    assert len({*looks}) == 20
+    picture = "(() => { const c = document.createElement('canvas'), p = c.getContext('2d'); c.width = c.height = 20; "
+    picture += "drawPoints(p, [[10, 10, {colour: '#000', form: FORM, size: 5, alpha: 1}]]); return c.toDataURL(); })()"
+    forms = browser.run("FORMS")
+    assert len({browser.run(picture.replace("FORM", repr(form))) for form in [*forms, "peak"]}) == len(forms) + 1
+
+
+@needs_browser
+@pytest.mark.parametrize("wanted", [False, None])
+def test_without_a_map_its_section_says_why_or_is_not_there(browser, fitted, folder, tmp_path, monkeypatch, wanted):
+    monkeypatch.setattr(oddkind.report.feature_map, "find_spec", lambda name: None)
+    written(fitted, folder, tmp_path / "report.html", feature_map=wanted)
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    assert browser.run("at('map-card').hidden") == (wanted is False)
+    if wanted is None:
+        assert "pip install" in browser.run("at('map-card').textContent")
+    browser.run("setRate(0.3)")
     assert browser.problems == []
 
 

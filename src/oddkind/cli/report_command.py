@@ -39,6 +39,14 @@ def report(
         Path | None,
         typer.Option(help="The data that the model learnt from, so that its nearest recordings can be played."),
     ] = None,
+    feature_map: Annotated[
+        bool | None,
+        typer.Option(
+            "--map/--no-map",
+            help="Draw a map of the features: normal samples arranged by t-SNE, and files among them; by default if "
+            "openTSNE is installed. It takes seconds.",
+        ),
+    ] = None,
     pattern: Pattern = None,
     label: Label = None,
     normal: Normal = None,
@@ -59,7 +67,10 @@ def report(
     if clips < 0:
         raise InputError(f"--clips {clips}; it must be at least 0")
     check_writable(out)
-    with progress_bars("scoring", "explaining", "drawing", "checking") as update, tempfile.TemporaryDirectory() as own:
+    with (
+        progress_bars("scoring", "explaining", "drawing", "mapping", "checking") as update,
+        tempfile.TemporaryDirectory() as own,
+    ):
         from oddkind.files.score import judged, read_as_learnt
         from oddkind.model.bundle import fingerprint_of
         from oddkind.pages.page import write_page
@@ -77,6 +88,7 @@ def report(
             clips=clips,
             order=order,
             learnt_from=others,
+            feature_map=feature_map,
             cache=Path(own) if cache is None and len(files) <= MAX_CHECKED else cache,  # they are read twice
             refused=refused,
             on_refused=refuse,

@@ -89,7 +89,7 @@ def score_files(
     elif (problem := promise_problem(model, held_out)) is not None:
         warnings.warn(problem, PromiseWarning, stacklevel=2)
     verdicts: list[Verdict] = []
-    for part in _parts(files, model, cache, on_refused):
+    for part in in_parts(files, model, cache, on_refused):
         verdicts += _verdicts(part, model, held_out)
         on_progress(len(verdicts) / len(files))
     on_progress(1.0)  # some may have been refused
@@ -160,13 +160,22 @@ def judged(model: FittedModel) -> str:
     return Message("files") if settings_of(model).block is None else Message("blocks")
 
 
-def _parts(
+def in_parts(
     files: Sequence[Entry],
     model: FittedModel,
     cache: Path | None,
     on_refused: Callable[[str, str], None] | None,
 ) -> Iterator[list[tuple[Entry, Array]]]:
-    """Read files, some thousand samples at a time: memory stays constant however many there are."""
+    """Read files, some thousand samples at a time: memory stays constant however many there are.
+
+    Yields lists of files with their samples [n, …]. One that cannot be read, or not as those learnt from, is passed to
+    `on_refused` with the reason.
+
+    Raises
+    ------
+    InputError
+        If there is one and `on_refused` is None.
+    """
     part: list[tuple[Entry, Array]] = []
     n_samples = 0
     for entry, inputs in each(files, settings_of(model), cache=cache):

@@ -37,6 +37,7 @@ from oddkind.model.martingale import DRIFT
 from oddkind.model.model import FittedModel
 from oddkind.pages.encoding import packed
 from oddkind.report.details import beside_of, detail_of
+from oddkind.report.feature_map import check_map, map_of
 from oddkind.report.learning import learning_of
 from oddkind.report.timeline import Order, evidence_along, order_of
 
@@ -56,6 +57,7 @@ def gather(
     clips: int,
     order: str = "auto",
     learnt_from: Sequence[Entry] = (),
+    feature_map: bool | None = None,
     cache: Path | None = None,
     refused: dict[str, str] | None = None,
     on_refused: Callable[[str, str], None] | None = None,
@@ -75,15 +77,19 @@ def gather(
         See `oddkind.report.timeline.order_of`.
     learnt_from : sequence of Entry
         The files that the model learnt from, if they are there, to be heard beside odd ones.
+    feature_map : bool or None
+        Whether a map of the features is drawn; None: if openTSNE is installed.
     refused : dict
         Files that were left out, with the reasons; `on_refused` may add to it.
 
     Raises
     ------
     InputError
-        As `score_files`, if no file can be read, or `order` is not known.
+        As `score_files`, if no file can be read, `order` is not known, or a map is asked for and openTSNE is not
+        installed.
     """
     order_of(files, data, order)  # refuses before hours of work
+    check_map(feature_map)
     held_out = held_out_files(model)
     concerns: list[str] = []
     with _noted(concerns):
@@ -115,6 +121,16 @@ def gather(
             shown = detail_of(of, model, by_name[name], beside, with_clip=number < clips)
         details.append({"row": rows[name]} | shown)
         on_progress("drawing", (number + 1) / len(explained))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConcernWarning)  # likewise
+        mapped = map_of(
+            by_name,
+            verdicts,
+            model,
+            wanted=feature_map,
+            cache=cache,
+            on_progress=lambda done: on_progress("mapping", done),
+        )
     issues, checked = _doubts(files, model, data, cache, on_progress)
     entries = [by_name[verdict.path] for verdict in verdicts]
     return {
@@ -130,6 +146,7 @@ def gather(
         "clips": min(clips, len(details)) if settings_of(model).kind == "sounds" else 0,
         "model": _model_facts(model, held_out),
         "learning": learning_of(model),
+        "map": mapped,
         "said": _promises(entries, verdicts, model, learnt),
         "doubts": [*(_sentence(text) for text in dict.fromkeys(concerns) if text != problem), *issues],
         "checked": checked,

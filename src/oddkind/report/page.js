@@ -411,6 +411,7 @@ function titles() {
   say_("roc", t("{title}. Found {found}, false alarms {falseAlarms}.", { ...title("roc"), found: share(own.found, own.anomalous), falseAlarms: share(own.falseAlarms, own.normal) }));
 }
 const SLOW = Math.log(0.5 / 0.001);
+const moving = [];  // what else the slider moves: functions of the sections with scripts of their own
 function setRate(value, from = null) {
   if (!(value > 0 && value < 1)) return;
   rate = value;
@@ -422,6 +423,7 @@ function setRate(value, from = null) {
   const mark_ = at("why").querySelector(".badge");
   if (mark_) mark_.replaceWith(badge(isAlarm(selected)));
   for (const id of ["histogram", "kept", "roc", "timeline"]) redraw.get(at(id).firstChild)?.();
+  for (const move_ of moving) move_();
 }
 
 /* --- time --- */
