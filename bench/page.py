@@ -3,10 +3,11 @@
     python bench/page.py [--recordings N] [--keep report.html]
 
 A model learns from 400 recordings of ten machines. Then recordings of a second each are written, one in a hundred with
-an overtone, with time stamps in their names; `oddkind report` judges them, explains the 50 oddest and embeds clips of
-them. The page is opened in Chromium without a window: the time until its script has run and the load event is over,
-and the time of a step of the slider with all that it moves, layout included, at 60 rates, for all labels and for one.
-The counts at each rate must be those of Python. Without Chromium only the size is measured. The last line is JSON.
+an overtone, with time stamps in their names; `oddkind report` judges them, explains the 50 oddest, embeds clips of
+them, draws the map of the features and compares with a second model. The page is opened in Chromium without a window:
+the time until its script has run and the load event is over, and the time of a step of the slider with all that it
+moves, layout included, at 60 rates, for all labels and for one. The counts at each rate must be those of Python.
+Without Chromium only the size is measured. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from oddkind import Detector, fit_files, source_of
 from oddkind.files.score import read_as_learnt, score_files
 from oddkind.model.conformal import alarms
 from oddkind.pages.page import write_page
+from oddkind.report.comparison import Other
 from oddkind.report.facts import gather
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -76,13 +78,25 @@ def main() -> None:
         learnt, new = Path(temporary, "learnt"), Path(temporary, "new")
         write(learnt, LEARNT, 0, odd_every=None)
         source = source_of(learnt, front_end=("log-mel",))
-        model = fit_files(source.entries(learnt)[0], source, Detector(random_state=0), folds=None)
+        model, second = (
+            fit_files(source.entries(learnt)[0], source, Detector(random_state=seed), folds=None) for seed in (0, 1)
+        )
         write(new, given.recordings, 1_000_000, odd_every=101)
         files, _ = read_as_learnt(model, new)
         others, _ = read_as_learnt(model, learnt)
-        begin = time.perf_counter()
-        facts = gather(files, model, data=new, most=MOST, clips=MOST, learnt_from=others)
-        seconds = time.perf_counter() - begin
+        ends = {"": time.perf_counter()}  # of each stage, in the order in which they are reached
+        facts = gather(
+            files,
+            model,
+            data=new,
+            most=MOST,
+            clips=MOST,
+            learnt_from=others,
+            other=Other(second, files, "second.oddkind"),
+            on_progress=lambda stage, _: ends.update({stage: time.perf_counter()}),
+        )
+        took = dict(zip([*ends][1:], np.diff([*ends.values()]).round(1).tolist(), strict=True))
+        seconds = time.perf_counter() - ends[""]
         page = given.keep or Path(temporary, "report.html")
         size = write_page("oddkind.report", facts, page)
         of_clips = [len(one) for one in re.findall('data:audio/wav[^"]*', page.read_text(encoding="utf-8"))]
@@ -94,8 +108,9 @@ def main() -> None:
             "clips": clips,
             "allowed": allowed,
             "seconds": round(seconds, 1),
+            "seconds_of": took,
         }
-        print(f"{len(files)} recordings judged, {MOST} explained: {seconds:.0f} s")
+        print(f"{len(files)} recordings judged, {MOST} explained: {seconds:.0f} s, of which {took}")
         print(f"{size / MB:.2f} MB, of which {clips} clips {sum(of_clips) / MB:.2f}; allowed {allowed / MB:.2f}")
         verdicts = score_files(files, model)
         if CHROMIUM is None:

@@ -103,6 +103,8 @@ class Browser:
         """Press a key."""
         for _ in range(times):
             more = {"text": key} if len(key) == 1 else {"windowsVirtualKeyCode": KEYS[key]}
+            if key == "Enter":
+                more["text"] = "\r"  # without it a button is not pressed
             self._call("Input.dispatchKeyEvent", type="keyDown", key=key, **more)
             self._call("Input.dispatchKeyEvent", type="keyUp", key=key)
 

@@ -1,5 +1,6 @@
 """Messages are strings that can be translated, and the catalogues have all of them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,16 @@ def test_the_language_is_that_of_the_environment(monkeypatch, environment, langu
 def test_every_message_is_translated_and_the_catalogue_is_up_to_date():
     found = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True)  # noqa: S603
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_no_message_of_a_script_hides_inside_another():
+    """Calls in the arguments of a call are not found when messages are extracted, so there must be none."""
+    source = Path(__file__).parents[1] / "src" / "oddkind"
+    literal = r'"((?:[^"\\]|\\.)*)"'
+    hidden = []
+    for script in source.rglob("*.js"):
+        text = script.read_text(encoding="utf-8")
+        hidden += [one for one in re.findall(rf"\b(?:t|nodes)\({literal}", text) if one not in catalogue("ko")]
+        pairs = re.findall(rf"\btn\({literal}, {literal}", text)
+        hidden += [one for pair in pairs for one in pair if one not in catalogue("ko")]
+    assert hidden == []

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from oddkind import InputError
-from oddkind.metrics import auc, mean_interval, partial_auc
+from oddkind.metrics import auc, auc_difference, mean_interval, partial_auc
 
 few_values = st.lists(st.integers(0, 4), min_size=1, max_size=30)  # so that many tie
 runs = st.lists(st.floats(-10, 10), min_size=2, max_size=12).filter(lambda values: np.std(values) > 1e-6)
@@ -85,3 +85,53 @@ def test_both_are_those_of_scikit_learn(normal, odd, rate):
     anomalous, scores = np.repeat([False, True], [len(normal), len(odd)]), np.array(normal + odd)
     assert_allclose(auc(anomalous, scores), roc_auc_score(anomalous, scores))
     assert_allclose(partial_auc(anomalous, scores, rate), roc_auc_score(anomalous, scores, max_fpr=rate), atol=1e-12)
+
+
+def scored(draw, n, shift, noise):
+    """Flags [n] and two scores of the same samples [n], the second of which has less or more noise."""
+    anomalous = np.arange(n) % 4 == 0
+    signal = draw.normal(size=n) + shift * anomalous
+    return anomalous, signal + draw.normal(size=n), signal + noise * draw.normal(size=n)
+
+
+def test_a_difference_of_auc_is_that_of_delong_by_hand(draw):
+    anomalous, first, second = scored(draw, 40, 1.0, 0.2)
+    odd, normal = anomalous.sum(), (~anomalous).sum()
+    wins = [np.greater.outer(s[anomalous], s[~anomalous]) + 0.5 * np.equal.outer(s[anomalous], s[~anomalous])
+            for s in (first, second)]  # fmt: skip
+    of_odd, of_normal = np.cov([w.mean(1) for w in wins]), np.cov([w.mean(0) for w in wins])
+    covariance = of_odd / odd + of_normal / normal
+    expected = np.array([-1, 1]) @ covariance @ np.array([-1, 1])
+    difference, (low, high) = auc_difference(anomalous, first, second)
+    assert_allclose(difference, roc_auc_score(anomalous, second) - roc_auc_score(anomalous, first))
+    assert_allclose((high - low) / 2, stats.norm.ppf(0.975) * np.sqrt(expected), rtol=0.06)  # n / (n − 1) of all
+    assert_allclose((low + high) / 2, difference)
+
+
+def test_the_interval_covers_the_difference_as_often_as_it_says():
+    draw, covered = np.random.default_rng(1), 0
+    for _ in range(400):
+        _, (low, high) = auc_difference(*scored(draw, 120, 1.2, 1.0))  # both are equally good
+        covered += low <= 0 <= high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_copies_in_groups_say_nothing_new(draw):
+    anomalous, first, second = scored(draw, 60, 1.0, 0.3)
+    once = auc_difference(anomalous, first, second)
+    twice = [np.tile(values, 2) for values in (anomalous, first, second)]
+    difference, interval = auc_difference(*twice, groups=np.tile(np.arange(60), 2))
+    assert_allclose([difference, *interval], [once[0], *once[1]])
+    narrower = auc_difference(*twice)[1]
+    assert narrower[1] - narrower[0] < 0.8 * (interval[1] - interval[0])
+    assert auc_difference(anomalous, first, second, groups=np.zeros(60))[1] is None
+
+
+def test_a_difference_turns_its_sign_with_the_order_and_is_zero_with_itself(draw):
+    anomalous, first, second = scored(draw, 60, 1.0, 0.3)
+    difference, (low, high) = auc_difference(anomalous, first, second)
+    back, (back_low, back_high) = auc_difference(anomalous, second, first)
+    assert_allclose([back, back_low, back_high], [-difference, -high, -low])
+    assert auc_difference(anomalous, first, np.exp(first)) == (0.0, (0.0, 0.0))
+    with pytest.raises(InputError, match="of one kind"):
+        auc_difference(np.ones(3), first[:3], second[:3])

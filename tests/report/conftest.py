@@ -50,3 +50,12 @@ def kinds(data, tmp_path_factory):
     soundfile.write(folder / "log.wav", 0.3 * np.sin(880 * time) + 0.05 * draw.normal(size=len(time)), RATE)
     add("blocks", folder, block="3s", window="0.5")
     return found
+
+
+@pytest.fixture(scope="session")
+def another(data):
+    """A model of the recordings of `fitted` that hears something else, so that it decides differently."""
+    source = source_of(data, front_end=("envelope",))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConcernWarning)  # the labels are easy
+        return fit_files(source.entries(data)[0], source, quick(epochs=1, score_function="msp", random_state=3))

@@ -15,10 +15,11 @@ import oddkind.report.feature_map
 from oddkind import PromiseWarning
 from oddkind.files.evaluate import evaluate_files, promise, to_evaluate
 from oddkind.files.score import calibration_files, read_as_learnt, score_files
-from oddkind.metrics import auc
+from oddkind.metrics import auc, auc_difference
 from oddkind.model.conformal import alarms, false_alarm_test
 from oddkind.pages.encoding import packed
 from oddkind.pages.page import write_page
+from oddkind.report.comparison import Other
 from oddkind.report.facts import gather
 
 pytestmark = pytest.mark.slow
@@ -36,6 +37,7 @@ NAMELESS = """[...document.querySelectorAll("canvas, img, input, select, audio")
 WITHOUT_VALUE = r"""[...document.querySelectorAll("body, [aria-label], [title]")].flatMap(
   (one) => [one.innerText, one.getAttribute("aria-label"), one.title].flatMap((text) => (text ?? "").split("\n"))
 ).filter((line) => /undefined|NaN/.test(line))"""
+TABLE_OF = "[...at('%s').querySelectorAll('tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
 POINT_OF_MAP = """(() => {
   const plot = at("map").querySelector("canvas"), box = plot.getBoundingClientRect();
   const all = placesOnMap(), [row, x, y] = all.find((one) => one[0] !== selected
@@ -322,6 +324,74 @@ def test_without_a_map_its_section_says_why_or_is_not_there(browser, fitted, fol
 
 
 @needs_browser
+def test_the_slider_moves_both_models_and_counts_as_python_does(browser, fitted, another, folder, tmp_path):
+    there, _ = read_as_learnt(another, folder)
+    other = Other(another, there, "<b>other</b>.oddkind")
+    files, first = written(fitted, folder, tmp_path / "report.html", other=other)
+    second = score_files(there, another)
+    browser.problems.clear()
+    browser.open(tmp_path / "report.html")
+    truth = np.array([entry.anomalous is True for entry in files])
+    p, q = (np.array([one.p_value for one in own]) for own in (first, second))
+    seen = set()
+    for rate in RATES:
+        browser.run(f"setRate({rate!r})")
+        here, other_alarms = alarms(p, rate), alarms(q, rate)
+        n = int((here != other_alarms).sum())
+        title = browser.run("at('compare-title').textContent")
+        if n:
+            assert title.startswith(f"{n} of 25 files are decided differently")
+            assert "<b>other</b>.oddkind" in title
+        rows = browser.run("[...at('compare-list').querySelectorAll('tr[data-row]')].map((row) => +row.dataset.row)")
+        assert {*rows} == {*np.flatnonzero(here != other_alarms).tolist()}
+        lines = {name: cells for name, *cells in browser.run(TABLE_OF % "compare-counts")}
+        for number, own in enumerate((here, other_alarms)):
+            assert lines["alarms"][number].startswith(f"{own.sum()} of 25")
+            assert lines["false alarms"][number].startswith(f"{own[~truth].sum()} of {(~truth).sum()}")
+            assert lines["anomalies found"][number].startswith(f"{own[truth].sum()} of {truth.sum()}")
+        seen.add(n)
+    assert len(seen) > 1
+    scores = [[one.score for one in own] for own in (first, second)]
+    assert lines["AUC"] == [f"{auc(truth, one):.4f}" for one in scores]
+    assert f"{auc_difference(truth, *scores)[0]:.4f}".lstrip("-") in browser.run("at('compare-auc').textContent")
+    assert browser.problems == []
+
+
+@needs_browser
+def test_a_changed_file_says_why_and_is_selected_everywhere(browser, fitted, another, folder, tmp_path):
+    there, _ = read_as_learnt(another, folder)
+    written(fitted, folder, tmp_path / "report.html", other=Other(another, there, "other.oddkind"))
+    browser.open(tmp_path / "report.html")
+    row = browser.run("+at('compare-list').querySelector('tr[data-row]').dataset.row")
+    browser.run("at('compare-list').querySelector('button').focus()")
+    browser.press("Enter")
+    assert browser.run("selected") == row
+    assert browser.run("document.querySelector('#why h3').textContent") == browser.run("F.names")[row]
+    assert browser.run("at('compare-list').querySelector('tr.selected').dataset.row") == str(row)
+    reasons = browser.run(
+        "[...at('compare-list').querySelectorAll('tr[data-row]')].map((one) => one.lastChild.textContent)"
+    )
+    assert all("of the evidence" in text for text in reasons)
+    before = browser.run("selected")
+    browser.run("at('compare-plot').querySelector('canvas').focus()")
+    for key in ("ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
+        browser.press(key)
+    assert browser.run("selected") != before
+    browser.run("at('compare-card').querySelector('details').open = true")
+    differs = browser.run("at('compare-models').textContent")
+    assert "envelope" in differs
+    assert "fingerprint" not in differs  # of files that the command line knows
+    assert browser.run(WITHOUT_VALUE) == []
+    assert browser.run(NAMELESS) == 0
+
+
+@needs_browser
+def test_without_another_model_nothing_is_compared(opened):
+    browser, *_ = opened
+    assert browser.run("at('compare-card').hidden")
+
+
+@needs_browser
 @pytest.mark.parametrize("kind", ["pictures", "tables", "vibration", "arrays", "spectrograms", "folds", "blocks"])
 def test_pages_of_every_kind_open_without_complaint(browser, kinds, tmp_path, kind):
     model, folder = kinds[kind]
@@ -342,8 +412,9 @@ def test_pages_of_every_kind_open_without_complaint(browser, kinds, tmp_path, ki
 
 
 @needs_browser
-def test_a_page_in_korean_says_the_same_in_korean(browser, fitted, folder, tmp_path):
-    _, verdicts = written(fitted, folder, tmp_path / "report.html", language="ko")
+def test_a_page_in_korean_says_the_same_in_korean(browser, fitted, another, folder, tmp_path):
+    other = Other(another, read_as_learnt(another, folder)[0], "b")
+    _, verdicts = written(fitted, folder, tmp_path / "report.html", language="ko", other=other)
     browser.problems.clear()
     browser.open(tmp_path / "report.html")
     assert browser.run("document.documentElement.lang") == "ko"
@@ -351,7 +422,7 @@ def test_a_page_in_korean_says_the_same_in_korean(browser, fitted, folder, tmp_p
     assert browser.run("at('verdict').textContent").startswith(f"파일 25개 중 {alarmed}개가 경보를 울립니다")
     kinds = "h1, h2, h3, label, option, th, figcaption"
     shown = browser.run(f"[...document.querySelectorAll('{kinds}')].map((one) => one.textContent)")
-    same = {*map(str, fitted.task.labels), "", "AUC", "ROC: AUC 1.000"}
+    same = {*map(str, fitted.task.labels), "", "AUC", "ROC: AUC 1.000", "b"}
     assert [text for text in shown if text not in same and not re.search("[가-힣]", text)] == []
     for key in ("ArrowDown", "End"):
         browser.run("at('list').focus()")

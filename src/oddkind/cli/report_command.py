@@ -47,6 +47,10 @@ def report(
             "openTSNE is installed. It takes seconds.",
         ),
     ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="Another model that judges the same files: which decisions change, and why."),
+    ] = None,
     pattern: Pattern = None,
     label: Label = None,
     normal: Normal = None,
@@ -68,17 +72,21 @@ def report(
         raise InputError(f"--clips {clips}; it must be at least 0")
     check_writable(out)
     with (
-        progress_bars("scoring", "explaining", "drawing", "mapping", "checking") as update,
+        progress_bars("scoring", "explaining", "drawing", "comparing", "mapping", "checking") as update,
         tempfile.TemporaryDirectory() as own,
     ):
         from oddkind.files.score import judged, read_as_learnt
         from oddkind.model.bundle import fingerprint_of
         from oddkind.pages.page import write_page
+        from oddkind.report.comparison import Other
         from oddkind.report.facts import MAX_CHECKED, gather
 
-        fitted, files, refused, refuse = opened(
-            model, data, false_alarm_rate, strict=strict, follow=follow, pattern=pattern, label=label, normal=normal
-        )
+        changes = {"pattern": pattern, "label": label, "normal": normal}
+        fitted, files, refused, refuse = opened(model, data, false_alarm_rate, strict=strict, follow=follow, **changes)
+        other = None
+        if compare is not None:
+            theirs, listed, *_ = opened(compare, data, fitted.false_alarm_rate, strict=strict, follow=follow, **changes)
+            other = Other(theirs, listed, compare.name)
         others = [] if learnt_from is None else read_as_learnt(fitted, learnt_from, follow=follow)[0]
         facts = gather(
             files,
@@ -89,12 +97,15 @@ def report(
             order=order,
             learnt_from=others,
             feature_map=feature_map,
+            other=other,
             cache=Path(own) if cache is None and len(files) <= MAX_CHECKED else cache,  # they are read twice
             refused=refused,
             on_refused=refuse,
             on_progress=update,
         )
         facts["model"] |= {"file": model.name, "fingerprint": fingerprint_of(model)}
+        if compare is not None:
+            facts["compare"]["model"] |= {"file": compare.name, "fingerprint": fingerprint_of(compare)}
         size = write_page("oddkind.report", facts, out, lang or language_of_locale())
     n = len(facts["files"]["names"])
     if json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +18,7 @@ from oddkind.arrays import Array
 from oddkind.errors import ConcernWarning, InputError
 from oddkind.files.check import check_files
 from oddkind.files.evaluate import alarm_excess, promise, with_condition
-from oddkind.files.explain import explain_files
+from oddkind.files.explain import FileExplanation, explain_files
 from oddkind.files.listing import Entry, grouped
 from oddkind.files.score import (
     HeldOut,
@@ -36,6 +36,7 @@ from oddkind.model.conformal import group_weights, tie_bound
 from oddkind.model.martingale import DRIFT
 from oddkind.model.model import FittedModel
 from oddkind.pages.encoding import packed
+from oddkind.report.comparison import Other, check_comparable, compared
 from oddkind.report.details import beside_of, detail_of
 from oddkind.report.feature_map import check_map, map_of
 from oddkind.report.learning import learning_of
@@ -58,6 +59,7 @@ def gather(
     order: str = "auto",
     learnt_from: Sequence[Entry] = (),
     feature_map: bool | None = None,
+    other: Other | None = None,
     cache: Path | None = None,
     refused: dict[str, str] | None = None,
     on_refused: Callable[[str, str], None] | None = None,
@@ -79,6 +81,8 @@ def gather(
         The files that the model learnt from, if they are there, to be heard beside odd ones.
     feature_map : bool or None
         Whether a map of the features is drawn; None: if openTSNE is installed.
+    other : Other or None
+        Another model that judges the same files, to compare with.
     refused : dict
         Files that were left out, with the reasons; `on_refused` may add to it.
 
@@ -86,10 +90,12 @@ def gather(
     ------
     InputError
         As `score_files`, if no file can be read, `order` is not known, or a map is asked for and openTSNE is not
-        installed.
+        installed, or the other model does not judge the same things.
     """
     order_of(files, data, order)  # refuses before hours of work
     check_map(feature_map)
+    if other is not None:
+        check_comparable(model, other)
     held_out = held_out_files(model)
     concerns: list[str] = []
     with _noted(concerns):
@@ -108,21 +114,27 @@ def gather(
         )
     problem = promise_problem(model, held_out)
     by_name = {entry.name: entry for entry in files}
-    known = {entry.name: entry for entry in (*files, *learnt_from)}
     was_learnt = learnt_by(model)
     learnt = {verdict.path for verdict in verdicts if was_learnt(by_name[verdict.path])}
-    rows = {verdict.path: row for row, verdict in enumerate(verdicts)}
-    details = []
-    for number, of in enumerate(explained):
-        name = of.verdict.path
-        beside = beside_of(of, model, known, verdicts, by_name, was_learnt)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConcernWarning)  # it was said when they were scored
-            shown = detail_of(of, model, by_name[name], beside, with_clip=number < clips)
-        details.append({"row": rows[name]} | shown)
-        on_progress("drawing", (number + 1) / len(explained))
+    entries = [by_name[verdict.path] for verdict in verdicts]
+    details = _details(explained, verdicts, by_name, model, learnt_from, clips, on_progress)
+    comparison = None
+    if other is not None:
+        theirs = held_out_files(other.model)
+        comparison = compared(
+            verdicts,
+            by_name,
+            model,
+            other,
+            counts=counted(entries, learnt),
+            explained={of.verdict.path for of in explained},
+            held_out=theirs,
+            cache=cache,
+            strict=on_refused is None,
+            on_progress=lambda done: on_progress("comparing", done),
+        ) | {"model": _model_facts(other.model, theirs)}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConcernWarning)  # likewise
+        warnings.simplefilter("ignore", ConcernWarning)  # as for the details
         mapped = map_of(
             by_name,
             verdicts,
@@ -132,7 +144,6 @@ def gather(
             on_progress=lambda done: on_progress("mapping", done),
         )
     issues, checked = _doubts(files, model, data, cache, on_progress)
-    entries = [by_name[verdict.path] for verdict in verdicts]
     return {
         "data": str(data),
         "written": time.strftime("%Y-%m-%d %H:%M", time.localtime()),
@@ -147,6 +158,7 @@ def gather(
         "model": _model_facts(model, held_out),
         "learning": learning_of(model),
         "map": mapped,
+        "compare": comparison,
         "said": _promises(entries, verdicts, model, learnt),
         "doubts": [*(_sentence(text) for text in dict.fromkeys(concerns) if text != problem), *issues],
         "checked": checked,
@@ -157,6 +169,30 @@ def gather(
 
 def _sentence(text: str) -> Message:
     return Message("{sentence}.", sentence=text)
+
+
+def _details(
+    explained: Sequence[FileExplanation],
+    verdicts: Sequence[Verdict],
+    by_name: Mapping[str, Entry],
+    model: FittedModel,
+    learnt_from: Sequence[Entry],
+    clips: int,
+    on_progress: Callable[[str, float], None],
+) -> list[dict[str, Any]]:
+    """Return what is shown of each explained file; `clips` of them can be heard."""
+    known = {entry.name: entry for entry in (*by_name.values(), *learnt_from)}
+    rows, was_learnt = {verdict.path: row for row, verdict in enumerate(verdicts)}, learnt_by(model)
+    details = []
+    for number, of in enumerate(explained):
+        name = of.verdict.path
+        beside = beside_of(of, model, known, verdicts, by_name, was_learnt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConcernWarning)  # it was said when they were scored
+            shown = detail_of(of, model, by_name[name], beside, with_clip=number < clips)
+        details.append({"row": rows[name]} | shown)
+        on_progress("drawing", (number + 1) / len(explained))
+    return details
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from oddkind.language import Message
 from oddkind.model.distances import neighbour_distances, squared_distances
 from oddkind.model.model import FittedModel, Model, example_rows
 from oddkind.model.outputs import pooled
-from oddkind.naming import on_one_line
 from oddkind.pages.encoding import packed
 
 MIN_NORMAL, MAX_NORMAL = 10, 1000  # normal samples that are arranged
@@ -27,7 +26,7 @@ MAX_PLACED, ODDEST = 2000, 500  # files that are placed, and how many of them ar
 DIMENSIONS = 50  # principal components of the features that are arranged
 PERPLEXITY, PERPLEXITY_OF_NEW, NEIGHBOURS_OF_NEW = 30, 5, 25
 FAR = 0.95
-NOT_INSTALLED = "A map of the features needs openTSNE, which is not installed: pip install 'oddkind[map]'"
+NOT_INSTALLED = Message("A map of the features needs openTSNE, which is not installed: pip install 'oddkind[map]'")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +86,7 @@ def map_of(
     if wanted is False:
         return {"missing": "", "asked": False}
     if find_spec("openTSNE") is None:
-        return {"missing": Message(NOT_INSTALLED), "asked": True}
+        return {"missing": NOT_INSTALLED, "asked": True}
     normal = normal_features(model.first_fold)
     if normal is None or len(normal.features) < MIN_NORMAL:
         why = Message("A map takes at least {n} normal samples that the model keeps; it keeps fewer.", n=MIN_NORMAL)
@@ -112,7 +111,7 @@ def map_of(
         "far": None if far is None else packed(far, "u1"),
         "normal": packed(at_known, "f4"),
         "normal_label": None if normal.label_index is None else packed(normal.label_index, "i4"),
-        "labels": [on_one_line(str(label)) for label in labels],
+        "labels": [str(label) for label in labels],
         "held_out": normal.held_out,
         "n_kept": _n_kept(model.first_fold),
         "folds": len(model.folds),

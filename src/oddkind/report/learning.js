@@ -1,6 +1,5 @@
 /* --- what was learnt: which classes are confused, and how far probabilities can be trusted --- */
 const LEARNING = facts.learning;
-const partOf = (k, n) => t("{k} of {n} ({part})", { k: count(k), n: count(n), part: percent(n ? k / n : 0) });
 function confusionTitle(counts, totals) {
   const n = LEARNING.names.length;
   let worst = null, most = 0;
@@ -10,7 +9,7 @@ function confusionTitle(counts, totals) {
   }
   if (!worst) return LEARNING.with_labels ? [t("No held-out view is taken for another label")] : [t("No held-out view is taken for another one")];
   const [row, column] = worst;
-  return nodes("{truth} is taken for {other} most often: {part} of the views", { truth: bdi(LEARNING.names[row]), other: bdi(LEARNING.names[column]), part: partOf(counts[row * n + column], totals[row]) });
+  return nodes("{truth} is taken for {other} most often: {part} of the views", { truth: bdi(LEARNING.names[row]), other: bdi(LEARNING.names[column]), part: share(counts[row * n + column], totals[row]) });
 }
 function confusionTable() {
   const counts = unpacked(LEARNING.counts), totals = unpacked(LEARNING.totals), n = LEARNING.names.length;
@@ -20,10 +19,10 @@ function confusionTable() {
   };
   const head = made("tr", {}, made("th", { scope: "col" }, t("true ↓ predicted →")), ...LEARNING.names.map((name) => made("th", { scope: "col" }, bdi(name))), made("th", { scope: "col" }, t("views")));
   const body = LEARNING.names.map((name, row) => made("tr", {}, made("th", { scope: "row" }, bdi(name)), ...LEARNING.names.map((_, column) => cell(row, column)), made("td", {}, count(totals[row]))));
-  const shown = n < LEARNING.n_classes ? t("The {shown} of {all} classes with the most mistakes are shown.", { shown: n, all: count(LEARNING.n_classes) }) : "";
+  const views = tn("{n} view", "{n} views", LEARNING.n), shown = n < LEARNING.n_classes ? t("The {shown} of {all} classes with the most mistakes are shown.", { shown: n, all: count(LEARNING.n_classes) }) : "";
   return made("figure", {}, made("h3", {}, ...confusionTitle(counts, totals)),
     made("div", { class: "across", tabindex: "0", role: "region", "aria-label": t("Confusions") }, made("table", { class: "confusion" }, made("thead", {}, head), made("tbody", {}, ...body))),
-    made("figcaption", {}, t("Each row is a true class: the share of its views, and their number. The model keeps {samples} of {all} held-out normal samples, in {views}.", { views: tn("{n} view", "{n} views", LEARNING.n), samples: count(LEARNING.n_samples), all: count(LEARNING.n_held_out) }), " ", shown));
+    made("figcaption", {}, t("Each row is a true class: the share of its views, and their number. The model keeps {samples} of {all} held-out normal samples, in {views}.", { views, samples: count(LEARNING.n_samples), all: count(LEARNING.n_held_out) }), " ", shown));
 }
 function reliabilityFigure() {
   const confidence = unpacked(LEARNING.confidence), accuracy = unpacked(LEARNING.accuracy), counts = unpacked(LEARNING.bin_counts), error = LEARNING.error.toFixed(3);

@@ -10,7 +10,6 @@ from oddkind.arrays import Array
 from oddkind.language import Message
 from oddkind.model.model import FittedModel, Model, example_rows
 from oddkind.model.outputs import pooled
-from oddkind.naming import on_one_line
 from oddkind.pages.encoding import packed
 from oddkind.study.reliability import reliability
 
@@ -41,7 +40,7 @@ def learning_of(model: FittedModel) -> dict[str, Any]:
     return {
         "missing": None,
         "with_labels": with_labels,
-        "names": [on_one_line(names[number]) for number in shown],
+        "names": [names[number] for number in shown],
         "n_classes": len(names),
         "counts": packed(counts[np.ix_(shown, shown)], "i4"),
         "totals": packed(counts.sum(1)[shown], "i4"),

@@ -49,7 +49,7 @@ function makeMap() {
     let alarms = 0, farAlarms = 0, others = 0, farOthers = 0;
     rows_.forEach((i, k) => { if (LEARNT[i]) return; if (isAlarm(i)) { alarms += 1; farAlarms += far ? far[k] : 0; } else { others += 1; farOthers += far ? far[k] : 0; } });
     at("map-title").textContent = !far ? t("Map of the features: {files} among normal ones", { files: many(rows_.length) })
-      : t("Of those with an alarm, {alarms} are far from every normal sample; of the others, {others}", { alarms: partOf(farAlarms, alarms), others: partOf(farOthers, others) });
+      : t("Of those with an alarm, {alarms} are far from every normal sample; of the others, {others}", { alarms: share(farAlarms, alarms), others: share(farOthers, others) });
   };
   const legend = () => {
     const line = (lookOf, text) => made("li", {}, swatch(lookOf), bdi(text)), plain = (colour, form, alpha = 0.85) => () => ({ colour: ink(colour), form, alpha });
