@@ -9,7 +9,7 @@ from problems import listed
 import oddkind.report.feature_map
 from oddkind import InputError
 from oddkind.files.reading import each
-from oddkind.files.score import Verdict, score_files, settings_of
+from oddkind.files.score import Verdict, read_as_learnt, score_files, settings_of
 from oddkind.pages.encoding import TYPES
 from oddkind.report.facts import gather
 from oddkind.report.feature_map import (
@@ -29,14 +29,14 @@ def unpacked(of):
     return np.frombuffer(base64.b64decode(of["base64"]), TYPES[of["type"]]).reshape(of["shape"])
 
 
-def kinds(draw, n):
+def clusters(draw, n):
     kind = draw.integers(3, size=n)
     return draw.normal(size=(n, 5)) + 20 * np.eye(3, 5)[kind], kind
 
 
 def test_new_points_lie_among_their_nearest_each_by_itself_and_always_at_the_same_place(draw):
-    known, kind = kinds(draw, 120)
-    new, new_kind = kinds(draw, 20)
+    known, kind = clusters(draw, 120)
+    new, new_kind = clusters(draw, 20)
     at_known, at_new = arranged(known, new)
     nearest = np.linalg.norm(at_new[:, None] - at_known, axis=2).argmin(1)
     assert_array_equal(kind[nearest], new_kind)
@@ -94,6 +94,25 @@ def test_normal_samples_are_those_that_the_model_keeps_or_held_out(fitted):
     assert held_out.held_out
     assert_array_equal(held_out.label_index, fitted.calibration.labelled.label_index)
     assert normal_features(replace(fitted, normal=None, examples=None)) is None
+
+
+@pytest.mark.slow
+def test_blocks_of_one_recording_are_not_taken_for_other_files(kinds):
+    model, folder = kinds["blocks"]
+    assert len({*normal_features(model.first_fold).file.tolist()}) == 1
+    files, _ = read_as_learnt(model, folder)
+    facts = map_of({entry.name: entry for entry in files}, score_files(files, model), model)
+    assert facts["missing"] is None
+    assert facts["far"] is None
+
+
+@pytest.mark.slow
+def test_of_several_folds_the_first_is_mapped(kinds, data):
+    model, _ = kinds["folds"]
+    files = listed(data, "test")
+    facts = map_of({entry.name: entry for entry in files}, score_files(files, model), model)
+    assert facts["folds"] == 3
+    assert facts["n_kept"] == len(model.folds[0].normal.rows)
 
 
 def test_odd_files_are_far_and_the_page_gets_the_places_of_all(data, fitted):

@@ -332,6 +332,7 @@ def test_the_slider_moves_both_models_and_counts_as_python_does(browser, fitted,
     browser.problems.clear()
     browser.open(tmp_path / "report.html")
     truth = np.array([entry.anomalous is True for entry in files])
+    below = browser.run("at('map-title').getBoundingClientRect().top + window.scrollY")
     p, q = (np.array([one.p_value for one in own]) for own in (first, second))
     seen = set()
     for rate in RATES:
@@ -350,6 +351,7 @@ def test_the_slider_moves_both_models_and_counts_as_python_does(browser, fitted,
             assert lines["false alarms"][number].startswith(f"{own[~truth].sum()} of {(~truth).sum()}")
             assert lines["anomalies found"][number].startswith(f"{own[truth].sum()} of {truth.sum()}")
         seen.add(n)
+        assert browser.run("at('map-title').getBoundingClientRect().top + window.scrollY") == below
     assert len(seen) > 1
     scores = [[one.score for one in own] for own in (first, second)]
     assert lines["AUC"] == [f"{auc(truth, one):.4f}" for one in scores]

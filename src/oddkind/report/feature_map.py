@@ -14,7 +14,7 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.listing import Entry
-from oddkind.files.score import Verdict, file_source, in_parts, learnt_by
+from oddkind.files.score import Verdict, file_source, in_parts, learnt_by, settings_of
 from oddkind.language import Message
 from oddkind.model.distances import neighbour_distances, squared_distances
 from oddkind.model.model import FittedModel, Model, example_rows
@@ -123,7 +123,10 @@ def normal_features(fold: Model) -> NormalFeatures | None:
 
     Those that it learnt from if it keeps them for its score, else held-out ones.
     """
-    starts = [first for _, first in file_source(fold)["files"]]
+    noted = file_source(fold)["files"]
+    cut = settings_of(fold).block is not None  # blocks of one file are alike, too
+    names = [name.rpartition(", ")[0] if cut else name for name, _ in noted]
+    starts, number = [first for _, first in noted], np.unique(names, return_inverse=True)[1]
     if fold.normal is not None:
         features, label_index, rows = fold.normal.features, fold.normal.label_index, fold.normal.rows
     elif fold.examples is not None:
@@ -138,7 +141,7 @@ def normal_features(fold: Model) -> NormalFeatures | None:
     return NormalFeatures(
         np.asarray(features[use], float).reshape(len(use), -1),
         None if label_index is None else label_index[use],
-        np.searchsorted(starts, rows[use], side="right"),
+        number[np.searchsorted(starts, rows[use], side="right") - 1],
         fold.normal is None,
     )
 

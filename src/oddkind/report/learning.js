@@ -47,4 +47,4 @@ function reliabilityFigure() {
     made("figcaption", {}, t("Each point is a tenth of the range of confidence: on the dashed line, as many are correct as the network says; below, it is too sure. Bars: how many views. Probabilities at temperature {temperature}.", { temperature: temperatures }), LEARNING.with_labels && LEARNING.n > LEARNING.n_samples ? t(" A view is correct if its label and what was done to it are.") : ""));
 }
 at("learning").append(...(LEARNING.missing ? [made("p", { class: "soft" }, t("Confusions and reliability are not shown: {why}", { why: LEARNING.missing }))] : [confusionTable(), reliabilityFigure()]));
-drawAll();
+for (const plot of at("learning").querySelectorAll("canvas")) redraw.get(plot)();
