@@ -17,13 +17,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from oddkind.errors import InputError
 from oddkind.loading import restored
-from oddkind.model.bundle import unpacked
+from oddkind.model.bundle import own_version, unpacked
 from oddkind.model.model import CrossModel, Model
 from oddkind.output import unfinished_beside, written_whole
 
@@ -214,7 +213,7 @@ def _new(file: Path, about: Mapping[str, Any]) -> Iterator[Callable[[str, Record
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {FORMAT}")
-        known = {"oddkind": version("oddkind"), **about}
+        known = {"oddkind": own_version(), **about}
         connection.executemany("INSERT INTO about VALUES (?, ?)", [(key, json.dumps(of)) for key, of in known.items()])
 
         def add(name: str, record: Record) -> None:

@@ -305,6 +305,8 @@ def _fit_stack(stack: Mapping[str, Machine], detector: Detector, fewest: int) ->
     for name, machine in stack.items():
         try:
             samples[name] = machine.samples()
+            if len(samples[name]) < 2:
+                raise InputError("it has 1 sample; at least 2 are needed")
             given = checked(samples[name].inputs, samples[name].labels, samples[name].groups)
             problem = Problem(Parameters.of(vars(detector)), *given, name=f"{name}: ")
             little = _too_little(problem, fewest)
@@ -419,9 +421,6 @@ def _borrow(
     detector: Detector,
 ) -> Iterator[Outcome]:
     own = {name: machines[name].samples() for name in names}
-    for name in [name for name, samples in own.items() if len(samples) < 2]:
-        yield Outcome(name, refused=f"{forms[name][1]}, and at least 2 are needed to borrow")
-        del own[name]
     if len(own) + len(lenders) < 2:
         for name, samples in own.items():
             reason = f"{forms[name][1]}, and there is no machine to borrow from"

@@ -113,6 +113,10 @@ def file_machines(
     """
     learnt = [entry for entry in files if entry.split != "test" and (entry.anomalous is not True or entry.truth)]
     machines, refused = by_machine(learnt, source)
+    for name, own in by_machine(files, source)[0].items():
+        if name not in machines:
+            why = "anomalous" if all(entry.anomalous for entry in own) else "anomalous or of the test split"
+            refused[name] = f"all {len(own)} files of this machine are {why}, so there is nothing to learn from"
     if not machines:
         why = grouped(refused) or "none is normal and outside the test split; --normal names the normal ones"
         raise InputError(f"none of {len(files)} files can be learnt from; {why}")

@@ -11,8 +11,8 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from importlib.metadata import version
+from functools import cache, partial
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -191,7 +191,7 @@ def packed(model: FittedModel, shared: Callable[[str], bool] = lambda name: Fals
     content = to_safetensors({name: np.asarray(array, order="C") for name, array in arrays.items()})
     facts = {
         "format": FORMAT,
-        "oddkind": version("oddkind"),
+        "oddkind": own_version(),
         "sha256": UNKNOWN,
         "false_alarm_rate": float(model.false_alarm_rate),
         "per_label": bool(model.per_label),
@@ -265,6 +265,12 @@ def _arrays(model: Model) -> Iterator[tuple[str, Array]]:
         yield from ((f"places.{name}", array) for name, array in vars(model.places).items())
     for name in ("losses", "training_rows", "calibration_rows"):
         yield f"report.{name}", getattr(model.report, name)
+
+
+@cache
+def own_version() -> str:
+    """Return the version of oddkind; finding it takes as long as packing a small model."""
+    return installed_version("oddkind")
 
 
 def digest_of(manifest: bytes, arrays: bytes, own: str = UNKNOWN) -> str:

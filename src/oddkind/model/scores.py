@@ -391,7 +391,7 @@ def _local_input_neighbours(outputs: Outputs, arrays: Arrays, _: float) -> Array
 def _some_numbers(outputs: Outputs) -> Array:
     """Inputs [N, D]; of more than `MAX_COMPARED_NUMBERS` numbers so many, evenly spread."""
     if outputs.inputs is None:
-        raise InputError("score 'local-input-neighbours' compares inputs: pass outputs with inputs")
+        raise InputError("this score compares inputs: pass outputs with inputs")
     n = outputs.inputs.shape[1]
     if n <= MAX_COMPARED_NUMBERS:
         return outputs.inputs

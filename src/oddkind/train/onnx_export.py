@@ -142,7 +142,7 @@ def to_onnx(forward: TorchForward, inputs: InputSpec, *, shared: bool = False) -
                 network,
                 (example.to(device), *state.values()),
                 dynamo=True,
-                dynamic_shapes=(({0: torch.export.Dim("batch")}, tuple({} for _ in state))),
+                dynamic_shapes=({0: torch.export.Dim("batch")}, *([tuple({} for _ in state)] if state else [])),
                 input_names=["x", *state],
                 verbose=False,
             )
