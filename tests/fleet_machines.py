@@ -3,7 +3,7 @@
 import numpy as np
 from problems import kinds
 
-from oddkind import Samples
+from oddkind import Samples, source_of
 
 MACHINES = {
     **{f"pump {number}": Samples(kinds(120, number)[0] + number) for number in range(8)},
@@ -22,3 +22,16 @@ def content(fleet):
     """What each machine of a fleet says of the same samples, to the bit."""
     inputs = np.linspace(-9, 9, 4 * 20).reshape(20, 4)
     return {name: model.anomaly_score(inputs).tobytes() for name, model in fleet.items()}
+
+
+def table(file, n=40, seed=0, shift=0.0):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(seed)
+    rows = "\n".join(f"{a:.4f},{b:.4f}" for a, b in draw.normal(shift, size=(n, 2)))
+    file.write_text(f"a,b\n{rows}\n")
+
+
+def listed(data, **settings):
+    source = source_of(data, **settings)
+    files, _ = source.entries(data)
+    return files, source

@@ -32,7 +32,7 @@ def test_machines_alarm_drift_are_new_or_missing(fleet):
     assert found["pump 1"].state == "alarm, drift"
     assert found["pump 1"].alarms == found["pump 1"].items == 60
     assert found["pump 2"].state == "drift"  # it varies less than it did, so nothing alarms
-    assert found["new one"].state == "new"
+    assert (found["new one"].state, found["new one"].items) == ("new", 60)
     assert found["pump 6"].state == found["pump 7"].state == "missing"
     assert sum(found[name].state == "ok" for name in ("pump 0", "pump 3", "pump 4", "pump 5")) >= 3
     assert found["few"].borrows_from == 9

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from oddkind.fleet.fitting import Summary
     from oddkind.fleet.scoring import State
 
-app = typer.Typer(
-    name="fleet", help="A model for each of many machines, in one file.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(name="fleet", help="A model for each of many machines, in one file.", no_args_is_help=True)
 
 # At most this many machines are printed; all are in --json and --out.
 MOST_SHOWN = 50
@@ -114,8 +112,9 @@ def fit(
     if update:
         _refuse_in_update(settings, full=full, false_alarm_rate=false_alarm_rate, random_state=random_state)
     with progress_bars("training") as progress:
+        from oddkind.fleet.file_machines import file_machines
         from oddkind.fleet.fitting import write_machines
-        from oddkind.fleet.machines import file_machines, listed_with
+        from oddkind.fleet.machines import listed_with
         from oddkind.model.conformal import min_calibration_size
 
         rate = 0.05 if false_alarm_rate is None else false_alarm_rate

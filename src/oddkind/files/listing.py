@@ -170,7 +170,7 @@ def entries(
     if normal is not None and not values:
         raise InputError(f"--normal {normal!r}; it must be FIELD=VALUE, such as condition=Healthy")
     roles = {role: (given or role).split(",") for role, given in (("label", label), ("group", group))}
-    for option, names in (("label", label), ("group", group), ("normal", condition), ("machine", machine)):
+    for option, names in (("label", label), ("group", group), ("normal", condition), ("machine-field", machine)):
         for name in (names or "").split(","):
             if name and name not in there:
                 raise InputError(

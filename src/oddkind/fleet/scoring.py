@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,7 +158,8 @@ def _states(
     names = sorted({*known, *machines})
     for number, name in enumerate(names, start=1):
         if name not in known:
-            found.append(State(name, "new"))
+            given = machines[name]
+            found.append(State(name, "new", len(given) if isinstance(given, Sized) else 0))
         elif name not in machines:
             found.append(State(name, "missing", borrows_from=known[name].borrows_from))
         else:
