@@ -37,7 +37,7 @@ def requirement(score: Any) -> str:
 
 def command_line() -> Iterator[str]:
     """Generate a section for each command, from the same declarations as `oddkind --help`."""
-    for name, command in get_command(app).commands.items():
+    for name, command in commands_of(get_command(app)):
         arguments = [option for option in command.params if option.param_type_name == "argument"]
         options = [option for option in command.params if option.param_type_name == "option"]
         usage = " ".join(option.name.upper() for option in arguments)
@@ -51,6 +51,15 @@ def command_line() -> Iterator[str]:
         rows = ((name, plain(option.help), default(option)) for name, option in names)
         yield from table(("Option", "Meaning", "Default"), rows)
         yield ""
+
+
+def commands_of(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Generate the commands of a group, and those of groups in it, by their full names."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{above}{name} ")
+        else:
+            yield above + name, command
 
 
 def default(option: Any) -> str:

@@ -56,6 +56,7 @@ def test_commands_and_options_exist(page):
                 assert (ROOT / words[0]).is_file()
             elif program == "oddkind":
                 command = COMMANDS[words[0]]
+                command = command.commands[words[1]] if hasattr(command, "commands") else command
                 options = {name for option in command.params for name in option.opts}
                 assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options, words
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from oddkind.files.source import source_of as source_of
     from oddkind.fitting import fit_fleet as fit_fleet
     from oddkind.fitting import fit_together as fit_together
+    from oddkind.fleet.file import Fleet as Fleet
+    from oddkind.fleet.fitting import write_fleet as write_fleet
+    from oddkind.fleet.scoring import evaluate_fleet as evaluate_fleet
+    from oddkind.fleet.scoring import score_fleet as score_fleet
     from oddkind.lab.mnist import load_mnist as load_mnist
     from oddkind.loading import load as load
     from oddkind.model.bundle import save as save
@@ -57,6 +61,7 @@ _HOME = {
     "Entry": "files.listing",
     "Explanation": "model.explain",
     "FileExplanation": "files.explain",
+    "Fleet": "fleet.file",
     "InputError": "errors",
     "Issue": "checks",
     "Model": "model.model",
@@ -76,6 +81,7 @@ _HOME = {
     "deletion_test": "study.deletion_test",
     "discoveries": "model.conformal",
     "evaluate_files": "files.evaluate",
+    "evaluate_fleet": "fleet.scoring",
     "evaluate_settings": "study.evaluation",
     "explain": "model.explain",
     "explain_files": "files.explain",
@@ -90,8 +96,10 @@ _HOME = {
     "reliability": "study.reliability",
     "save": "model.bundle",
     "score_files": "files.score",
+    "score_fleet": "fleet.scoring",
     "source_of": "files.source",
     "train_settings": "study.evaluation",
+    "write_fleet": "fleet.fitting",
 }
 
 __all__ = [*_HOME]

@@ -14,7 +14,7 @@ class PromiseWarning(UserWarning):
 
 
 EXTRAS = {
-    **dict.fromkeys(("torch", "scipy", "sklearn", "onnx", "onnxscript"), "train"),
+    **dict.fromkeys(("torch", "scipy", "sklearn", "joblib", "onnx", "onnxscript"), "train"),
     "matplotlib": "figures",
     "openTSNE": "map",
     **dict.fromkeys(("fastapi", "uvicorn", "python_multipart", "prometheus_client", "starlette"), "serve"),

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from oddkind.fitting import fit_together
 from oddkind.front_end_choice import PICTURE, choose_front_end
 from oddkind.model.conformal import min_calibration_size, pool
 from oddkind.model.model import CrossModel, Model
+from oddkind.samples import Samples
 
 FOLDS = 5
 CHOOSING = 0.3  # of the progress of reading
@@ -101,9 +102,22 @@ def fit_files(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PromiseWarning)  # given for files, below
         model = _fit(detector, k, samples.inputs, labels, samples.groups, progress)
-    names, first = np.unique(samples.files, return_index=True)
+    model = replace(model, source=noted(model, samples, entries, source, how, reason))
+    problem = promise_problem(model)
+    if problem is not None:
+        if source.block is None and len(samples) > len(np.unique(samples.files)):
+            problem += "; --block cuts long files, such as --block 10min, if the blocks may count as separate files"
+        warnings.warn(problem, PromiseWarning, stacklevel=2)
+    return model
+
+
+def noted(
+    model: Model | CrossModel, samples: Samples, entries: Sequence[Entry], source: Source, how: str, reason: str
+) -> dict[str, Any]:
+    """Return what `score_files` needs to know of the files that a model learnt from, its `source`."""
+    names, first = np.unique(np.asarray(samples.files), return_index=True)
     learnt = set(names.tolist())
-    noted = {
+    return {
         "settings": source.model_dump(mode="json"),
         "front_end_reason": reason,
         "pool": _pooling(how, model, windows=len(samples) > len(names)),
@@ -111,13 +125,6 @@ def fit_files(
         # Each file and the row of its first sample.
         "files": [[str(names[file]), int(first[file])] for file in np.argsort(first)],
     }
-    model = replace(model, source=noted)
-    problem = promise_problem(model)
-    if problem is not None:
-        if source.block is None and len(samples) > len(names):
-            problem += "; --block cuts long files, such as --block 10min, if the blocks may count as separate files"
-        warnings.warn(problem, PromiseWarning, stacklevel=2)
-    return model
 
 
 def _open(detector: Detector) -> bool:

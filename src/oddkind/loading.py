@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.source import Source
-from oddkind.model.bundle import read, unpack
+from oddkind.model.bundle import Bundle, read, unpack
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, Model
@@ -58,7 +58,18 @@ def load(
         not asked for, what `runtime` needs is not installed or not in the file, or it is "onnx" and `network` or
         `device` is given.
     """
-    file = file if isinstance(file, Path) else Path(file)
+    return restored(read(file if isinstance(file, Path) else Path(file)), network, score_function, runtime, device)
+
+
+def restored(
+    bundle: Bundle,
+    network: nn.Module | Builder | None = None,
+    score_function: Score | None = None,
+    runtime: str = "auto",
+    device: str = "auto",
+) -> Model | CrossModel:
+    """Build the model from what `model.bundle` read, as `load` does."""
+    file = bundle.file
     if runtime not in RUNTIMES:
         raise InputError(f"runtime={runtime!r}; known are {', '.join(map(repr, RUNTIMES))}")
     for_torch = runtime == "torch" or network is not None or device != "auto"
@@ -86,7 +97,7 @@ def load(
         except (InputError, RuntimeError) as error:
             raise InputError(f"{file}: {error}") from error
 
-    model = unpack(read(file), make, score_function)
+    model = unpack(bundle, make, score_function)
     try:
         if model.source is not None and "settings" in model.source:
             Source.model_validate(model.source["settings"]).make_front_end()

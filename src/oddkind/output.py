@@ -34,14 +34,24 @@ def written_whole(file: Path) -> Iterator[Path]:
     InputError
         If the file cannot be written.
     """
-    _sweep_once(file.parent)
-    unfinished = file.with_name(f".{file.name}.{_unfinished_name()}-{threading.get_ident()}")
-    try:
+    with unfinished_beside(file) as unfinished:
         try:
             yield unfinished
             os.replace(unfinished, file)
         except OSError as error:
             raise InputError(f"{file}: cannot be written ({error.strerror}); name a file that can") from error
+
+
+@contextmanager
+def unfinished_beside(file: Path) -> Iterator[Path]:
+    """Yield the name of a temporary file in the same folder, which is removed when the block ends.
+
+    What a process that was killed left in the folder is removed.
+    """
+    _sweep_once(file.parent)
+    unfinished = file.with_name(f".{file.name}.{_unfinished_name()}-{threading.get_ident()}")
+    try:
+        yield unfinished
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)

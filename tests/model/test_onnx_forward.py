@@ -33,6 +33,19 @@ def test_a_sample_has_the_same_bits_in_any_batch(model):
         assert_array_equal(one, np.concatenate([other] * 30))
 
 
+def test_a_graph_that_reads_weights_needs_them():
+    forward = with_graphs(quick().fit(*kinds()).model, shared=True).members[0]
+    weights = dict(forward.weights())
+    assert isinstance(restore_graph(forward.describe(), weights), OnnxForward)
+    name = min(name for name in weights if name.startswith("network."))
+    changed = {one: array for one, array in weights.items() if one != name}
+    with pytest.raises(InputError, match=f"reads '{name}', which is missing"):
+        restore_graph(forward.describe(), changed)(np.zeros((2, 4), np.float32))
+    weights[name] = weights[name][..., :1]
+    with pytest.raises(InputError, match="cannot be run"):
+        restore_graph(forward.describe(), weights)(np.zeros((2, 4), np.float32))
+
+
 def test_it_is_pickled_before_and_after_it_has_run(model):
     fitted, x = model
     expected = fitted.anomaly_score(x)

@@ -38,6 +38,7 @@ LEARNS = {
     "local-input-neighbours",
     "mahalanobis",
     "relative-mahalanobis",
+    "joint-mahalanobis",
     "vim",
     *(
         DISTANCES := {
@@ -47,6 +48,7 @@ LEARNS = {
 }
 JOINS_VIEWS = {
     *("likelihood", "joint-neighbours", "view-neighbours", "hellinger-neighbours", "local-input-neighbours"),
+    "joint-mahalanobis",
     *DISTANCES,
 }
 COMPARES_INPUTS = {"local-input-neighbours", *(name for name in DISTANCES if "feature" not in name)}
@@ -367,6 +369,35 @@ def test_mahalanobis_uses_the_shared_covariance_or_that_of_the_known_label(draw,
     own = {number: EmpiricalCovariance().fit(normal[index == number]).mahalanobis(features) for number in classes}
     found = scored("mahalanobis", of_features(features, claimed), of_features(normal, index))
     assert_allclose(found, [own[number][row] for row, number in enumerate(claimed)])
+
+
+@pytest.mark.parametrize("views", [1, VIEWS])
+def test_joint_mahalanobis_is_that_of_inputs_beside_mean_features_with_one_covariance(draw, views):
+    normal, outputs = outputs_of(draw, 200, views=views), outputs_of(draw, N, views=views)
+    index = normal.targets[:, 0] // views
+    rows, new = (np.hstack([some.inputs, some.features.mean(1)]) for some in (normal, outputs))
+    centres = np.array([rows[index == number].mean(0) for number in range(LABELS)])
+    within = np.cov((rows - centres[index]).T, ddof=0)
+    apart = cdist(new, centres, "mahalanobis", VI=np.linalg.inv(within)) ** 2
+    claimed = outputs.targets[:, 0] // views
+    assert_allclose(scored("joint-mahalanobis", outputs, normal), apart[np.arange(N), claimed], rtol=1e-4)
+    unknown = replace(outputs, targets=None)
+    assert_allclose(scored("joint-mahalanobis", unknown, normal), apart.min(1), rtol=1e-4)
+
+
+def test_joint_mahalanobis_keeps_no_sample_and_needs_few_of_a_label(draw):
+    few, many = (outputs_of(draw, n, views=1) for n in (60, 600))
+    sizes = [sum(array.nbytes for array in learnt("joint-mahalanobis", some).values()) for some in (few, many)]
+    assert sizes[0] == sizes[1]
+    own = few[few.targets[:, 0] != 0]
+    one = few[np.flatnonzero(few.targets[:, 0] == 0)[:1]]
+    both = Outputs(
+        *(
+            np.concatenate([getattr(some, name) for some in (own, one)])
+            for name in ("logits", "features", "targets", "inputs")
+        )
+    )
+    assert scored("joint-mahalanobis", one, both)[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_relative_mahalanobis_is_that_to_the_class_minus_that_to_all(draw):

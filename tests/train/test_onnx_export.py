@@ -61,6 +61,31 @@ def test_outputs_and_decisions_are_those_of_torch(name, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["vectors with labels", "affine maps", "signals", "pictures in floats", "rotations", "pastes"]
+)
+def test_networks_of_one_form_share_a_graph_that_reads_their_weights(name):
+    (x, y), parameters = PROBLEMS[name]
+    models = [quick(random_state=0, **parameters).fit(x[rows], y if y is None else y[rows]).model for rows in HALVES]
+    graphs = [with_graphs(model, shared=True) for model in models]
+    first, other = (model.members[0] for model in graphs)
+    assert first.graph is other.graph
+    for found, expected in zip(graphs, models, strict=True):
+        inputs = expected.prepare(x[:40], None)[0]
+        for one, wanted in zip(found.members[0](inputs), expected.members[0](inputs), strict=True):
+            assert_allclose(one, wanted, atol=2e-5 * np.abs(wanted).max(), rtol=2e-5)
+        assert agreement(expected, found).n_flipped == 0
+
+
+HALVES = slice(0, None, 2), slice(1, None, 2)
+
+
+def test_other_transforms_have_other_graphs():
+    x = kinds()[0]
+    one, other = (with_graphs(quick(random_state=seed).fit(x).model, shared=True).members[0] for seed in (0, 1))
+    assert one.graph != other.graph
+
+
 def test_folds_are_exported_too(tmp_path):
     cross = CrossConformal(quick(), folds=3).fit(*kinds(90))
     cross.save(tmp_path / "a.oddkind", onnx=True)
@@ -75,7 +100,7 @@ def test_it_compares_decisions_and_refuses_if_one_differs(monkeypatch, tmp_path)
     model = quick().fit(*kinds()).model
     assert agreement(model, model) == Agreement(len(model.examples), 0, 0.0, 0.0)
 
-    def noisy(forward, inputs):
+    def noisy(forward, inputs, shared):
         network = onnx_export.OnnxForward(onnx_export.to_onnx(forward, inputs), forward.describe(), {})
         return lambda x: tuple(part * (1 + 20 * (x[:, :1, None] > 0)) for part in network(x))
 

@@ -16,7 +16,15 @@ from typing import Annotated, Any
 
 import typer
 
-from oddkind.cli import choose_command, export_command, file_commands, report_command, serve_command, watch_command
+from oddkind.cli import (
+    choose_command,
+    export_command,
+    file_commands,
+    fleet_command,
+    report_command,
+    serve_command,
+    watch_command,
+)
 from oddkind.cli.options import Lang
 from oddkind.cli.terminal import complain_of, listed, missing, needs_extra, plus_minus, progress_bars, show, table_of
 from oddkind.errors import EXTRAS, InputError
@@ -178,6 +186,7 @@ app.add_typer(report_command.app)
 app.add_typer(export_command.app)
 app.add_typer(watch_command.app)
 app.add_typer(serve_command.app)
+app.add_typer(fleet_command.app)
 
 # Typer would break the lines of a later paragraph of a help text where the docstring breaks them.
 for part in (app, *(group.typer_instance for group in app.registered_groups)):

@@ -69,6 +69,8 @@ class Entry:
         The column of a table whose marked rows determine `anomalous`.
     windows : (start, stop) or None
         The windows of the file that this entry is about, one block of it; None: all.
+    machine : str or None
+        The machine of a fleet that it is from.
     taken : tuple of pairs
         What was found in its name, its folders or its manifest, and what each of them was taken for.
     """
@@ -81,6 +83,7 @@ class Entry:
     split: str | None = None
     truth: str | None = None
     windows: tuple[int, int] | None = None
+    machine: str | None = None
     taken: Taken = field(default=(), compare=False, repr=False)
 
 
@@ -121,6 +124,7 @@ def entries(
     label: str | None = None,
     group: str | None = None,
     normal: str | None = None,
+    machine: str | None = None,
     follow: bool = False,
     only: Collection[str] | None = None,
 ) -> tuple[list[Entry], dict[str, str]]:
@@ -144,6 +148,8 @@ def entries(
     normal : str or None
         "field=value" or "field=value,value": files with one of these values are normal, others are anomalous. By
         default the field "anomalous" decides, if there is one.
+    machine : str or None
+        The field that names the machine of a fleet; by default "machine".
     follow : bool
         Whether links and the paths of a manifest may point outside the folder.
     only : collection of str or None
@@ -165,7 +171,7 @@ def entries(
     if normal is not None and not values:
         raise InputError(f"--normal {normal!r}; it must be FIELD=VALUE, such as condition=Healthy")
     roles = {role: (given or role).split(",") for role, given in (("label", label), ("group", group))}
-    for option, names in (("label", label), ("group", group), ("normal", condition)):
+    for option, names in (("label", label), ("group", group), ("normal", condition), ("machine-field", machine)):
         for name in (names or "").split(","):
             if name and name not in there:
                 raise InputError(
@@ -187,7 +193,8 @@ def entries(
             of_group = f"{of_label} / {of_group}"
         if not taken or label or group or normal:
             taken = _taken_fields(of, roles, condition or "anomalous", anomalous, numbered)
-        result.append(Entry(path, name, of_label, anomalous, of_group, split, taken=taken))
+        of_machine = of.get(machine or "machine") or None
+        result.append(Entry(path, name, of_label, anomalous, of_group, split, machine=of_machine, taken=taken))
     return result, refused
 
 

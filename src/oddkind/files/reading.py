@@ -20,7 +20,7 @@ from oddkind.files.npy import read_array
 from oddkind.files.pictures import read_picture
 from oddkind.files.remote import fetched_ahead
 from oddkind.files.sounds import windows
-from oddkind.files.source import Source, processors
+from oddkind.files.source import LISTED, Source, processors
 from oddkind.files.tables import read_signal
 from oddkind.samples import Samples
 
@@ -56,7 +56,7 @@ def each(
         except OSError as error:
             raise InputError(f"{cache}: cannot be written ({error.strerror}); choose another cache folder") from error
     front_end = front_end or source.make_front_end()
-    not_of_reading = {"pattern", "label", "group", "normal", "left_out", "time", "truth", "block"}
+    not_of_reading = LISTED | {"left_out", "time", "truth", "block"}
     key = f"{CACHE_VERSION} {source.model_dump_json(exclude=not_of_reading)}"
 
     def one(path: Path) -> Array | str:

@@ -52,6 +52,8 @@ WINDOW_ROWS, MAX_SHORTER = 64, 0.1
 # of the length of the longest one, but at most so long, in seconds.
 WINDOW_SECONDS, LONGEST_CLIP = 1.0, 2.0
 
+# Settings of how files are listed, not of how they are read.
+LISTED = {"pattern", "label", "group", "normal", "machine"}
 # Settings that are lengths of time.
 DURATIONS = {"window", "hop", "block"}
 # Which settings suit which kind of files.
@@ -91,7 +93,7 @@ class Source(BaseModel):
     Attributes
     ----------
     kind : "sounds", "pictures", "tables" or "arrays"
-    pattern, label, group, normal : str or None
+    pattern, label, group, normal, machine : str or None
         See `oddkind.files.listing.entries`.
     sample_rate : number, "clock" or None
         In Hz. Sounds at another rate are resampled; None: the rate of most files. Arrays with a sample rate are read as
@@ -146,6 +148,7 @@ class Source(BaseModel):
     label: str | None = None
     group: str | None = None
     normal: str | None = None
+    machine: str | None = None
     sample_rate: Annotated[int | float | Literal["clock"] | None, AfterValidator(_rate)] = None
     window: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     hop: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -205,8 +208,7 @@ class Source(BaseModel):
         self, data: Path, *, follow: bool = False, only: Collection[str] | None = None
     ) -> tuple[list[Entry], dict[str, str]]:
         """List the files of a data set: `oddkind.files.listing.entries`."""
-        named = self.pattern, self.label, self.group, self.normal
-        fields = dict(zip(("pattern", "label", "group", "normal"), named, strict=True))
+        fields = {name: getattr(self, name) for name in LISTED}
         if self.kind != "tables":
             return entries(data, self.kind, **fields, follow=follow, only=only)
         files, refused = entries(data, self.kind, **fields | {"label": None}, follow=follow, only=only)
@@ -257,7 +259,7 @@ def source_of(data: Path, *, follow: bool = False, **settings: Any) -> Source:
         if first["loc"]:
             what = f"--{str(first['loc'][0]).replace('_', '-')} {first['input']!r}: {what}"
         raise InputError(what) from error
-    fits = SUITS[source.kind] | {"pattern", "label", "group", "normal"}
+    fits = SUITS[source.kind] | LISTED
     others = sorted(name for name, value in settings.items() if name not in fits and value is not False)
     if others:
         hint = f". {AS_RECORDING}" if source.kind == "arrays" and {*others} & SUITS["sounds"] else ""

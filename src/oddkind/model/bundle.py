@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import struct
@@ -10,10 +11,10 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from importlib.metadata import version
+from functools import cache, partial
+from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -43,6 +44,7 @@ into what this one does, and a file of the last format among the tests. Formats 
 READABLE = 4, 5
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
+SHARED = "shared."  # begins the name of an array that is the digest of one that is stored elsewhere
 UNKNOWN = "0" * 64  # stands for the digest of a file while it is computed
 
 # Blank samples of at most this many numbers in all are scored when a file is read.
@@ -165,11 +167,31 @@ def save(model: FittedModel, file: str | Path) -> None:
     InputError
         If the file cannot be written, or the source or the labels cannot be represented in JSON.
     """
+    with written_whole(Path(file)) as unfinished:
+        unfinished.write_bytes(packed(model)[0])
+
+
+def packed(model: FittedModel, shared: Callable[[str], bool] = lambda name: False) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return the content of the file of a model; arrays that are `shared`, by name, are returned beside it.
+
+    The content then has the SHA-256 of such an array in its place, under `SHARED` and its name, and `unpacked` is given
+    a function that fetches it. So models that have arrays in common can be stored without repeating them.
+
+    Raises
+    ------
+    InputError
+        If the source or the labels cannot be represented in JSON.
+    """
     arrays = {f"fold.{k}.{name}": array for k, fold in enumerate(model.folds) for name, array in _arrays(fold)}
+    parts: dict[bytes, bytes] = {}
+    for name in [name for name in arrays if shared(name)]:
+        part = to_safetensors({"": np.asarray(arrays.pop(name), order="C")})
+        digest = hashlib.sha256(part).digest()
+        parts[digest], arrays[SHARED + name] = part, np.frombuffer(digest, np.uint8)
     content = to_safetensors({name: np.asarray(array, order="C") for name, array in arrays.items()})
     facts = {
         "format": FORMAT,
-        "oddkind": version("oddkind"),
+        "oddkind": own_version(),
         "sha256": UNKNOWN,
         "false_alarm_rate": float(model.false_alarm_rate),
         "per_label": bool(model.per_label),
@@ -185,9 +207,11 @@ def save(model: FittedModel, file: str | Path) -> None:
         raise InputError(f"source, labels or names of features cannot be saved as JSON ({error})") from error
     text = manifest.model_dump_json(indent=1).encode()
     members = {MANIFEST: text.replace(UNKNOWN.encode(), digest_of(text, content).encode(), 1), ARRAYS: content}
-    with written_whole(Path(file)) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name), data)  # without the time: same content, same bytes
+    return file.getvalue(), parts
 
 
 def _fold_manifest(model: Model) -> dict[str, Any]:
@@ -243,6 +267,12 @@ def _arrays(model: Model) -> Iterator[tuple[str, Array]]:
         yield f"report.{name}", getattr(model.report, name)
 
 
+@cache
+def own_version() -> str:
+    """Return the version of oddkind; finding it takes as long as packing a small model."""
+    return installed_version("oddkind")
+
+
 def digest_of(manifest: bytes, arrays: bytes, own: str = UNKNOWN) -> str:
     """Return the SHA-256 of both members, the manifest with `UNKNOWN` in place of its own digest, `own`."""
     return hashlib.sha256(manifest.replace(own.encode(), UNKNOWN.encode(), 1) + arrays).hexdigest()
@@ -278,39 +308,63 @@ def read(file: Path) -> Bundle:
     InputError
         If it cannot be read, is not complete, or is of another format.
     """
-    members = _members(file)
+    if file.exists() and not file.is_file():  # reading a pipe would wait for ever
+        raise InputError(f"{file}: is not a file; name a file that oddkind saved")
+    try:
+        with file.open("rb") as content:
+            return unpacked(file, content, file.stat().st_size)
+    except InputError:
+        raise
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"{file}: cannot be read ({why}); name a file that oddkind saved") from error
+    except ValueError as error:  # of the name
+        raise InputError(f"{file}: not a saved model ({error}); name a file that oddkind saved") from error
+
+
+def unpacked(file: Path, content: IO[bytes], size: int, fetch: Callable[[bytes], bytes] | None = None) -> Bundle:
+    """Read the content of a file of `size` bytes, as `read` does, for messages that name `file`.
+
+    `fetch`: returns what `packed` returned beside the content, by its digest.
+    """
+    members = _members(file, content, size)
     manifest = _manifest(file, members[MANIFEST])
     if digest_of(members[MANIFEST], members[ARRAYS], manifest.sha256) != manifest.sha256:
         raise InputError(f"{file}: {MANIFEST} or {ARRAYS} is not what was saved; the file is damaged, save it again")
+    arrays = _checked_arrays(file, members[ARRAYS])
+    for name in [name for name in arrays if fetch is not None and name.startswith(SHARED)]:
+        digest = arrays.pop(name).tobytes()
+        part = fetch(digest) if fetch is not None else b""
+        if hashlib.sha256(part).digest() != digest:
+            raise InputError(f"{file}: a shared array is not what was saved; the file is damaged, save it again")
+        arrays[name.removeprefix(SHARED)] = _checked_arrays(file, part)[""]
+    return Bundle(file, manifest, arrays)
+
+
+def _checked_arrays(file: Path, content: bytes) -> dict[str, Array]:
     try:
-        arrays = load(members[ARRAYS])
+        arrays = load(content)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{file}: {ARRAYS} is damaged ({error}); save the model again") from error
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not name.endswith("report.losses") and not np.isfinite(array).all():
             raise InputError(f"{file}: array {name!r} holds NaN or infinity; fit the model again")
-    return Bundle(file, manifest, arrays)
+    return arrays
 
 
-def _members(file: Path) -> dict[str, bytes]:
-    if file.exists() and not file.is_file():  # reading a pipe would wait for ever
-        raise InputError(f"{file}: is not a file; name a file that oddkind saved")
+def _members(file: Path, content: IO[bytes], size: int) -> dict[str, bytes]:
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(content) as archive:
             infos = archive.infolist()
             names = sorted(info.filename for info in infos)
             if names != sorted([MANIFEST, ARRAYS]):
                 raise InputError(f"{file}: a zip of {names}; a saved model holds {MANIFEST} and {ARRAYS}")
-            size = file.stat().st_size
             for info in infos:  # a few bytes must not become many
                 if info.compress_type != zipfile.ZIP_STORED or not info.compress_size == info.file_size <= size:
                     raise InputError(f"{file}: {info.filename} is compressed; a saved model stores it uncompressed")
             return {info.filename: archive.read(info) for info in infos}  # compared with their CRC
     except InputError:
         raise
-    except OSError as error:
-        why = error.strerror or error
-        raise InputError(f"{file}: cannot be read ({why}); name a file that oddkind saved") from error
     except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OverflowError, struct.error) as error:
         raise InputError(f"{file}: not a saved model, or damaged ({error}); save it again") from error
 

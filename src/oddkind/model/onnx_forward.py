@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -26,11 +27,12 @@ class OnnxForward:
     ----------
     graph : bytes
         An ONNX model: standardised inputs [N, …] → logits [N, V, C], features [N, V, D] and, if the network has local
-        features, those of the first view, [N, K, H', W'].
+        features, those of the first view, [N, K, H', W']. Its further inputs, if any, are weights by their names: then
+        networks of one form have the same graph, and share the session that runs it.
     description : mapping
         That of the torch network.
     torch_weights : mapping of arrays
-        Those of the torch network; they are not used, but saved again with the graph.
+        Those of the torch network; saved again with the graph.
 
     Raises
     ------
@@ -41,7 +43,7 @@ class OnnxForward:
 
     def __init__(self, graph: bytes, description: Mapping[str, Any], torch_weights: Mapping[str, Array]) -> None:
         self.graph, self._description, self._torch_weights = graph, description, torch_weights
-        check_graph(graph)
+        self._inputs = check_graph(graph)
 
     def __call__(self, inputs: Array) -> tuple[Array, Array]:
         """Run standardised inputs [N, …]; return logits [N, V, C] and features [N, V, D] of the views scored."""
@@ -53,12 +55,16 @@ class OnnxForward:
         return self._run(inputs, slice(2, 3))[0] if len(self._session.get_outputs()) > 2 else None
 
     def _run(self, inputs: Array, which: slice) -> list[Array]:
-        outputs, reads = self._session.get_outputs(), self._session.get_inputs()[0].name
+        outputs, (reads, *others) = self._session.get_outputs(), [one.name for one in self._session.get_inputs()]
         names = [output.name for output in outputs[which]]
+        absent = [name for name in others if name not in self._torch_weights]
+        if absent:
+            raise InputError(f"the ONNX graph of the network reads {absent[0]!r}, which is missing; save it again")
+        weights = {name: self._torch_weights[name] for name in others}
 
         def run(part: Array) -> list[Array]:
             try:
-                return list(self._session.run(names, {reads: part}))
+                return list(self._session.run(names, weights | {reads: part}))
             except Exception as error:  # onnxruntime's exceptions have no common base of their own
                 raise InputError(f"the ONNX graph of the network cannot be run ({_first_line(error)})") from error
 
@@ -74,29 +80,35 @@ class OnnxForward:
 
     @cached_property
     def _session(self) -> Any:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise InputError(f"onnxruntime cannot be imported ({error}); install it: pip install oddkind") from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # errors are raised
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads use no processor
-        try:
-            session = onnxruntime.InferenceSession(
-                self.graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
-            )
-        except Exception as error:  # as above
-            raise InputError(f"the ONNX graph of the network cannot be run ({_first_line(error)})") from error
-        shapes = [node.shape for node in session.get_outputs()]
-        if len(session.get_inputs()) != 1 or [*map(len, shapes)] not in ([3, 3], [3, 3, 4]):
-            raise InputError("the ONNX graph of the network does not return logits [N, V, C] and features [N, V, D]")
-        if not isinstance(shapes[0][1], int):
-            raise InputError("the ONNX graph of the network does not say how many views it returns")
-        return session
+        return _shared_session(self.graph) if self._inputs > 1 else _session_of(self.graph)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the session out: it is opened again in the process that the object lands in."""
         return {name: value for name, value in vars(self).items() if name != "_session"}
+
+
+def _session_of(graph: bytes) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(f"onnxruntime cannot be imported ({error}); install it: pip install oddkind") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads use no processor
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    except Exception as error:  # as above
+        raise InputError(f"the ONNX graph of the network cannot be run ({_first_line(error)})") from error
+    shapes = [node.shape for node in session.get_outputs()]
+    if not session.get_inputs() or [*map(len, shapes)] not in ([3, 3], [3, 3, 4]):
+        raise InputError("the ONNX graph of the network does not return logits [N, V, C] and features [N, V, D]")
+    if not isinstance(shapes[0][1], int):
+        raise InputError("the ONNX graph of the network does not say how many views it returns")
+    return session
+
+
+# Opening a session takes longer than all else that it takes to read a small model.
+_shared_session = functools.lru_cache(maxsize=16)(_session_of)
 
 
 def restore_graph(description: Mapping[str, Any], weights: Mapping[str, Array]) -> OnnxForward:
@@ -117,8 +129,11 @@ def _first_line(error: Exception) -> str:
 # those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 
 
-def check_graph(content: bytes) -> None:
+@functools.lru_cache(maxsize=16)
+def check_graph(content: bytes) -> int:
     """Refuse an ONNX model with control flow, operators of other domains, own functions or data outside the file.
+
+    Returns the number of its inputs.
 
     Raises
     ------
@@ -136,6 +151,7 @@ def check_graph(content: bytes) -> None:
                 raise InputError("the ONNX graph of the network refers to other files; export the model again")
             elif field == 15:
                 raise InputError("the ONNX graph of the network holds sparse tensors; export the model again")
+        return sum(field == 11 for field, _ in _fields(graph))
     except (ValueError, TypeError) as error:
         if isinstance(error, InputError):
             raise

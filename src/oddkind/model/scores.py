@@ -391,7 +391,7 @@ def _local_input_neighbours(outputs: Outputs, arrays: Arrays, _: float) -> Array
 def _some_numbers(outputs: Outputs) -> Array:
     """Inputs [N, D]; of more than `MAX_COMPARED_NUMBERS` numbers so many, evenly spread."""
     if outputs.inputs is None:
-        raise InputError("score 'local-input-neighbours' compares inputs: pass outputs with inputs")
+        raise InputError("this score compares inputs: pass outputs with inputs")
     n = outputs.inputs.shape[1]
     if n <= MAX_COMPARED_NUMBERS:
         return outputs.inputs
@@ -572,6 +572,53 @@ def _relative_mahalanobis(outputs: Outputs, arrays: Arrays, temperature: float) 
     return _mahalanobis(outputs, arrays, temperature) - overall
 
 
+def _joined(outputs: Outputs) -> Array:
+    """Inputs beside the mean features over the views, [N, D + E]; of large inputs some numbers."""
+    features = np.asarray(outputs.features, float)
+    # Added view by view: the order in which NumPy's mean adds depends on the number of samples.
+    return np.hstack([_some_numbers(outputs), mean_of([*features.swapaxes(0, 1)])])
+
+
+def _learn_joint_mahalanobis(normal: Outputs, _: float) -> Arrays:
+    """One covariance within the labels, as a packed triangular whitening, and the whitened mean of each label.
+
+    W Wᵀ = Rᵀ R for the triangle R of the QR decomposition of Wᵀ: half of the numbers of W, in single precision.
+    """
+    classes = _by_class(normal)[1]["classes"]
+    assert normal.targets is not None  # noqa: S101 - _by_class refuses
+    index = np.searchsorted(classes, normal.targets[:, 0])
+    vectors = _joined(normal)
+    triangle = np.asarray(np.linalg.qr(whitening(vectors, index).T, mode="r"))
+    packed = triangle[np.triu_indices(len(triangle))].astype(np.float32)
+    means = row_products(class_means(vectors, index), _unpacked(packed, vectors.shape[1]).T)
+    return {"classes": classes, "triangle": packed, "means": means}
+
+
+def _unpacked(packed: Array, size: int) -> Array:
+    triangle = np.zeros((size, size))
+    triangle[np.triu_indices(size)] = packed
+    return triangle
+
+
+def _joint_mahalanobis(outputs: Outputs, arrays: Arrays, _: float) -> Array:
+    """Squared Mahalanobis distance of (x, f) to the mean of the label, or to the nearest one if it is not known.
+
+    f is the mean of the features over the views, and the covariance is that within the labels, one for all: a label
+    with few samples needs a mean alone (Lee et al., "A simple unified framework for detecting out-of-distribution
+    samples and adversarial attacks", NeurIPS 2018). It keeps no sample, so its size does not grow with their number.
+    """
+    vectors = _joined(outputs)
+    whitened = row_products(vectors, _unpacked(arrays["triangle"], vectors.shape[1]).T)
+    if outputs.targets is None:
+        return squared_distances(whitened, arrays["means"]).min(1)
+    own = outputs.targets[:, 0]
+    absent = np.setdiff1d(own, arrays["classes"])
+    if len(absent):
+        raise InputError(f"there is no normal sample of label {absent[0] // outputs.n_views} to compare with")
+    places = np.searchsorted(arrays["classes"], own)
+    return np.square(whitened - arrays["means"][places]).sum(1)
+
+
 def _learn_vim(normal: Outputs, _: float) -> Arrays:
     """Mean, left-over directions and α of every view: of all labels (row 0), and of each label alone."""
     arrays = _by_class(normal)[1]
@@ -711,6 +758,11 @@ SCORES: dict[str, Score | Combination] = {
     ),
     "mahalanobis": Score("min (f − μ)ᵀ Σ⁺ (f − μ)", _mahalanobis, _learn_mahalanobis),
     "relative-mahalanobis": Score("mahalanobis − (f − μ₀)ᵀ Σ₀⁺ (f − μ₀)", _relative_mahalanobis, _learn_mahalanobis),
+    "joint-mahalanobis": Score(
+        "min ((x, f) − μ)ᵀ Σ⁺ ((x, f) − μ), f the mean features over the views",
+        _joint_mahalanobis,
+        _learn_joint_mahalanobis,
+    ),
     "vim": Score("α ‖f outside the principal space‖ − log Σ exp z", _vim, _learn_vim),
     "input-distance": _distances("‖x − nearest normal x‖", "inputs", whiten=False),
     "whitened-distance": _distances("‖W (x − nearest normal x)‖", "inputs", whiten=True),

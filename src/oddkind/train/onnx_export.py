@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from oddkind.errors import InputError
 from oddkind.model.conformal import alarms
@@ -20,7 +22,7 @@ from oddkind.model.model import CrossModel, FittedModel, Model, example_rows
 from oddkind.model.onnx_forward import OnnxForward
 from oddkind.train.networks import LocalCNN
 from oddkind.train.stacked import as_float
-from oddkind.train.torch_forward import TorchForward
+from oddkind.train.torch_forward import TorchForward, state_of
 
 
 def checked_graphs(model: Model | CrossModel) -> tuple[Model | CrossModel, Agreement]:
@@ -41,8 +43,10 @@ def checked_graphs(model: Model | CrossModel) -> tuple[Model | CrossModel, Agree
     return exported, found
 
 
-def with_graphs(model: Model | CrossModel) -> Model | CrossModel:
+def with_graphs(model: Model | CrossModel, *, shared: bool = False) -> Model | CrossModel:
     """Return a model whose networks are ONNX graphs; the weights of torch are saved with it too.
+
+    `shared`: graphs that hold no weights but read them, so that networks of one form have the same graph.
 
     Raises
     ------
@@ -51,28 +55,58 @@ def with_graphs(model: Model | CrossModel) -> Model | CrossModel:
     """
 
     def exported(fold: Model) -> Model:
-        return replace(fold, members=tuple(_exported(member, fold.inputs) for member in fold.members))
+        return replace(fold, members=tuple(_exported(member, fold.inputs, shared) for member in fold.members))
 
     return (
         replace(model, models=tuple(map(exported, model.models))) if isinstance(model, CrossModel) else exported(model)
     )
 
 
-def _exported(forward: Any, inputs: InputSpec) -> OnnxForward:
+def _exported(forward: Any, inputs: InputSpec, shared: bool) -> OnnxForward:
     if not isinstance(forward, TorchForward):
         raise InputError(f"a network is run by {type(forward).__name__}; load the model with runtime='torch'")
-    return OnnxForward(to_onnx(forward, inputs), forward.describe(), forward.weights())
+    graph = _graph_of(_Form.of(forward, inputs)) if shared else to_onnx(forward, inputs)
+    return OnnxForward(graph, forward.describe(), forward.weights())
+
+
+@dataclass(frozen=True)
+class _Form:
+    """All that a graph without weights depends on, and a network of this form."""
+
+    key: tuple[object, ...]
+    forward: TorchForward = field(compare=False)
+    inputs: InputSpec = field(compare=False)
+
+    @classmethod
+    def of(cls, forward: TorchForward, inputs: InputSpec) -> Self:
+        constants = [array.tobytes() for array in vars(forward.transform).values() if isinstance(array, np.ndarray)]
+        shapes = [(name, tuple(tensor.shape)) for name, tensor in state_of(forward.network).items()]
+        return cls(
+            (
+                *(type(forward.network), repr(forward.network), tuple(shapes), inputs.shape, inputs.standardises),
+                *(type(forward.transform), forward.transform.names, tuple(constants)),
+            ),
+            forward,
+            inputs,
+        )
+
+
+@functools.lru_cache(maxsize=16)
+def _graph_of(form: _Form) -> bytes:
+    return to_onnx(form.forward, form.inputs, shared=True)
 
 
 class _Network(nn.Module):
-    """Views and network: what a `TorchForward` runs."""
+    """Views and network: what a `TorchForward` runs; with `weights`, names, it reads them as further inputs."""
 
-    def __init__(self, forward: TorchForward) -> None:
+    def __init__(self, forward: TorchForward, weights: Sequence[str] = ()) -> None:
         super().__init__()
-        self.network, self.transform = forward.network, forward.transform
+        self.network, self.transform, self.weights = forward.network, forward.transform, weights
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         """Return logits [N, V, C], features [N, V, D] and, if there are any, the local features of the first view."""
+        if weights:
+            return functional_call(self, dict(zip(self.weights, weights, strict=True)), (x,))
         views = self.transform(x)
         inputs = as_float(views.flatten(0, 1))
         if not isinstance(self.network, LocalCNN):
@@ -82,9 +116,10 @@ class _Network(nn.Module):
         return logits, features, places.unflatten(0, views.shape[:2])[:, 0]
 
 
-def to_onnx(forward: TorchForward, inputs: InputSpec) -> bytes:
+def to_onnx(forward: TorchForward, inputs: InputSpec, *, shared: bool = False) -> bytes:
     """Write a trained network with its views as an ONNX graph for any number of samples.
 
+    `shared`: the weights are not in the graph; they are further inputs, by the names of `TorchForward.weights`.
     Standardised inputs [N, …] → logits [N, V, C], features [N, V, D] and, if the network has local features, those of
     the first view, [N, K, H', W'], as `OnnxForward` runs it.
 
@@ -97,16 +132,18 @@ def to_onnx(forward: TorchForward, inputs: InputSpec) -> bytes:
         import onnxscript  # noqa: F401 - torch.onnx needs it and says so less clearly
     except ImportError as error:
         raise InputError(f"exporting needs {error.name}; pip install 'oddkind[train]'") from error
-    network = _Network(forward).eval()
+    state = {f"network.{name}": tensor.detach() for name, tensor in state_of(forward.network).items()} if shared else {}
+    network = _Network(forward, [*state]).eval()
     device = next(network.parameters()).device
     example = torch.zeros((2, *inputs.shape), dtype=torch.float32 if inputs.standardises else torch.uint8)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 network,
-                (example.to(device),),
+                (example.to(device), *state.values()),
                 dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=({0: torch.export.Dim("batch")}, *([tuple({} for _ in state)] if state else [])),
+                input_names=["x", *state],
                 verbose=False,
             )
     except Exception as error:  # a network of the user's own may fail in any way

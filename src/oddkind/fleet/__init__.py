@@ -1,0 +1,1 @@
+"""Fleets: a model for each of many machines, in one file."""
