@@ -99,7 +99,7 @@ def test_the_table_of_a_fleet(command, fleet, new, tmp_path):
         "pump 3": "new",
     }
     content = json.loads(command("fleet", "score", fleet, new, "--json")[1])
-    assert content["counts"] == {"alarm": 3, "drift": 0, "new": 1, "missing": 1, "unread": 0, "ok": 0}
+    assert content["counts"] == {"alarm": 3, "drift": 0, "new": 1, "missing": 1, "learnt": 0, "unread": 0, "ok": 0}
     assert [one["machine"] for one in content["machines"]] == sorted(rows)
     assert content["machines"][2]["items"] == 40
     command("fleet", "score", fleet, new, "--out", tmp_path / "states.parquet")
@@ -125,7 +125,7 @@ def test_a_manifest_names_machines_and_times(command, train, tmp_path):
     assert [*Fleet(out)] == ["0", "1"]
     found = json.loads(command("fleet", "score", out, manifest, "--json")[1])["machines"]
     # All was learnt from or held out.
-    assert [(one["items"], one["learnt"]) for one in found] == [(0, 60), (0, 60)]
+    assert [(one["state"], one["items"], one["learnt"]) for one in found] == [("learnt", 0, 60)] * 2
 
 
 def test_the_machines_of_a_fleet_are_evaluated(command, fleet, new):

@@ -75,7 +75,8 @@ def test_a_machine_may_be_saved_as_a_model_of_its_own(fleet_file, tmp_path):
             save(model, tmp_path / "one.oddkind")
             again = load(tmp_path / "one.oddkind", runtime=runtime)
             assert_array_equal(again.anomaly_score(inputs), model.anomaly_score(inputs))
-            assert again.report.parameters.get("borrows_from") == model.report.parameters.get("borrows_from")
+            for one, other in zip(again.folds, model.folds, strict=True):
+                assert one.report.parameters == other.report.parameters
 
 
 def test_a_machine_can_explain(fleet_file):

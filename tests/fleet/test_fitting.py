@@ -36,7 +36,7 @@ def test_without_torch_a_machine_decides_alike(fleet_file):
     inputs = MACHINES["pump 3"].inputs
     graphs, torch = Fleet(fleet_file), Fleet(fleet_file, runtime="torch")
     for name in MACHINES:
-        assert type(graphs[name].members[0]).__name__ == "OnnxForward"
+        assert type(graphs[name].folds[0].members[0]).__name__ == "OnnxForward"
         assert_array_equal(graphs[name].p_value(inputs), torch[name].p_value(inputs))
 
 

@@ -266,7 +266,8 @@ def score(
         print_json({"counts": counts, "machines": [vars(one) for one in states], "refused": refused})
         return
     lines = ["Machines: " + ", ".join(f"{number} {_STATES[name]}" for name, number in counts.items() if number) + "."]
-    if all(one.evidence is None for one in states if one.items):
+    scored = [one for one in states if one.items and one.state != "new"]
+    if scored and all(one.evidence is None for one in scored):
         lines.append("The order of the files is not known, so drift is not looked for; --order names one.")
     if false_discovery_rate is None and (more := _expected(states, opened, false_alarm_rate)):
         lines.append(more)
@@ -283,6 +284,7 @@ _STATES = {
     "drift": "with drift",
     "new": "new (no model)",
     "missing": "missing (no data)",
+    "learnt": "without new files (all were learnt from or held out)",
     "unread": "not readable",
     "ok": "as usual",
 }

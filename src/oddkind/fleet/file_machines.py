@@ -18,8 +18,10 @@ from oddkind.files.reading import read
 from oddkind.files.score import n_calibration_files, promise_problem
 from oddkind.files.source import Source, resolved
 from oddkind.fleet.machines import by_machine
-from oddkind.model.model import Model
+from oddkind.model.model import CrossModel, Model
 from oddkind.samples import Samples
+
+Fitted = Model | CrossModel
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class FileMachine:
         several = samples.labels is not None and len(np.unique(samples.labels)) > 1
         return replace(samples, labels=samples.labels if several else None)
 
-    def finished(self, model: Model, samples: Samples) -> tuple[Model, int, bool]:
+    def finished(self, model: Fitted, samples: Samples) -> tuple[Fitted, int, bool]:
         """Return the model with what scoring files takes; files, blocks or groups of them are compared with."""
         reason = "as settings say" if self.source.front_end else ""
         source = noted(model, samples, self.entries, self.source, self.how, reason)

@@ -19,7 +19,7 @@ from oddkind.fleet.borrowing import fit_borrowers
 from oddkind.fleet.file import Facts, Fleet, Record, written_fleet
 from oddkind.model.bundle import packed
 from oddkind.model.conformal import min_calibration_size
-from oddkind.model.model import Model
+from oddkind.model.model import CrossModel, Model
 from oddkind.samples import Samples
 from oddkind.train.fit import fit_models
 from oddkind.train.onnx_export import agreement, with_graphs
@@ -35,6 +35,7 @@ LOOKED_AT = 10 * LENDERS
 # Arrays that are the same in all machines that were fitted with the same parameters.
 ALIKE = ("onnx", "matrices", "order", "signs")
 
+Fitted = Model | CrossModel
 Kinds = dict[tuple[type[Warning], str], dict[str, str]]
 """Category and text of warnings → the names of the machines, each with the text."""
 
@@ -46,7 +47,7 @@ class Machine(Protocol):
         """Return its samples; it may be called several times, and in another process."""
         ...
 
-    def finished(self, model: Model, samples: Samples) -> tuple[Model, int, bool]:
+    def finished(self, model: Fitted, samples: Samples) -> tuple[Fitted, int, bool]:
         """Return the model with its source, how many new samples are compared with, and whether that is enough."""
         ...
 
@@ -61,7 +62,7 @@ class InMemory:
         """Return the samples, or call what returns them."""
         return self.given if isinstance(self.given, Samples) else self.given()
 
-    def finished(self, model: Model, samples: Samples) -> tuple[Model, int, bool]:
+    def finished(self, model: Fitted, samples: Samples) -> tuple[Fitted, int, bool]:
         """Return the model as it is; samples or groups are compared with."""
         return model, min(model.calibration_sizes().values()), model.promise_problem() is None
 
@@ -114,10 +115,10 @@ def write_fleet(
     Each model is, to the bit, the one that the detector fitted to the samples of that machine alone would be, except
     for two things: no normal samples are kept for explanations, and machines with too little data borrow.
 
-    A machine with fewer than `least` samples (or groups) borrows: one network learns to tell it from up to 31 machines
-    with more and from others that borrow, each machine being a label. What new samples are compared with is held out of
-    its own samples alone. `Fleet.facts` and `report.parameters["borrows_from"]` of the model say so. Its label is its
-    name: pass it to `p_value` as `y`, which compares within the machine.
+    A machine with fewer than `least` samples (or groups) borrows: a network learns to tell it from up to 31 machines
+    with more and from others that borrow, each machine being a label. New samples are compared with its own samples
+    alone, each of which is held out in one of 5 folds (`CrossModel`). `Fleet.facts` and
+    `report.parameters["borrows_from"]` of each fold say so. See `oddkind.fleet.borrowing`.
 
     Parameters
     ----------
@@ -359,16 +360,18 @@ def _form(problem: Problem) -> tuple[Any, ...]:
     return problem.inputs.shape[1:], problem.inputs.dtype == np.uint8, problem.feature_names
 
 
-def record_of(model: Model, machine: Machine, samples: Samples, borrows_from: int = 0, reason: str = "") -> Record:
+def record_of(model: Fitted, machine: Machine, samples: Samples, borrows_from: int = 0, reason: str = "") -> Record:
     """Return the model of a machine as it is stored, with a graph, so that it can be run without torch."""
-    model, held_out, promised = machine.finished(replace(model, normal=None), samples)
+    if isinstance(model, Model):
+        model = replace(model, normal=None)
+    model, held_out, promised = machine.finished(model, samples)
     exported = with_graphs(model, shared=True)
     flipped = agreement(model, exported).n_flipped > 0
     facts = Facts(len(samples), held_out, promised, borrows_from, reason, needs_torch=flipped)
 
     def alike(name: str) -> bool:
-        # What borrowers share was learnt for all of them.
-        shared = borrows_from > 0 and (".member." in name or ".score." in name)
+        # What those that borrow have in common was learnt for all of them.
+        shared = borrows_from > 0 and (".member." in name or name.endswith(".whitening"))
         return shared or name.rpartition(".")[2] in ALIKE
 
     return Record(facts, *packed(model if flipped else exported, alike))
@@ -436,5 +439,5 @@ def _borrow(
         yield from (Outcome(name, refused=f"{forms[name][1]}, and cannot borrow ({error})") for name in own)
         return
     others = len(own) + len(lenders) - 1
-    for name, model in fitted.items():
-        yield Outcome(name, record_of(model, machines[name], own[name], others, forms[name][1]), form=forms[name][0])
+    for name, found in fitted.items():
+        yield Outcome(name, record_of(found, machines[name], own[name], others, forms[name][1]), form=forms[name][0])

@@ -33,9 +33,9 @@ def by_machine(files: Sequence[Entry], source: Source) -> tuple[dict[str, list[E
     return dict(sorted(machines.items())), refused
 
 
-def claimed(files: Sequence[Entry], machine: str, borrows: bool) -> list[Entry]:
-    """Return the files as a model of the machine takes them: for one that borrows, its name is the label."""
-    return [replace(entry, label=machine) for entry in files] if borrows else [*files]
+def without_labels(files: Sequence[Entry]) -> list[Entry]:
+    """Return the files of a machine that borrows: the labels learnt are machines, not what is known of the files."""
+    return [replace(entry, label=None) for entry in files]
 
 
 def listed_with(source: Source, settings: Mapping[str, object]) -> Source:

@@ -18,7 +18,7 @@ from oddkind.files.evaluate import alarm_excess, evaluate_files, to_evaluate
 from oddkind.files.listing import Entry
 from oddkind.files.score import held_out_files, learnt_by, promise_problem, score_files
 from oddkind.fleet.file import Facts, Fleet
-from oddkind.fleet.machines import claimed
+from oddkind.fleet.machines import without_labels
 from oddkind.metrics import auc
 from oddkind.model.conformal import alarms, discoveries, false_alarm_test
 from oddkind.model.martingale import DRIFT, ConformalMartingale
@@ -36,8 +36,8 @@ class State:
     machine : str
     state : str
         "alarm": its alarms are more than its false-alarm rate explains; "drift": there is evidence that its scores have
-        drifted; "alarm, drift"; "ok"; "new": it has data and no model; "missing": it has a model and no new data;
-        "unread": none of its data can be read.
+        drifted; "alarm, drift"; "ok"; "new": it has data and no model; "missing": it has a model and no data;
+        "learnt": all of its data were learnt from or held out; "unread": none of its data can be read.
     items, alarms : int
         Its new samples or files, and those of them that raise an alarm. What the model learnt from is not counted.
     learnt : int
@@ -132,7 +132,7 @@ def score_fleet_files(
     ranks = None if whole is None else {name: rank for rank, name in enumerate(whole.names)}
 
     def state(name: str, model: FittedModel, facts: Facts) -> State:
-        own = claimed(files[name], name, facts.borrows_from > 0)
+        own = without_labels(files[name]) if facts.borrows_from else files[name]
         try:
             along = _order(ranks, own, data, order)
             return _of_files(name, model, own, facts, along, cache, on_refused)
@@ -192,9 +192,7 @@ def _decided(found: Sequence[State], rates: Mapping[str, float], false_discovery
 
 def _of_samples(name: str, model: FittedModel, samples: Samples, facts: Facts) -> State:
     labels, learnt = samples.labels, model.task.labels
-    if facts.borrows_from:
-        labels = np.full(len(samples), name)
-    elif labels is not None and (learnt is None or not np.isin(labels, learnt).all()):
+    if labels is not None and (facts.borrows_from or learnt is None or not np.isin(labels, learnt).all()):
         labels = None
     try:
         scores, p = model.score_and_p_value(samples.inputs, labels)
@@ -210,6 +208,8 @@ def _of_samples(name: str, model: FittedModel, samples: Samples, facts: Facts) -
         chance = false_alarm_test(n_alarms, n, size, model.false_alarm_rate) if n else None
     held_out = model.first_fold.calibration.of(with_labels=labels is not None).independent()
     first = np.sort(np.unique(units, return_index=True)[1])
+    if len(model.folds) > 1:
+        scores = model.first_fold.anomaly_score(samples.inputs, labels)
     return State(
         *(name, "ok", len(p), int(odd.sum()), 0, chance),
         _greatest_evidence(held_out, scores[first]),
@@ -250,7 +250,7 @@ def _of_files(
         evidence = float(10 ** min(max(0.0, along.max(initial=0.0)), 300))
     odd = sum(verdict.anomalous for verdict in fresh)
     chance = None if excess is None else excess.chance
-    return State(name, "ok", len(fresh), odd, len(learnt), chance, evidence, facts.borrows_from)
+    return State(name, "ok" if fresh else "learnt", len(fresh), odd, len(learnt), chance, evidence, facts.borrows_from)
 
 
 def _order(ranks: Mapping[str, int] | None, files: Sequence[Entry], data: Path, by: str) -> Order | None:
@@ -349,7 +349,7 @@ def evaluate_fleet(
             model = fleet[name]
             if false_alarm_rate is not None:
                 model = replace(model, false_alarm_rate=false_alarm_rate)
-            wanted = to_evaluate(claimed(own, name, known[name].borrows_from > 0), model)
+            wanted = to_evaluate(without_labels(own) if known[name].borrows_from else own, model)
         except InputError as error:
             skipped[name] = str(error)
             continue
