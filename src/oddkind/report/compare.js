@@ -12,14 +12,16 @@ function makeComparison() {
   /* Equal p-values are drawn side by side: each file has its own small step. */
   const aside = (i, k) => 4 * (((i + 1) * (k ? 0.6180339887 : 0.7548776662)) % 1) - 2;
   const place = (box, i) => [box.x + box.w * along(P[i]) + aside(i, 0), box.y + box.h * (1 - along(Q[i])) + aside(i, 1)];
-  const every = Math.max(1, Math.ceil(both.length / MOST_DRAWN)), drawn = () => both.filter((i, k) => k % every === 0 || i === selected || changed(i));
+  const every = Math.max(1, Math.ceil(both.length / MOST_DRAWN));
+  /* The files that are drawn, those whose decision changes last. */
+  const drawn = () => {
+    const same = [], other = [];
+    both.forEach((i, k) => { if (changed(i)) other.push(i); else if (k % every === 0 || i === selected) same.push(i); });
+    return [same, other];
+  };
   const looks = () => {
-    const found = new Map();
-    return (i) => {
-      const form = !changed(i) ? "round" : isAlarm(i) ? "peak" : "valley", tag = `${TRUTH[i]}${form}`;
-      if (!found.has(tag)) found.set(tag, { colour: ink(TRUTH[i] === 1 ? "odd" : TRUTH[i] === 0 ? "normal" : "other"), form, size: form === "round" ? 3 : 4.5, alpha: form === "round" ? 0.5 : 0.9 });
-      return found.get(tag);
-    };
+    const found = ["other", "normal", "odd"].map((name_) => ["round", "peak", "valley"].map((form) => ({ colour: ink(name_), form, size: form === "round" ? 3 : 4.5, alpha: form === "round" ? 0.5 : 0.9 })));
+    return (i) => found[TRUTH[i] + 1][!changed(i) ? 0 : isAlarm(i) ? 1 : 2];
   };
   const draw = (pen, w, h, element) => {
     const box = boxOf(w), ticks = Array.from({ length: -lowest + 1 }, (_, k) => 10 ** (lowest + k)), x = (p) => box.x + box.w * along(p), y = (p) => box.y + box.h * (1 - along(p));
@@ -28,27 +30,28 @@ function makeComparison() {
     pen.strokeStyle = ink("odd"); pen.lineWidth = 1.5; pen.setLineDash([6, 4]); pen.beginPath();
     pen.moveTo(x(rate), box.y); pen.lineTo(x(rate), box.y + box.h); pen.moveTo(box.x, y(rate)); pen.lineTo(box.x + box.w, y(rate)); pen.stroke(); pen.setLineDash([]);
     const look = looks();
-    drawPoints(pen, drawn().sort((a, b) => changed(a) - changed(b)).map((i) => [...place(box, i), look(i)]));
+    for (const rows_ of drawn()) drawPoints(pen, rows_.map((i) => { const [px, py] = place(box, i); return [px, py, look(i)]; }));
     if (both.includes(selected)) { const [px, py] = place(box, selected); pen.strokeStyle = ink("focus"); pen.lineWidth = 3; pen.beginPath(); pen.arc(px, py, 9, 0, 7); pen.stroke(); }
     element.setAttribute("aria-label", t("P-values of both models. {title}. Selected: {name}.", { title: at("compare-plot-title").textContent, name: F.names[selected] }));
     for (const line of at("compare-list").querySelectorAll("tr[data-row]")) line.classList.toggle("selected", +line.dataset.row === selected);
   };
   const plot = canvas(TALL, "", draw, true);
-  at("compare-plot").append(pointable(plot, () => drawn().map((i) => [i, ...place(boxOf(plot.clientWidth), i)])));
-  const tally = (alarm) => {
-    const found = { alarms: 0, normal: 0, falseAlarms: 0, anomalous: 0, found: 0 };
+  at("compare-plot").append(pointable(plot, () => drawn().flat().map((i) => [i, ...place(boxOf(plot.clientWidth), i)])));
+  /* All that is counted, in one pass; the first of a pair is this model's. */
+  const tally = () => {
+    const found = { alarms: [0, 0], falseAlarms: [0, 0], found: [0, 0], normal: 0, anomalous: 0, agree: 0, changes: [] };
     for (const i of both) {
-      found.alarms += alarm(i);
-      if (COUNTED[i] && TRUTH[i] === 1) { found.anomalous += 1; found.found += alarm(i); }
-      if (COUNTED[i] && TRUTH[i] === 0) { found.normal += 1; found.falseAlarms += alarm(i); }
+      const decided = [isAlarm(i), alarmThere(i)], truth = COUNTED[i] ? TRUTH[i] : -1;
+      found.normal += truth === 0; found.anomalous += truth === 1; found.agree += decided[0] && decided[1];
+      for (const k of [0, 1]) if (decided[k]) { found.alarms[k] += 1; found.falseAlarms[k] += truth === 0; found.found[k] += truth === 1; }
+      if (decided[0] !== decided[1]) found.changes.push(i);
     }
     return found;
   };
-  const table = () => {
-    const [here, there] = [tally(isAlarm), tally(alarmThere)], of = COMPARED.auc;
-    const lines = [[t("alarms"), share(here.alarms, both.length), share(there.alarms, both.length)],
-      here.normal ? [t("false alarms"), share(here.falseAlarms, here.normal), share(there.falseAlarms, there.normal)] : null,
-      here.anomalous ? [t("anomalies found"), share(here.found, here.anomalous), share(there.found, there.anomalous)] : null,
+  const table = (now) => {
+    const of = COMPARED.auc, lines = [[t("alarms"), ...now.alarms.map((n) => share(n, both.length))],
+      now.normal ? [t("false alarms"), ...now.falseAlarms.map((n) => share(n, now.normal))] : null,
+      now.anomalous ? [t("anomalies found"), ...now.found.map((n) => share(n, now.anomalous))] : null,
       of ? ["AUC", of.here.toFixed(4), of.there.toFixed(4)] : null].filter(Boolean);
     at("compare-counts").replaceChildren(made("thead", {}, made("tr", {}, made("th", { scope: "col" }, t("at {rate}", { rate: percent(rate) })), made("th", { scope: "col" }, t("this model")), made("th", { scope: "col" }, name()))),
       made("tbody", {}, ...lines.map(([what, ...cells]) => made("tr", {}, made("th", { scope: "row" }, what), ...cells.map((cell) => made("td", {}, cell))))));
@@ -66,8 +69,8 @@ function makeComparison() {
       made("td", { class: "p" }, short(P[i])), made("td", { class: "p" }, short(Q[i])), made("td", {}, isAlarm(i) ? t("this model") : name()), made("td", {}, bdi(reason(i))));
   };
   let listedChanges = null;
-  const list = () => {
-    const rows_ = both.filter(changed), same = rows_.map((i) => `${i}${isAlarm(i)}`).join();
+  const list = (now) => {
+    const rows_ = now.changes, same = rows_.map((i) => `${i}${isAlarm(i)}`).join();
     if (same === listedChanges) return;  // between two p-values the slider changes nothing
     listedChanges = same;
     rows_.sort((a, b) => Math.abs(Math.log(P[b] / Q[b])) - Math.abs(Math.log(P[a] / Q[a])));
@@ -75,11 +78,11 @@ function makeComparison() {
     at("compare-list-title").textContent = rows_.length > MOST_CHANGES ? t("The {shown} of {n} changed decisions that differ most", { shown: MOST_CHANGES, n: count(rows_.length) }) : rows_.length ? t("Changed decisions, those that differ most first") : t("No decision changes at this rate");
     at("compare-list").replaceChildren(...(rows_.length ? [made("thead", {}, made("tr", {}, ...heads.map((text) => made("th", { scope: "col" }, text)))), made("tbody", {}, ...rows_.slice(0, MOST_CHANGES).map(line))] : []));
   };
-  const titles_ = () => {
-    const more = both.filter((i) => changed(i) && !isAlarm(i)).length, fewer = both.filter((i) => changed(i) && isAlarm(i)).length;
+  const titles_ = (now) => {
+    const [fewer, more] = now.alarms.map((n) => n - now.agree);
     at("compare-title").replaceChildren(...(more + fewer ? nodes("{n} of {files} are decided differently: alarms by {name} alone: {more}, by this model alone: {fewer}", { n: count(more + fewer), files: many(both.length), more: count(more), fewer: count(fewer), name: name() })
       : nodes("{name} decides as this model does on all of {files}", { name: name(), files: many(both.length) })));
-    at("compare-plot-title").textContent = t("Both raise an alarm for {both}, neither for {none}", { both: count(both.filter((i) => isAlarm(i) && alarmThere(i)).length), none: count(both.filter((i) => !isAlarm(i) && !alarmThere(i)).length) });
+    at("compare-plot-title").textContent = t("Both raise an alarm for {both}, neither for {none}", { both: count(now.agree), none: count(both.length - now.agree - more - fewer) });
   };
   const form = (colour, form_) => swatch(() => ({ colour: ink(colour), form: form_, alpha: 0.9 }));
   const beside = [
@@ -97,7 +100,7 @@ function makeComparison() {
   const flat = (model) => new Map([...Object.entries(model.settings), ["labels", model.labels.join(", ")], ...Object.entries(model.parameters), ...described.map((key_) => [key_, typeof model[key_] === "number" ? short(model[key_]) : model[key_]])]);
   const [here, there] = [flat(facts.model), flat(COMPARED.model)], keys = [...new Set([...here.keys(), ...there.keys()])].filter((key_) => (here.get(key_) ?? "") !== (there.get(key_) ?? ""));
   at("compare-models").append(made("thead", {}, made("tr", {}, made("th", {}), made("th", { scope: "col" }, t("this model")), made("th", { scope: "col" }, name()))), made("tbody", {}, ...keys.map((key_) => made("tr", {}, made("td", {}, key_.replaceAll("_", " ")), ...[here, there].map((of_) => made("td", {}, bdi(String(of_.get(key_) ?? ""))))))));
-  const update = () => { titles_(); table(); list(); redraw.get(plot)(); };
+  const update = () => { const now = tally(); titles_(now); table(now); list(now); redraw.get(plot)(); };
   at("compare-card").hidden = false;
   moving.push(update);
   update();

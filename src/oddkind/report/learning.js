@@ -26,25 +26,14 @@ function confusionTable() {
 }
 function reliabilityFigure() {
   const confidence = unpacked(LEARNING.confidence), accuracy = unpacked(LEARNING.accuracy), counts = unpacked(LEARNING.bin_counts), error = LEARNING.error.toFixed(3);
-  let gap = 0, most = 0;
-  counts.forEach((n, b) => { if (n) { gap += n * (confidence[b] - accuracy[b]) / LEARNING.n; most = Math.max(most, n); } });
+  let gap = 0;
+  counts.forEach((n, b) => { if (n) gap += n * (confidence[b] - accuracy[b]) / LEARNING.n; });
   const title = LEARNING.error < 0.02 ? t("The probabilities hold: expected calibration error {error}", { error }) : gap > 0 ? t("The network is too sure: expected calibration error {error}", { error }) : t("The network is less sure than it could be: expected calibration error {error}", { error });
   const temperatures = [...new Set(LEARNING.temperatures.map(short))].join(", ");
-  const draw = (pen, w, h) => {
-    const box = { x: 52, y: 24, w: w - 66, h: h - 66 }, x = (v) => box.x + box.w * v, y = (v) => box.y + box.h * (1 - v), ticks = [0, 0.25, 0.5, 0.75, 1];
-    axes(pen, box, ticks.map((v) => [x(v), percent(v)]), ticks.map((v) => [y(v), percent(v)]), t("confidence: the probability of the predicted class"), t("correct"));
-    pen.fillStyle = ink("wash");
-    counts.forEach((n, b) => { const high = n ? Math.max(2, 0.35 * box.h * n / most) : 0; pen.fillRect(x(b / counts.length) + 1, y(0) - high, box.w / counts.length - 2, high); });
-    pen.strokeStyle = ink("soft"); pen.lineWidth = 1.5; pen.setLineDash([4, 4]); pen.beginPath(); pen.moveTo(x(0), y(0)); pen.lineTo(x(1), y(1)); pen.stroke(); pen.setLineDash([]);
-    pen.strokeStyle = pen.fillStyle = ink("ink"); pen.lineWidth = 2;
-    counts.forEach((n, b) => {
-      if (!n) return;
-      pen.beginPath(); pen.moveTo(x(confidence[b]), y(confidence[b])); pen.lineTo(x(confidence[b]), y(accuracy[b])); pen.stroke();
-      pen.beginPath(); pen.arc(x(confidence[b]), y(accuracy[b]), 4.5, 0, 7); pen.fill();
-    });
-  };
-  return made("figure", {}, made("h3", {}, title), canvas(270, t("Reliability diagram. {title}.", { title }), draw),
-    made("figcaption", {}, t("Each point is a tenth of the range of confidence: on the dashed line, as many are correct as the network says; below, it is too sure. Bars: how many views. Probabilities at temperature {temperature}.", { temperature: temperatures }), LEARNING.with_labels && LEARNING.n > LEARNING.n_samples ? t(" A view is correct if its label and what was done to it are.") : ""));
+  const bins = Array.from(counts, (n, b) => ({ share: n / LEARNING.n, confidence: confidence[b], accuracy: accuracy[b] })).filter((bin) => bin.share);
+  const texts = { xText: t("confidence: the probability of the predicted class"), yText: t("correct") };
+  return made("figure", {}, made("h3", {}, title), canvas(270, t("Reliability diagram. {title}.", { title }), (pen, w, h) => drawReliability(pen, w, h, { bins, ...texts })),
+    made("figcaption", {}, t("Each dot is a tenth of the range of confidence, its area how many views: on the dashed line, as many are correct as the network says; below, it is too sure. Probabilities at temperature {temperature}.", { temperature: temperatures }), LEARNING.with_labels && LEARNING.n > LEARNING.n_samples ? t(" A view is correct if its label and what was done to it are.") : ""));
 }
 at("learning").append(...(LEARNING.missing ? [made("p", { class: "soft" }, t("Confusions and reliability are not shown: {why}", { why: LEARNING.missing }))] : [confusionTable(), reliabilityFigure()]));
 for (const plot of at("learning").querySelectorAll("canvas")) redraw.get(plot)();

@@ -7,15 +7,20 @@ function outline(pen, form, x, y, r) {
   else if (form === "plus") { pen.rect(x - 1.3 * r, y - 0.4 * r, 2.6 * r, 0.8 * r); pen.rect(x - 0.4 * r, y - 1.3 * r, 0.8 * r, 2.6 * r); }
   else { pen.moveTo(x + r, y); pen.arc(x, y, r, 0, 7); }
 }
-/* Draws points [x, y, look], all of one look at once; a look is { colour, form, size, alpha, edge }. */
+/* Draws points [x, y, look]; a look is { colour, form, size, alpha, edge }. Some of one look are filled at once: for each
+   by itself it takes long, and for a path of thousands, too. */
 function drawPoints(pen, points) {
-  const looks = new Map();
+  const looks = new Map(), atOnce = 16;
   for (const point of points) { const look = point[2]; if (!looks.has(look)) looks.set(look, []); looks.get(look).push(point); }
   for (const [look, own] of looks) {
-    pen.beginPath();
-    for (const [x, y] of own) outline(pen, look.form, x, y, look.size);
-    pen.globalAlpha = look.alpha; pen.fillStyle = look.colour; pen.fill();
-    if (look.edge) { pen.strokeStyle = look.edge; pen.lineWidth = 1.5; pen.stroke(); }
+    pen.globalAlpha = look.alpha; pen.fillStyle = look.colour;
+    if (look.edge) { pen.strokeStyle = look.edge; pen.lineWidth = 1.5; }
+    for (let k = 0; k < own.length; k += atOnce) {
+      pen.beginPath();
+      for (const [x, y] of own.slice(k, k + atOnce)) outline(pen, look.form, x, y, look.size);
+      pen.fill();
+      if (look.edge) pen.stroke();
+    }
   }
   pen.globalAlpha = 1;
 }
