@@ -14,7 +14,11 @@ class PromiseWarning(UserWarning):
 
 
 EXTRAS = {
-    **dict.fromkeys(("torch", "scipy", "sklearn", "joblib", "onnx", "onnxscript"), "train"),
+    **dict.fromkeys(
+        ("torch", "scipy", "sklearn", "onnx", "onnxscript", "joblib", "cloudpickle", "threadpoolctl"), "train"
+    ),
+    "ray": "ray",
+    "distributed": "dask",
     "matplotlib": "figures",
     "openTSNE": "map",
     **dict.fromkeys(("fastapi", "uvicorn", "python_multipart", "prometheus_client", "starlette"), "serve"),

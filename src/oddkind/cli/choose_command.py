@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from oddkind.cli.file_commands import listing
 from oddkind.cli.options import (
+    Address,
+    Backend,
     Cache,
     Data,
     Follow,
+    Jobs,
     Json,
     Strict,
     complain,
+    processes,
     reading,
     source_from,
 )
@@ -43,6 +48,12 @@ def choose(
     cache: Cache = None,
     strict: Strict = False,
     follow: Follow = False,
+    jobs: Jobs = None,
+    backend: Backend = "loky",
+    address: Address = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder from which an interrupted run resumes; it may be deleted afterwards.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Choose settings without anomalies: hide one label after another, and rank the settings by how well they find it.
@@ -50,7 +61,7 @@ def choose(
     This takes at least three labels. A hidden kind of normal is not a fault: the documentation of the benchmarks shows
     how far the ranking agrees with that for real anomalies.
     """
-    with progress_bars("reading", "training") as update:
+    with processes(jobs, backend, address), progress_bars("reading", "training") as update:
         from oddkind.detector import Detector
         from oddkind.file_fitting import learnable
         from oddkind.files.reading import read
@@ -85,7 +96,12 @@ def choose(
         # No rate is promised here. A fifth is held out, to compare the hidden label with.
         like = usual.set_params(calibration_fraction=0.2, false_alarm_rate=0.5)
         found = leave_one_label_out(
-            samples, choices, seeds=range(seeds), like=like, on_progress=lambda done: update("training", done)
+            samples,
+            choices,
+            seeds=range(seeds),
+            like=like,
+            checkpoints=checkpoints,
+            on_progress=lambda done: update("training", done),
         )
     print_choice(found, default, front_end=source.front_end if source.kind == "sounds" else None, json=json)
     listing(refused)

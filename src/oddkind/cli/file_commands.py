@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +34,7 @@ from oddkind.naming import on_one_line
 if TYPE_CHECKING:
     from oddkind.files.evaluate import Promise
     from oddkind.files.listing import Entry
+    from oddkind.files.shards import Scored, Shard
     from oddkind.model.model import CrossModel, Model
 
 app = typer.Typer()
@@ -208,7 +209,15 @@ def score(
     model: SavedModel,
     data: Data,
     out: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet file to write; by default the scores are printed.")
+        Path | None,
+        typer.Option(
+            help="CSV or Parquet file to write, or a folder (a name without a suffix) of Parquet parts, from which an "
+            "interrupted run resumes. By default the scores are printed."
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Score only a shard of the files, such as 3/64, the third of 64; their names divide them."),
     ] = None,
     false_alarm_rate: Rate = None,
     false_discovery_rate: Annotated[
@@ -225,14 +234,27 @@ def score(
     """Score files. The result has the path, the label, the anomaly score, the p-value and the decision for each."""
     if out is not None:
         check_writable(out)
+    in_parts = out is not None and (out.is_dir() or not out.suffix)
+    if false_discovery_rate is not None and (in_parts or shard is not None):
+        raise InputError(
+            "--false-discovery-rate needs the p-values of all files; pass those of all parts to oddkind.discoveries"
+        )
     with progress_bars("scoring") as update:
         from oddkind.files.evaluate import alarm_excess
         from oddkind.files.score import judged, promise_problem, score_files
+        from oddkind.files.shards import Shard
         from oddkind.files.write import write_verdicts
 
+        of = None if shard is None else Shard.parse(shard)
         fitted, files, refused, refuse = opened(
-            model, data, false_alarm_rate, strict=strict, follow=follow, pattern=pattern, label=label
+            model, data, false_alarm_rate, strict=strict, follow=follow, pattern=pattern, label=label, only=of
         )
+        if out is not None and in_parts:
+            changes = {"pattern": pattern, "label": label}
+            found = score_parts(out, files, fitted, model, changes, shard=of, cache=cache, strict=strict, update=update)
+            print(parts_told(out, found, fitted, shard, as_json=json))
+            listing({} if json else refused | found.refused)
+            return
         verdicts = score_files(
             files,
             fitted,
@@ -343,12 +365,67 @@ def explain(
     listing(refused)
 
 
+def score_parts(
+    out: Path,
+    files: list[Entry],
+    fitted: Model | CrossModel,
+    model: Path,
+    changes: dict[str, str | None],
+    *,
+    shard: Shard | None,
+    cache: Path | None,
+    strict: bool,
+    update: Callable[[str, float], None],
+) -> Scored:
+    """Score files into the parts of a folder; each part notes the model and the options that verdicts depend on."""
+    from oddkind.files.shards import score_into
+    from oddkind.model.bundle import fingerprint_of
+
+    made_with = {"model": fingerprint_of(model), "false_alarm_rate": fitted.false_alarm_rate, **changes}
+    return score_into(
+        out,
+        files,
+        fitted,
+        made_with=made_with,
+        shard=shard,
+        cache=cache,
+        strict=strict,
+        on_progress=lambda done: update("scoring", done),
+    )
+
+
+def parts_told(out: Path, found: Scored, fitted: Model | CrossModel, shard: str | None, *, as_json: bool) -> str:
+    """Describe what was written into a folder of parts."""
+    import json
+
+    from oddkind.files.score import judged, promise_problem
+
+    if as_json:
+        facts: dict[str, Any] = {"shard": shard, "scored": found.n_scored, "anomalous": found.n_anomalous}
+        facts |= {"scored_before": found.n_before, "parts": found.parts, "refused": found.refused}
+        return json.dumps(facts | {"promised": promise_problem(fitted) is None}, ensure_ascii=False)
+    of = "" if shard is None else f" of shard {shard}"
+    before = f"; {found.n_before} had been scored before" if found.n_before else ""
+    return (
+        f"{out} has {found.n_scored} more {judged(fitted)}{of}, of which {found.n_anomalous} are anomalous at a "
+        f"false-alarm rate of {fitted.false_alarm_rate:g}{before}."
+    )
+
+
 def opened(
-    model: Path, data: Path, false_alarm_rate: float | None, *, strict: bool, follow: bool, **changes: str | None
+    model: Path,
+    data: Path,
+    false_alarm_rate: float | None,
+    *,
+    strict: bool,
+    follow: bool,
+    only: Container[str] | None = None,
+    **changes: str | None,
 ) -> tuple[Model | CrossModel, list[Entry], dict[str, str], Callable[[str, str], None] | None]:
     """Load a model, with another false-alarm rate if one is given, and list files as those it learnt from were listed.
 
-    Returns the model, the files, those left out with the reasons, and what takes further ones.
+    Returns the model, the files, those left out with the reasons, and what takes further ones. With `only`, files of
+    other names are not among them.
     """
     from dataclasses import replace
 
@@ -358,7 +435,9 @@ def opened(
     fitted = load(model)
     if false_alarm_rate is not None:
         fitted = replace(fitted, false_alarm_rate=false_alarm_rate)
-    files, refused = read_as_learnt(fitted, data, follow=follow, **changes)
+    files, refused = read_as_learnt(fitted, data, follow=follow, only=only, **changes)
+    if only is not None:
+        refused = {name: reason for name, reason in refused.items() if name in only}
     return fitted, files, refused, complain(refused, strict)
 
 

@@ -25,7 +25,7 @@ from oddkind.cli import (
     serve_command,
     watch_command,
 )
-from oddkind.cli.options import Lang
+from oddkind.cli.options import Address, Backend, Jobs, Lang, processes
 from oddkind.cli.terminal import complain_of, listed, missing, needs_extra, plus_minus, progress_bars, show, table_of
 from oddkind.errors import EXTRAS, InputError
 from oddkind.language import language_of_locale
@@ -89,12 +89,16 @@ def lab(
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 5,
     seeds: Annotated[int, typer.Option(help="Independent runs of every exercise.")] = 5,
     out: Out = Path("runs/lab"),
+    jobs: Jobs = None,
+    backend: Backend = "loky",
+    address: Address = None,
     lang: Lang = None,
     json: Json = False,
 ) -> None:
     """Run all exercises of the lecture on MNIST: label smoothing, temperature, t-SNE, RotNet; see report.html."""
     digits = {"normal": listed(normal, int, "0,1,2,3"), "anomalous": listed(anomalous, int, "7,8,9")}
-    with progress_bars("training", "scoring", "drawing") as update, needs_extra("lab"):
+    bars = progress_bars("training", "scoring", "drawing")
+    with processes(jobs, backend, address), bars as update, needs_extra("lab"):
         from oddkind.lab.exercises import run_lab
 
         language = lang or language_of_locale()
@@ -128,6 +132,9 @@ def sweep(
     flagged: Annotated[int | None, typer.Option(help="Known anomalies from the training data, to choose by.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     out: Out = Path("runs/sweep"),
+    jobs: Jobs = None,
+    backend: Backend = "loky",
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Try every combination of label smoothing, temperature and score on MNIST, over many seeds at once.
@@ -145,7 +152,7 @@ def sweep(
     single: dict[str, Any] = {"task": task, "seeds": seeds, "flagged": flagged, "epochs": epochs}
     changes = {name: value for name, value in single.items() if value is not None}
     changes |= {name: listed(text, kind, like) for name, (text, kind, like) in lists.items() if text is not None}
-    with progress_bars("training", "scoring") as update, needs_extra("lab"):
+    with processes(jobs, backend, address), progress_bars("training", "scoring") as update, needs_extra("lab"):
         from oddkind.lab.sweep import read_grid, run_sweep
 
         result = run_sweep(out, read_grid(grid, changes), on_progress=update)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -53,6 +54,19 @@ Rate = Annotated[
     float | None, typer.Option("--false-alarm-rate", help="Override the false-alarm rate set by 'oddkind fit'.")
 ]
 Cache = Annotated[Path | None, typer.Option(help="Folder in which what was read is kept for the next command.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="Processes that share the work, each with one thread. By default this one works alone."),
+]
+Backend = Annotated[
+    str, typer.Option(help="What runs the processes: loky on this computer, or ray or dask, also on many.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster or Dask scheduler that runs, such as tcp://head:8786; else one is started here."
+    ),
+]
 Pattern = Annotated[str | None, typer.Option(help="Fields in file names, such as {condition}_{label}_{rpm}.wav.")]
 Label = Annotated[
     str | None, typer.Option(help="Field that holds the internal label, such as machine, load or lighting.")
@@ -142,6 +156,15 @@ def reading(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+@contextmanager
+def processes(jobs: int | None, backend: str, address: str | None) -> Iterator[None]:
+    """Let the work in this block be shared by the processes that the options name."""
+    from oddkind.distributed import workers
+
+    with workers(jobs, backend, address):
+        yield
 
 
 def source_from(data: Path, settings: dict[str, Any], *, follow: bool) -> Source:

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -126,7 +126,7 @@ def entries(
     normal: str | None = None,
     machine: str | None = None,
     follow: bool = False,
-    only: Collection[str] | None = None,
+    only: Container[str] | None = None,
 ) -> tuple[list[Entry], dict[str, str]]:
     """List the files of a kind, and those that cannot be used, each with the reason.
 
@@ -152,7 +152,7 @@ def entries(
         The field that names the machine of a fleet; by default "machine".
     follow : bool
         Whether links and the paths of a manifest may point outside the folder.
-    only : collection of str or None
+    only : container of str or None
         The names of the files that are returned; all are looked at, because names of folders explain each other.
 
     Raises

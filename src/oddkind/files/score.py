@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,7 @@ def read_as_learnt(
     data: Path,
     *,
     follow: bool = False,
-    only: Collection[str] | None = None,
+    only: Container[str] | None = None,
     **changes: str | None,
 ) -> tuple[list[Entry], dict[str, str]]:
     """List the files of a data set as the files learnt from were listed, except for the settings that are changed.

@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -205,7 +205,7 @@ class Source(BaseModel):
         return FrontEnds(self.front_end, self.rate, self.window_samples()[0])
 
     def entries(
-        self, data: Path, *, follow: bool = False, only: Collection[str] | None = None
+        self, data: Path, *, follow: bool = False, only: Container[str] | None = None
     ) -> tuple[list[Entry], dict[str, str]]:
         """List the files of a data set: `oddkind.files.listing.entries`."""
         fields = {name: getattr(self, name) for name in LISTED}

@@ -32,7 +32,7 @@ def write_verdicts(
     InputError
         If the name of the file does not end in .csv or .parquet, or it cannot be written.
     """
-    rows = [vars(_printable(verdict)) for verdict in verdicts]
+    rows = [vars(as_printed(verdict)) for verdict in verdicts]
     names = [field.name for field in fields(Verdict)]
     if file is None:
         if as_json:
@@ -44,7 +44,7 @@ def write_verdicts(
         printed.writerows(rows)
         return
     if file.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError(f"{file}: results are written as .csv or .parquet")
+        raise InputError(f"{file}: results are written as .csv or .parquet, or into a folder, without a suffix")
     with written_whole(file) as unfinished:
         if file.suffix.lower() == ".parquet":
             parquet.write_table(pa.table({name: [row[name] for row in rows] for name in names}), unfinished)
@@ -55,6 +55,7 @@ def write_verdicts(
                 writer.writerows(rows)
 
 
-def _printable(verdict: Verdict) -> Verdict:
+def as_printed(verdict: Verdict) -> Verdict:
+    r"""Return a verdict whose texts are UTF-8; other bytes are as Python shows them, such as \udcff."""
     label = None if verdict.label is None else printable(verdict.label)
     return replace(verdict, path=printable(verdict.path), label=label)

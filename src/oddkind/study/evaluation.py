@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.base import clone
 
+from oddkind import distributed
 from oddkind.arrays import Array
 from oddkind.detector import Detector
 from oddkind.errors import ConcernWarning, InputError, PromiseWarning
@@ -24,6 +25,9 @@ from oddkind.model.scores import SCORES, Combination, components_of, learn_score
 from oddkind.samples import Samples
 from oddkind.study.reliability import reliability
 from oddkind.train.temperature import fit_temperature, label_perplexity
+
+# So many detectors are evaluated by one task, where processes share the work.
+DETECTORS_AT_ONCE = 4
 
 Training = tuple[str, float, str | None, int | None]
 Trained = dict[Training, list[Detector]]
@@ -225,28 +229,17 @@ def evaluate_settings(
     """
     if test.anomalous is None:
         raise InputError(f"{test.name}: which samples are anomalous is not known; pass anomalous= for an evaluation")
-    flags = np.zeros(len(train), bool) if train.anomalous is None else train.anomalous
-    normal, flagged = train[~flags], train[flags]
     found: dict[Configuration, list[dict[str, float]]] = {setting: [] for setting in settings}
-    for training, detectors in trained.items():
-        scored = [setting for setting in found if setting.training == training]
-        learns = any(component.learn for setting in scored for component in components_of(SCORES[setting.score]))
-        for detector in detectors:
-            model = detector.model_
-            outputs = model.outputs(test.inputs)
-            learnt, held_out = normal[model.report.training_rows], normal[model.report.calibration_rows]
-            references = [model.outputs(learnt.inputs, learnt.labels)] if learns else None
-            calibration = model.outputs(held_out.inputs, held_out.labels)
-            # Only the labels of the normal samples are known, so no score may use them here.
-            evaluated = model.outputs(np.concatenate([held_out.inputs, flagged.inputs])) if len(flagged) else None
-            for setting in scored:
-                values = _held_out(calibration, _temperature(model, setting))
-                score = scorer_of(model, setting, calibration, references)
-                values["auc"] = auc(test.anomalous, score(outputs))
-                if evaluated is not None:
-                    values["flagged_auc"] = auc(np.arange(len(evaluated)) >= len(held_out), score(evaluated))
-                found[setting].append(values)
-                on_progress(sum(map(len, found.values())) / (len(settings) * len(detectors)))
+    tasks = [
+        _Evaluated([setting for setting in found if setting.training == training], detectors[start:end], train, test)
+        for training, detectors in trained.items()
+        for start in range(0, len(detectors), DETECTORS_AT_ONCE)
+        for end in [start + DETECTORS_AT_ONCE]
+    ]
+    for task, measured in zip(tasks, distributed.run(_evaluate, tasks, on_progress), strict=True):
+        for setting, of_detectors in zip(task.settings, measured, strict=True):
+            found[setting] += of_detectors
+    has_flagged = train.anomalous is not None and bool(train.anomalous.any())
 
     def row(setting: Configuration) -> Row:
         detectors = trained[setting.training]
@@ -261,10 +254,47 @@ def evaluate_settings(
             tuple(detector.model_.report.train_seconds for detector in detectors),
             column("nll"),
             column("ece"),
-            column("flagged_auc") if len(flagged) else None,
+            column("flagged_auc") if has_flagged else None,
         )
 
     return Result(tuple(row(setting) for setting in settings))
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluated:
+    """Some detectors that were trained alike, and the configurations that use their networks."""
+
+    settings: list[Configuration]
+    detectors: list[Detector]
+    train: Samples
+    test: Samples
+
+
+def _evaluate(task: _Evaluated, on_progress: Callable[[float], None]) -> list[list[dict[str, float]]]:
+    """Return what each configuration achieves with each detector."""
+    train, test = task.train, task.test
+    assert test.anomalous is not None  # noqa: S101 - refused above
+    flags = np.zeros(len(train), bool) if train.anomalous is None else train.anomalous
+    normal, flagged = train[~flags], train[flags]
+    learns = any(component.learn for setting in task.settings for component in components_of(SCORES[setting.score]))
+    found: list[list[dict[str, float]]] = [[] for _ in task.settings]
+    for number, detector in enumerate(task.detectors):
+        model = detector.model_
+        outputs = model.outputs(test.inputs)
+        learnt, held_out = normal[model.report.training_rows], normal[model.report.calibration_rows]
+        references = [model.outputs(learnt.inputs, learnt.labels)] if learns else None
+        calibration = model.outputs(held_out.inputs, held_out.labels)
+        # Only the labels of the normal samples are known, so no score may use them here.
+        evaluated = model.outputs(np.concatenate([held_out.inputs, flagged.inputs])) if len(flagged) else None
+        for setting, of_setting in zip(task.settings, found, strict=True):
+            values = _held_out(calibration, _temperature(model, setting))
+            score = scorer_of(model, setting, calibration, references)
+            values["auc"] = auc(test.anomalous, score(outputs))
+            if evaluated is not None:
+                values["flagged_auc"] = auc(np.arange(len(evaluated)) >= len(held_out), score(evaluated))
+            of_setting.append(values)
+        on_progress((number + 1) / len(task.detectors))
+    return found
 
 
 def scorer_of(

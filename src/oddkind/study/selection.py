@@ -5,11 +5,15 @@ bench/selection.py measures how well this agrees with real anomalies: moderately
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from oddkind import distributed
 from oddkind.arrays import Array
 from oddkind.detector import Detector
 from oddkind.errors import InputError
@@ -178,12 +182,14 @@ def leave_one_label_out(
     epochs: int = 5,
     network: str = "lecture",
     like: Detector | None = None,
+    checkpoints: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> LeaveOneOutResult:
     """Hide each internal label in turn, learn the others with every configuration and seed, and score the hidden one.
 
     Configurations that differ only in temperature or score share their networks. All seeds and label smoothings for
-    one hidden label are trained in one stack.
+    one hidden label are trained in one stack. The labels are divided among the processes that `joblib.parallel_config`
+    names.
 
     Parameters
     ----------
@@ -194,6 +200,8 @@ def leave_one_label_out(
     seeds : sequence of int
     epochs, network, like
         As in `oddkind.study.evaluation.train_settings`; if `like` is None, training is as in the lecture.
+    checkpoints : folder or None
+        With a folder, a run that was killed resumes when it is started again.
     on_progress : callable
         Called with the finished fraction, 0 … 1.
 
@@ -216,27 +224,57 @@ def leave_one_label_out(
         raise InputError(
             f"{samples.name}: {len(labels)} labels; hiding one and classifying the others needs at least 3"
         )
-    found = np.empty((len(settings), len(labels), len(seeds)))
-    for number, label in enumerate(labels):
+    hide = functools.partial(
+        _hide,
+        samples=normal,
+        settings=settings,
+        seeds=seeds,
+        epochs=epochs,
+        network=network,
+        like=like,
+        checkpoints=None if checkpoints is None else checkpoints.absolute(),
+    )
+    found = distributed.run(hide, labels.tolist(), on_progress)
+    return LeaveOneOutResult(tuple(settings), labels, np.stack(found, 1))
 
-        def report(done: float, number: int = number) -> None:
-            on_progress((number + done) / len(labels))
 
-        rest, hidden = normal[normal.labels != label], normal[_some(np.flatnonzero(normal.labels == label))]
-        trained = train_settings(
-            settings, rest, seeds=seeds, epochs=epochs, network=network, like=like, on_progress=report
-        )
-        for training, detectors in trained.items():
-            scored = [s for s, setting in enumerate(settings) if setting.training == training]
-            learns = any(component.learn for s in scored for component in components_of(SCORES[settings[s].score]))
-            for seed, detector in enumerate(detectors):
-                model = detector.model_
-                learnt, held_out = rest[model.report.training_rows], rest[model.report.calibration_rows]
-                evaluated = model.outputs(np.concatenate([held_out.inputs, hidden.inputs]))
-                calibration = model.outputs(held_out.inputs, held_out.labels)
-                references = [model.outputs(learnt.inputs, learnt.labels)] if learns else None
-                is_hidden = np.arange(len(evaluated)) >= len(held_out)
-                for s in scored:
-                    score = scorer_of(model, settings[s], calibration, references)
-                    found[s, number, seed] = auc(is_hidden, score(evaluated))
-    return LeaveOneOutResult(tuple(settings), labels, found)
+def _hide(
+    label: Any,
+    on_progress: Callable[[float], None],
+    *,
+    samples: Samples,
+    settings: Sequence[Configuration],
+    seeds: Sequence[int],
+    epochs: int,
+    network: str,
+    like: Detector | None,
+    checkpoints: Path | None,
+) -> Array:
+    """Hide one label; return the AUC with which each configuration and seed finds it, [settings, seeds]."""
+    assert samples.labels is not None  # noqa: S101 - refused above
+    rest, hidden = samples[samples.labels != label], samples[_some(np.flatnonzero(samples.labels == label))]
+    trained = train_settings(
+        settings,
+        rest,
+        seeds=seeds,
+        epochs=epochs,
+        network=network,
+        like=like,
+        checkpoints=checkpoints,
+        on_progress=on_progress,
+    )
+    found = np.empty((len(settings), len(seeds)))
+    for training, detectors in trained.items():
+        scored = [s for s, setting in enumerate(settings) if setting.training == training]
+        learns = any(component.learn for s in scored for component in components_of(SCORES[settings[s].score]))
+        for seed, detector in enumerate(detectors):
+            model = detector.model_
+            learnt, held_out = rest[model.report.training_rows], rest[model.report.calibration_rows]
+            evaluated = model.outputs(np.concatenate([held_out.inputs, hidden.inputs]))
+            calibration = model.outputs(held_out.inputs, held_out.labels)
+            references = [model.outputs(learnt.inputs, learnt.labels)] if learns else None
+            is_hidden = np.arange(len(evaluated)) >= len(held_out)
+            for s in scored:
+                score = scorer_of(model, settings[s], calibration, references)
+                found[s, seed] = auc(is_hidden, score(evaluated))
+    return found

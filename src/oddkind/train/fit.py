@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
+import platform
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +15,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from oddkind import distributed
 from oddkind.arrays import Array
 from oddkind.checks import check_data, check_learnt, copy_index, labels_like_truth
 from oddkind.errors import ConcernWarning, InputError, PromiseWarning
@@ -40,7 +44,7 @@ from oddkind.train.networks import build, resolve_network
 from oddkind.train.parameters import Parameters, device_of
 from oddkind.train.problem import Problem
 from oddkind.train.scaling import Scaling, learn_scaling
-from oddkind.train.stacks import Run, train_together
+from oddkind.train.stacks import Run, divide, train_together
 from oddkind.train.temperature import fit_temperature, label_perplexity, perplexity
 from oddkind.train.torch_forward import TorchForward
 from oddkind.train.transforms import Rotations, Transform, indistinguishable_views, make_task, show_surfaces
@@ -57,11 +61,13 @@ AUTO_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 900, 3, 100
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A problem that is ready to be trained.
+    """A problem that is ready to be trained. It is sent to another process as the problem, and planned again there.
 
     Attributes
     ----------
     problem : Problem
+    copies : int array [N] or None
+        Which samples are copies of one another, as `copy_index` returns; None if the problem has groups.
     inputs : InputSpec
     prepared : array [N, …]
         The samples as networks read them.
@@ -76,6 +82,7 @@ class Plan:
     """
 
     problem: Problem
+    copies: Array | None
     inputs: InputSpec
     prepared: Array
     task: Task
@@ -96,6 +103,9 @@ class Plan:
             return np.arange(len(self.calibration_rows))
         return np.unique(self.units[self.calibration_rows], return_inverse=True)[1]
 
+    def __reduce__(self) -> tuple[Callable[..., Plan], tuple[Problem, Array | None]]:
+        return _plan, (self.problem, self.copies)
+
 
 def fit_models(
     problems: Iterable[Problem],
@@ -105,15 +115,17 @@ def fit_models(
 ) -> list[Model]:
     """Fit a model to each problem; networks of one form are trained in one stack.
 
-    Each model is the one that it would be if it were fitted alone. With a folder for `checkpoints`, a run that was
-    killed resumes when it is started again. `on_progress` is called with the finished fraction, 0 … 1.
+    Each model is the one that it would be if it were fitted alone. Stacks run in the processes that
+    `joblib.parallel_config` names, with the same bits however many there are. With a folder for `checkpoints`, which
+    these processes must see, a run that was killed resumes when it is started again. `on_progress` is called with the
+    finished fraction, 0 … 1.
 
     Raises
     ------
     InputError
         If samples or parameters cannot be used, before anything is trained.
     """
-    plans = []
+    plans, drawn_anew = [], False
     copies: dict[int, Array] = {}  # found once for samples that several problems share
     for problem in problems:
         if problem.groups is None and id(problem.inputs) not in copies:
@@ -122,9 +134,29 @@ def fit_models(
             plans.append(_plan(problem, copies.get(id(problem.inputs))))
         except ValueError as error:
             raise InputError(f"{problem.name}{error}") from error
-    if checkpoints is not None and any(plan.problem.parameters.random_state is None for plan in plans):
+        drawn_anew |= problem.parameters.random_state is None
+    if checkpoints is not None and drawn_anew:
         raise InputError("random_state=None draws new numbers at each start; pass a number to resume from checkpoints")
     _warn_about_data(plans, copies)
+    if checkpoints is not None:
+        checkpoints = checkpoints.absolute()
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    stacks = divide([plan.runs for plan in plans])
+    fit = functools.partial(_fit_stack, checkpoints=checkpoints)
+    fitted = distributed.run(fit, [[plans[number] for number in stack] for stack in stacks], on_progress)
+    models: dict[int, Model] = dict(zip(itertools.chain(*stacks), itertools.chain(*fitted), strict=True))
+    return [models[number] for number in range(len(plans))]
+
+
+def _fit_stack(plans: Sequence[Plan], on_progress: Callable[[float], None], *, checkpoints: Path | None) -> list[Model]:
+    """Train the networks of some plans, which are of one form, and fit their models."""
+    if checkpoints is not None and not checkpoints.is_dir():
+        warnings.warn(
+            f"{platform.node()} does not see the folder {checkpoints}, so what it trains is lost if the run is "
+            "interrupted; name one that all computers share",
+            stacklevel=2,
+        )
+        checkpoints = None
     results = iter(train_together([run for plan in plans for run in plan.runs], checkpoints, on_progress))
     models = []
     for plan in plans:
@@ -139,6 +171,10 @@ def fit_models(
 
 def _plan(problem: Problem, copies: Array | None) -> Plan:
     """Check everything, hold out the calibration samples and draw the initial weights; `copies` as `copy_index`."""
+    replayed, seed = problem, problem.parameters.random_state
+    if seed is None or isinstance(seed, np.random.RandomState):  # planned in another process, it must draw the same
+        drawn = copy.deepcopy(check_random_state(seed))
+        replayed = replace(problem, parameters=replace(problem.parameters, random_state=drawn))
     given, inputs, labels = problem.parameters, problem.inputs, problem.labels
     shape = inputs.shape[1:]
     random_state = check_random_state(given.random_state)
@@ -189,7 +225,9 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
         runs.append(Run(job, epochs, given.batch_size, given.schedule, device_of(given.device)))
     _warn_about_views(transform, prepared[training_rows[:EXAMINED]], given.task)
     split = training_rows, calibration_rows, units
-    return Plan(problem, spec, prepared, task, transform, transform_name, score_name, score, *split, absurd, runs)
+    return Plan(
+        replayed, copies, spec, prepared, task, transform, transform_name, score_name, score, *split, absurd, runs
+    )
 
 
 def _network_name(given: Parameters, transform: Transform, task: Task, shape: tuple[int, ...]) -> str | None:
@@ -308,7 +346,7 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
     # Views that are drawn at random are not scored, so nothing can be said about them.
     if _share_of_softmax(plan, sure, of_labels) > RELEVANT_SHARE and not plan.transform.n_draws:
         for issue in check_learnt(accuracy, len(together), targets, together.n_views):
-            warnings.warn(plan.problem.name + issue.message, ConcernWarning, stacklevel=4)
+            warnings.warn(plan.problem.name + issue.message, ConcernWarning, stacklevel=6)
     reference, normal = None, None
     if any(component.learn for component in components_of(plan.score)):
         rows = reference_rows(plan.training_rows)
@@ -344,7 +382,7 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
     )
     problem = model.promise_problem()
     if problem is not None:
-        warnings.warn(plan.problem.name + problem, PromiseWarning, stacklevel=4)
+        warnings.warn(plan.problem.name + problem, PromiseWarning, stacklevel=6)
     return model
 
 
