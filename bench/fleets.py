@@ -165,6 +165,24 @@ def quality(seeds: int) -> dict[str, dict[str, Any]]:
     return result
 
 
+def labelled() -> dict[str, dict[str, float]]:
+    """Return the AUC on the sets of bench/vectors.py with labels, of the compact detector and of the default."""
+    from vectors import LABELLED
+
+    from oddkind import Detector
+    from oddkind.fleet.fitting import compact_detector
+    from oddkind.metrics import auc
+
+    found: dict[str, dict[str, float]] = {}
+    for name, make in LABELLED.items():
+        problem = make(0)
+        for what, one in (("compact", compact_detector()), ("Detector()", Detector(random_state=0))):
+            fitted = one.fit(problem.learnt, problem.labels, problem.groups)
+            scores = fitted.anomaly_score(problem.tested, problem.tested_labels)
+            found.setdefault(name, {})[what] = auc(problem.anomalous, scores)
+    return found
+
+
 def borrowing(seeds: int, few: int = 20) -> dict[str, float]:
     """Return the mean AUC for speakers of whom few clips are known, digits 0-3 normal and 7-9 anomalous.
 
@@ -245,6 +263,9 @@ def main() -> None:
             print(f"\nmean AUC, {half}: " + ", ".join(f"{name} {value:.3f}" for name, value in own["auc"].items()))
             for name, (mean, (low, high)) in own["apart"].items():
                 print(f"  compact − {name}: {mean:+.3f} ({low:+.3f} to {high:+.3f})")
+        result["labelled"] = labelled()
+        for name, own in result["labelled"].items():
+            print(f"{name}, with labels: " + ", ".join(f"{what} {value:.3f}" for what, value in own.items()))
         result["borrowing"] = borrowing(given.seeds)
         print("\nmean AUC with 20 samples: " + ", ".join(f"{k} {v:.3f}" for k, v in result["borrowing"].items()))
     result["load_after"] = os.getloadavg()[0]
