@@ -128,17 +128,21 @@ def loop(make: Callable[[], Any], folder: Path, given: argparse.Namespace) -> di
     return {name: of / given.beside for name, of in (("seconds", seconds), ("bytes", size), ("open", opened))}
 
 
-def quality(seeds: int) -> dict[str, dict[str, float]]:
-    """Return the mean AUC of each contestant on the sets that were looked at and on those that were not."""
+def quality(seeds: int) -> dict[str, dict[str, Any]]:
+    """Return the mean AUC of each contestant on the sets that were looked at and on those that were not.
+
+    Beside it, the paired difference of the compact detector to each other, with its 95 % interval over sets.
+    """
     from quality import DATA
     from vectors import tabular
 
     from oddkind import Detector
     from oddkind.fleet.fitting import compact_detector
-    from oddkind.metrics import auc
+    from oddkind.metrics import auc, mean_interval
 
     found: dict[str, dict[str, list[float]]] = {"chosen": {}, "reported": {}}
     for number, file in enumerate(sorted((DATA / "tabular").glob("*.npz"))):
+        of_set: dict[str, list[float]] = {}
         for seed in range(seeds):
             problem = tabular(file.stem, seed)
             rows = problem.learnt[:500]
@@ -148,9 +152,35 @@ def quality(seeds: int) -> dict[str, dict[str, float]]:
             for name, one in contestants.items():
                 fitted = one.fit((rows - middle) / scale)
                 score = -fitted.score_samples((problem.tested - middle) / scale)
-                half = found["reported" if number % 2 else "chosen"]
-                half.setdefault(name, []).append(auc(problem.anomalous, score))
-    return {half: {name: float(np.mean(of)) for name, of in own.items()} for half, own in found.items()}
+                of_set.setdefault(name, []).append(auc(problem.anomalous, score))
+        for name, values in of_set.items():
+            found["reported" if number % 2 else "chosen"].setdefault(name, []).append(float(np.mean(values)))
+    result: dict[str, dict[str, Any]] = {}
+    for half, own in found.items():
+        apart = {name: np.subtract(own["compact"], values) for name, values in own.items() if name != "compact"}
+        result[half] = {
+            "auc": {name: float(np.mean(values)) for name, values in own.items()},
+            "apart": {name: (float(values.mean()), mean_interval([*values])) for name, values in apart.items()},
+        }
+    return result
+
+
+def labelled() -> dict[str, dict[str, float]]:
+    """Return the AUC on the sets of bench/vectors.py with labels, of the compact detector and of the default."""
+    from vectors import LABELLED
+
+    from oddkind import Detector
+    from oddkind.fleet.fitting import compact_detector
+    from oddkind.metrics import auc
+
+    found: dict[str, dict[str, float]] = {}
+    for name, make in LABELLED.items():
+        problem = make(0)
+        for what, one in (("compact", compact_detector()), ("Detector()", Detector(random_state=0))):
+            fitted = one.fit(problem.learnt, problem.labels, problem.groups)
+            scores = fitted.anomaly_score(problem.tested, problem.tested_labels)
+            found.setdefault(name, {})[what] = auc(problem.anomalous, scores)
+    return found
 
 
 def borrowing(seeds: int, few: int = 20) -> dict[str, float]:
@@ -230,7 +260,12 @@ def main() -> None:
     if given.quality:
         result["quality"] = quality(given.seeds)
         for half, own in result["quality"].items():
-            print(f"\nmean AUC, {half}: " + ", ".join(f"{name} {value:.3f}" for name, value in own.items()))
+            print(f"\nmean AUC, {half}: " + ", ".join(f"{name} {value:.3f}" for name, value in own["auc"].items()))
+            for name, (mean, (low, high)) in own["apart"].items():
+                print(f"  compact − {name}: {mean:+.3f} ({low:+.3f} to {high:+.3f})")
+        result["labelled"] = labelled()
+        for name, own in result["labelled"].items():
+            print(f"{name}, with labels: " + ", ".join(f"{what} {value:.3f}" for what, value in own.items()))
         result["borrowing"] = borrowing(given.seeds)
         print("\nmean AUC with 20 samples: " + ", ".join(f"{k} {v:.3f}" for k, v in result["borrowing"].items()))
     result["load_after"] = os.getloadavg()[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -37,7 +39,8 @@ ALIKE = ("onnx", "matrices", "order", "signs")
 
 Fitted = Model | CrossModel
 Kinds = dict[tuple[type[Warning], str], dict[str, str]]
-"""Category and text of warnings → the names of the machines, each with the text."""
+"""Category and text of warnings, without its numbers → the names of the machines, each with the text."""
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 class Machine(Protocol):
@@ -201,7 +204,7 @@ def write_machines(
         def take(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:
             for one in outcomes:
                 for category, text in one.warnings:
-                    said.setdefault((category, text), {})[one.name] = text
+                    said.setdefault((category, NUMBER.sub("#", text)), {})[one.name] = text
                 if one.refused:
                     refused(one.name, one.refused)
                 elif one.record is not None:
@@ -212,10 +215,8 @@ def write_machines(
                 yield one
 
         stacks = (dict(part) for part in _parts([(name, machines[name]) for name in wanted], STACK))
-        run = Parallel(n_jobs=n_jobs, return_as="generator")
-        results = run(delayed(_fit_stack)(stack, detector, fewest) for stack in stacks)
-        found = take((one for stack in results for one in stack), len(wanted))
-        forms = {one.name: (one.form, one.little) for one in found}
+        with _fitted(stacks, detector, fewest, n_jobs) as found:
+            forms = {one.name: (one.form, one.little) for one in take(found, len(wanted))}
         for _ in take(_borrowers(forms, machines, detector, fewest), len(wanted)):
             pass
         if not summary.fitted:
@@ -260,6 +261,21 @@ class _Refusals:
             raise InputError(f"{name}: {reason}")
         self.reasons[name] = reason
         self._on_refused(name, reason)
+
+
+@contextmanager
+def _fitted(
+    stacks: Iterable[Mapping[str, Machine]], detector: Detector, fewest: int, n_jobs: int | None
+) -> Iterator[Iterator[Outcome]]:
+    """Yield what becomes of each machine of the stacks, which are fitted ahead of it; what is not used is stopped."""
+    run = Parallel(n_jobs=n_jobs, return_as="generator")
+    results = run(delayed(_fit_stack)(stack, detector, fewest) for stack in stacks)
+    try:
+        yield (one for stack in results for one in stack)
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joblib's about what it stops
+            results.close()
 
 
 def _wanted(file: Path, machines: Mapping[str, Machine], only: Collection[str] | None) -> list[str]:
