@@ -40,6 +40,7 @@ def test_a_page_is_written_and_holds_all_it_needs(command, data, model, tmp_path
         (("--false-alarm-rate", "2"), "false_alarm_rate=2.0; it must lie between 0 and 1"),
         (("--learnt-from", "nowhere"), "nowhere"),
         (("--compare", "nowhere.oddkind"), "nowhere.oddkind"),
+        (("--compare", "memory://nowhere/b.oddkind"), "memory://nowhere/b.oddkind"),
     ],
 )
 def test_what_cannot_be_is_refused_and_a_page_that_is_there_stays(command, data, model, tmp_path, words, message):

@@ -42,6 +42,14 @@ Data = Annotated[
 SavedModel = Annotated[
     Path, typer.Argument(metavar="MODEL", parser=_path, help="A model that 'oddkind fit' wrote; also a URL.")
 ]
+OtherModel = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MODEL",
+        parser=_path,
+        help="Another model that judges the same files: which decisions change, and why; also a URL.",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first file that cannot be read.")]
 Lang = Annotated[
     Language | None,

@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from oddkind.cli.file_commands import check_writable, listing, opened
-from oddkind.cli.options import Cache, Data, Follow, Json, Label, Lang, Normal, Pattern, Rate, SavedModel, Strict
+from oddkind.cli.options import (
+    Cache,
+    Data,
+    Follow,
+    Json,
+    Label,
+    Lang,
+    Normal,
+    OtherModel,
+    Pattern,
+    Rate,
+    SavedModel,
+    Strict,
+)
 from oddkind.cli.terminal import print_json, progress_bars
 from oddkind.errors import InputError
 from oddkind.language import language_of_locale
@@ -47,10 +60,7 @@ def report(
             "openTSNE is installed. It takes seconds.",
         ),
     ] = None,
-    compare: Annotated[
-        Path | None,
-        typer.Option(help="Another model that judges the same files: which decisions change, and why."),
-    ] = None,
+    compare: OtherModel = None,
     pattern: Pattern = None,
     label: Label = None,
     normal: Normal = None,
