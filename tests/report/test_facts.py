@@ -183,3 +183,18 @@ def test_with_folds_the_p_values_decide(kinds, data):
     assert facts["held_out"]["bounds"] is None
     assert facts["held_out"]["sizes"] == {"": 48}
     assert facts["time"]["n_evidence"] == 24
+
+
+def test_the_fingerprint_of_the_data_changes_with_names_and_contents(data, fitted, tmp_path):
+    def fingerprint():
+        files, _ = read_as_learnt(fitted, tmp_path)
+        return gather(files, fitted, data=tmp_path, most=1, clips=0)["data_fingerprint"]
+
+    for number in range(2):
+        record(tmp_path, f"{number}.wav", 300, number)
+    before = fingerprint()
+    assert fingerprint() == before
+    (tmp_path / "1.wav").rename(tmp_path / "2.wav")
+    renamed = fingerprint()
+    record(tmp_path, "2.wav", 300, 7)
+    assert len({before, renamed, fingerprint()}) == 3

@@ -50,6 +50,14 @@ def file_in(data: Path, file: Path) -> Path:
     return file if mirror is None else RemotePath.of(mirror, file)
 
 
+def last_change(file: Path) -> tuple[int, int]:
+    """Return what changes when a file does: time and size; a remote one is taken as it was when it was listed."""
+    if getattr(file, "mirror", None) is not None:
+        return 0, 0
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size
+
+
 def expect(data: Path, name: str) -> None:
     """Make a file known that a manifest names, if the manifest is remote."""
     mirror = getattr(data, "mirror", None)

@@ -21,6 +21,7 @@ from oddkind.errors import InputError, PromiseWarning
 from oddkind.files.blocks import in_blocks
 from oddkind.files.listing import Entry
 from oddkind.files.reading import each
+from oddkind.files.remote import last_change
 from oddkind.files.source import Source, warn_of_losses
 from oddkind.language import Message
 from oddkind.model.conformal import (
@@ -233,11 +234,10 @@ def learnt_by(model: FittedModel) -> Callable[[Entry], bool]:
     for mark in file_source(model)["learnt"]:
         digest, *span = mark.split()
         spans.setdefault(digest, []).append((float(span[0]), float(span[1])) if span else (0, np.inf))
-    digests = functools.cache(fingerprint)
 
     def learnt(entry: Entry) -> bool:
         start, stop = entry.windows or (0, np.inf)
-        return any(begin < stop and start < end for begin, end in spans.get(digests(entry.path), ()))
+        return any(begin < stop and start < end for begin, end in spans.get(fingerprint(entry.path), ()))
 
     return learnt
 
@@ -251,10 +251,15 @@ def fingerprint(file: Path) -> str:
         If it cannot be read.
     """
     try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+        return _fingerprint(file, last_change(file))
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+@functools.lru_cache(maxsize=100_000)  # a report asks for that of each file several times
+def _fingerprint(file: Path, _: tuple[int, int]) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
 
 
 def settings_of(model: FittedModel) -> Source:

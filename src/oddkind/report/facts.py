@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 import warnings
@@ -24,6 +25,7 @@ from oddkind.files.score import (
     HeldOut,
     Verdict,
     file_source,
+    fingerprint,
     held_out_files,
     judged,
     learnt_by,
@@ -146,6 +148,7 @@ def gather(
     issues, checked = _doubts(files, model, data, cache, on_progress)
     return {
         "data": str(data),
+        "data_fingerprint": _fingerprint(entries),
         "written": time.strftime("%Y-%m-%d %H:%M", time.localtime()),
         "judged": judged(model),
         "rate": model.false_alarm_rate,
@@ -165,6 +168,12 @@ def gather(
         "refused": [*(refused or {}).items()][:200],
         "n_refused": len(refused or {}),
     }
+
+
+def _fingerprint(entries: Sequence[Entry]) -> str:
+    """Return a digest of the names and the contents of files."""
+    lines = sorted(f"{fingerprint(entry.path)} {entry.name}\n" for entry in entries)
+    return hashlib.sha256("".join(lines).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _sentence(text: str) -> Message:

@@ -513,7 +513,7 @@ function learnt() {
     table(t("How files are read"), Object.entries(M.settings).map(([name, value]) => [name.replaceAll("_", " "), value])),
     Object.keys(M.left_out).length ? table(t("Columns left out"), Object.entries(M.left_out)) : null,
     table(t("Training parameters"), Object.entries(M.parameters).map(([name, value]) => [name.replaceAll("_", " "), value])),
-    table(t("Versions and fingerprint"), [...Object.entries(M.versions), [t("model"), M.file || ""], [t("SHA-256 of the model"), M.fingerprint || ""]]),
+    table(t("Versions and fingerprint"), [...Object.entries(M.versions), [t("model"), M.file || ""], [t("SHA-256 of the model"), M.fingerprint || ""], [t("SHA-256 of the names and contents of the data"), facts.data_fingerprint]]),
   ];
   at("learnt").replaceChildren(...parts.filter(Boolean));
 }
