@@ -1,6 +1,10 @@
 """A saved model as a function of batches."""
 
+import importlib
+import os
 import pickle
+import shutil
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -73,3 +77,49 @@ def test_an_empty_batch_is_scored_and_a_wrong_one_is_refused(saved, tmp_path):
     missing = Scorer(tmp_path / "gone.oddkind")  # where it is made, the file need not be
     with pytest.raises(InputError, match=r"gone\.oddkind: cannot be read"):
         missing({"data": np.zeros((1, 4))})
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_ray_data_maps_it_over_batches(saved):
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("pandas")
+    x = kinds(300, seed=1)[0]
+    expected = np.sort(load(saved).anomaly_score(x))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        data = importlib.import_module("ray.data")
+        data.DataContext.get_current().enable_progress_bars = False
+        dataset = data.from_numpy(x)
+        found = dataset.map_batches(Scorer(saved), batch_size=64).to_pandas()
+        assert_array_equal(np.sort(found["score"]), expected)
+        actors = {"fn_constructor_args": (saved,), "compute": data.ActorPoolStrategy(size=1)}
+        found = dataset.map_batches(Scorer, batch_size=64, **actors).to_pandas()
+        assert_array_equal(np.sort(found["score"]), expected)
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_spark_maps_it_over_frames(saved, tmp_path, monkeypatch):
+    pyspark = pytest.importorskip("pyspark")
+    pandas = pytest.importorskip("pandas")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    sql = importlib.import_module(f"{pyspark.__name__}.sql")
+    x, scorer = kinds(300, seed=1)[0], Scorer(saved, ["a", "b", "c", "d"])
+
+    def score(frames):
+        for frame in frames:
+            yield pandas.DataFrame(scorer({name: frame[name].to_numpy() for name in frame}))
+
+    session = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    session = session.config("spark.sql.warehouse.dir", str(tmp_path)).getOrCreate()
+    try:
+        table = session.createDataFrame(pandas.DataFrame(x, columns=[*"abcd"])).repartition(3)
+        schema = "a double, b double, c double, d double, score double, p_value double, anomalous boolean"
+        found = table.mapInPandas(score, schema).toPandas()
+    finally:
+        session.stop()
+    assert_array_equal(np.sort(found["score"]), np.sort(load(saved).anomaly_score(x)))

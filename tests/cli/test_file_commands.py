@@ -269,6 +269,9 @@ def test_settings_are_chosen_by_hiding_one_machine_after_another(command, tmp_pa
     assert "abel smoothing" in out
     facts = json.loads(command(*words, "--json")[1])
     assert len(facts["label_smoothing"]) == 2
+    shared = command(*words, "--json", "--jobs", "2", "--checkpoints", tmp_path.parent / "checkpoints")
+    assert (shared[0], json.loads(shared[1])) == (0, facts)
+    assert list((tmp_path.parent / "checkpoints").glob("*.safetensors"))
     assert facts["verdict"].keys() == {"use", "better_than_chance", "better_than_default", "reason"}
     assert facts["verdict"]["reason"] in out
     assert [row["default"] for row in facts["rows"]].count(True) == 1

@@ -9,6 +9,7 @@ from problems import Own  # noqa: F401 - torch is in memory already, for the tes
 
 import oddkind.lab.exercises
 import oddkind.lab.sweep
+import oddkind.train.stacks
 from oddkind import __version__
 
 pytestmark = pytest.mark.slow
@@ -87,6 +88,17 @@ def test_sweep_prints_a_table_and_what_would_be_chosen(command, little_data, tmp
         assert word in out
 
 
+def test_sweep_has_the_same_numbers_in_two_processes(command, little_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(oddkind.train.stacks, "STACK_NETWORKS", 2)
+    words = "sweep", "--seeds", "2", "--epochs", "1", "--label-smoothing", "0,0.2", "--score", "msp", "--json"
+    found = []
+    for more in ((), ("--jobs", "2")):
+        code, out, err = command(*words, "--out", str(tmp_path / "out"), *more)
+        assert (code, err.strip()) == (0, "")
+        found.append([{**row, "train_seconds": None} for row in json.loads(out)["rows"]])
+    assert found[0] == found[1]
+
+
 REFUSED = {
     "lab --seeds 0": "seeds",
     "lab --epochs 0": "epochs",
@@ -105,6 +117,9 @@ REFUSED = {
     "sweep NONE": "cannot be read",
     "sweep --normal 0,9": "digit 9 is named twice",
     "sweep --out FILE/sweep": "cannot be written",
+    "sweep --backend spark": "backend 'spark'; known are loky, ray, dask",
+    "sweep --jobs 0": "jobs=0; it must be at least 1",
+    "lab --address tcp://head:8786": "needs the backend ray or dask",
 }
 
 
