@@ -79,6 +79,21 @@ def test_neighbour_distances_do_not_depend_on_the_other_vectors(draw, k):
         assert_array_equal(neighbour_distances(vectors[rows], reference, k), together[rows])
 
 
+@pytest.mark.parametrize("k", [1, 2])
+def test_neighbours_that_are_as_near_except_for_rounding_do_not_depend_on_the_other_vectors(draw, k):
+    """In single precision the two of each pair cannot be told apart, so rounding would choose."""
+    pairs = np.repeat(draw.normal(size=(400, 24)), 2, axis=0)
+    reference = pairs + 1e-8 * draw.normal(size=pairs.shape)
+    vectors = draw.normal(size=(700, 24))
+    together = neighbour_distances(vectors, reference, k)
+    assert_allclose(together, np.sort(cdist(vectors, reference), axis=1)[:, :k], rtol=1e-14)
+    views, reference_views = vectors[:, None, ::-1], reference[:, None, ::-1]
+    joint = joint_distance(vectors, views, reference, reference_views)
+    for rows in ([0], slice(13, 40), slice(600, 657), slice(1, 700)):
+        assert_array_equal(neighbour_distances(vectors[rows], reference, k), together[rows])
+        assert_array_equal(joint_distance(vectors[rows], views[rows], reference, reference_views), joint[rows])
+
+
 def test_a_vector_that_is_among_the_reference_is_at_distance_0(draw):
     reference = draw.normal(size=(50, D)) * 1e3
     assert_array_equal(neighbour_distances(reference, reference, 1), np.zeros((50, 1)))

@@ -12,7 +12,10 @@ FEWEST_ROWS = 16
 # other in products as small as these.
 PRODUCT_SIZE = 1 << 18
 AMONG_ROWS, MOST_COMPARED = 128, 4096
-CANDIDATES = 4  # rounding may confuse the nearest with the next ones
+# In single precision rounding may confuse the nearest with the next ones, and how it rounds depends on the other rows
+# of a product. So this many more are found than are asked for, and the exact distances of all decide.
+MORE = 3
+FEW = 8  # up to so many are found faster one by one than by a partition
 
 
 def unit(vectors: Array) -> Array:
@@ -35,7 +38,7 @@ def unit_views(views: Array) -> Array:
 
 def neighbour_distances(vectors: Array, reference: Array, k: int) -> Array:
     """Euclidean distances of vectors [N, D] to the k nearest of [R, D], nearest first; [N, k]."""
-    return np.sort(_nearest_and_distances(vectors, reference, k)[1], axis=1)
+    return _nearest_and_distances(vectors, reference, k)[1]
 
 
 def squares_by_scale(vectors: Array, reference: Array, scales: Array, k: int) -> Array:
@@ -45,10 +48,12 @@ def squares_by_scale(vectors: Array, reference: Array, scales: Array, k: int) ->
 
 
 def _nearest_and_distances(vectors: Array, reference: Array, k: int) -> tuple[Array, Array]:
-    """Rows of the k nearest of [R, D] to vectors [N, D], in any order, and their distances; [N, k] each."""
-    (nearest,) = _nearest(vectors[:, :0], vectors[:, None], reference[:, :0], reference[:, None], k)
+    """Rows of the k nearest of [R, D] to vectors [N, D], nearest first, and their distances; [N, k] each."""
+    (nearest,) = _candidates(vectors[:, :0], vectors[:, None], reference[:, :0], reference[:, None], k)
     apart = [np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) for one in nearest.T]
-    return nearest, np.stack(apart, 1)
+    distances = np.stack(apart, 1)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(nearest, order, 1), np.take_along_axis(distances, order, 1)
 
 
 def local_scales(reference: Array, k: int = 8) -> Array:
@@ -93,7 +98,7 @@ def local_distances(vectors: Array, reference: Array, scales: Array) -> Array:
     Candidates are found in single precision: ‖a − b‖² / s² is least where a·b / s² − ‖a‖² / 2s² − ‖b‖² / 2s² is
     greatest, a product with two more coordinates. Their quotients are then computed exactly.
     """
-    k, n = min(CANDIDATES, len(reference)), len(vectors)
+    k, n = min(1 + MORE, len(reference)), len(vectors)
     middle = reference[:REFERENCE_ROWS].mean(0)
     a = (np.pad(vectors, ((0, max(0, FEWEST_ROWS - n)), (0, 0)), "edge") - middle).astype(np.float32)
     a = np.hstack([a, np.square(a).sum(1, keepdims=True), np.ones((len(a), 1), np.float32)])
@@ -118,20 +123,24 @@ def joint_distance(shared: Array, views: Array, reference_shared: Array, referen
     In view v a sample is the concatenation of its vector [D], which all views share, and that of the view [E]; the
     normal samples are [R, D] and [R, V, E], and each view has its own nearest one.
     """
-    nearest = _nearest(shared, views, reference_shared, reference_views, 1)[..., 0]
+    candidates = _candidates(shared, views, reference_shared, reference_views, 1)
     # Added in sequence: the order in which numpy's mean over views adds depends on the number of samples.
     total = np.zeros(len(shared))
-    for view, own in enumerate(nearest):
-        squared = np.square(np.subtract(shared, reference_shared[own], dtype=float)).sum(1)
-        squared += np.square(np.subtract(views[:, view], reference_views[own, view], dtype=float)).sum(1)
-        total += np.sqrt(squared)
-    return total / len(nearest)
+    for view, found in enumerate(candidates):
+        squares = []
+        for own in found.T:
+            squared = np.square(np.subtract(shared, reference_shared[own], dtype=float)).sum(1)
+            squared += np.square(np.subtract(views[:, view], reference_views[own, view], dtype=float)).sum(1)
+            squares.append(squared)
+        total += np.sqrt(np.min(squares, axis=0))
+    return total / len(candidates)
 
 
-def _nearest(shared: Array, views: Array, reference_shared: Array, reference_views: Array, k: int) -> Array:
-    """Rows of the k nearest normal samples in every view, int [V, N, k], for vectors as in `joint_distance`.
+def _candidates(shared: Array, views: Array, reference_shared: Array, reference_views: Array, k: int) -> Array:
+    """Rows of normal samples among which the k nearest are, in every view, for vectors as in `joint_distance`.
 
-    Found in single precision: ‖a − b‖² is least where a·b − ‖b‖² / 2 is greatest, a product with one more coordinate.
+    Int [V, N, at most k + MORE], in the order of the rows. Found in single precision: ‖a − b‖² is least where
+    a·b − ‖b‖² / 2 is greatest, a product with one more coordinate.
     The products of the shared vectors are computed once for all views.
     """
     # Numbers near 0 lose less to rounding; any point near the samples will do.
@@ -143,7 +152,7 @@ def _nearest(shared: Array, views: Array, reference_shared: Array, reference_vie
         np.subtract(each.swapaxes(0, 1), view_middle[:, None], out=views[..., :-1], casting="same_kind")
         return (one - middle).astype(np.float32, copy=False), views
 
-    n = len(shared)
+    n, k = len(shared), min(k + MORE, len(reference_shared))
     padding = max(0, FEWEST_ROWS - n)  # a product with one row is summed in a different order
     a, of = centred(
         np.pad(shared, ((0, padding), (0, 0)), "edge"), np.pad(views, ((0, padding), (0, 0), (0, 0)), "edge")
@@ -164,24 +173,35 @@ def _nearest(shared: Array, views: Array, reference_shared: Array, reference_vie
                 if products is not None:
                     here += products
                 _keep_best(here, start, most[view, rows], nearest[view, rows])
-    return nearest[:, :n]
+    return np.sort(nearest[:, :n], axis=2)
 
 
 def _keep_best(values: Array, start: int, most: Array, nearest: Array) -> None:
     """Update the k greatest values found so far [n, k] and their rows, in place, with the values [n, m] of a block."""
     k = most.shape[1]
     better = np.flatnonzero(values.max(1) > most.min(1))
-    if k == 1:
-        found = values[better].argmax(1)
-        most[better, 0], nearest[better, 0] = values[better, found], found + start
-        return
-    found = values[better]
-    column = np.argpartition(found, -k, axis=1)[:, -k:] if found.shape[1] > k else np.arange(found.shape[1])
-    column = np.broadcast_to(column, (len(better), column.shape[-1]))
-    both = np.hstack([most[better], np.take_along_axis(found, column, 1)])
-    rows = np.hstack([nearest[better], column + start])
+    found, columns = _greatest(values[better], k)
+    both, rows = np.hstack([most[better], found]), np.hstack([nearest[better], columns + start])
     best = np.argpartition(both, -k, axis=1)[:, -k:]
     most[better], nearest[better] = np.take_along_axis(both, best, 1), np.take_along_axis(rows, best, 1)
+
+
+def _greatest(values: Array, k: int) -> tuple[Array, Array]:
+    """The k greatest of each row [n, m], or all if there are no more, and their columns; [n, at most k] each.
+
+    `values` are changed.
+    """
+    n, m = values.shape
+    if k > FEW or m <= k:
+        columns = np.argpartition(values, -k, axis=1)[:, -k:] if m > k else np.broadcast_to(np.arange(m), (n, m))
+        return np.take_along_axis(values, columns, 1), columns
+    rows = np.arange(n)
+    found, columns = np.empty((n, k), values.dtype), np.empty((n, k), int)
+    for place in range(k):
+        columns[:, place] = values.argmax(1)
+        found[:, place] = values[rows, columns[:, place]]
+        values[rows, columns[:, place]] = -np.inf
+    return found, columns
 
 
 def row_products(rows: Array, matrix: Array) -> Array:
