@@ -136,13 +136,13 @@ def test_a_manifest_names_files_beside_it(storage, data):
 def test_what_cannot_be_fetched_is_said_and_tried_again_when_it_is_opened_again(storage):
     (path, *_) = files_in(text_files(storage))
     Unreliable.broken = 1.0
-    with pytest.raises(OSError, match=r"could not be fetched in 6 attempts: (Connection reset|5 of 10 bytes)"):
+    with pytest.raises(OSError, match=r"could not be fetched in 8 attempts: (Connection reset|5 of 10 bytes)"):
         path.read_bytes()
-    assert len(storage.fetches) == 6
+    assert len(storage.fetches) == 8
     Unreliable.broken = 0.0
     assert path.read_bytes() == bytes(10)
     assert path.read_bytes() == bytes(10)
-    assert len(storage.fetches) == 7
+    assert len(storage.fetches) == 9
 
 
 def test_files_are_fetched_ahead_and_once(storage, monkeypatch):

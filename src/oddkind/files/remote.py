@@ -26,9 +26,9 @@ from oddkind.errors import InputError
 
 URL = re.compile(r"([a-z][a-z0-9+.-]+)://")
 # How often a file is tried, and the pause after the first time, in seconds; it doubles.
-ATTEMPTS, PAUSE = 6, 0.2
+ATTEMPTS, PAUSE = 8, 0.05
 # Files fetched at the same time and ahead of the one that is read, and bytes that are kept of those fetched.
-FETCHED_TOGETHER, FILES_AHEAD, MAX_KEPT = 16, 64, 1 << 30
+FETCHED_TOGETHER, FILES_AHEAD, MAX_KEPT = 16, 256, 1 << 30
 
 T = TypeVar("T")
 

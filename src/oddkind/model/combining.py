@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from oddkind.arrays import Array
+from oddkind.language import Message
 
 PARTS = 200
 # Samples that fill more dimensions than `MANY` are compared by the mean of some scores, with fewer than `FEW` by the
@@ -74,7 +75,9 @@ class Surprises:
     def describe(self, names: Sequence[str], weights: Array) -> str:
         """Say how much each score counts, given their names [P]."""
         parts = [f"{weight:.2g} × {name}" for name, weight in zip(names, weights, strict=True)]
-        return f"{' + '.join(parts)}; the softmax counts the more, the better the classes are told apart"
+        return Message(
+            "{weights}; the softmax counts the more, the better the classes are told apart", weights=" + ".join(parts)
+        )
 
     def __call__(self, scores: Array, normal: Array, weights: Array) -> Array:
         """Combine [N, P] among [n, P] with the weights [P]; [N]."""
@@ -176,13 +179,17 @@ class FarOrLocal:
     def describe(self, names: Sequence[str], weights: Array) -> str:
         """Say which scores count and why, given their names [P] and the `weights`."""
         largest, mean, _, _, deviation = np.reshape(weights, (5, -1))
-        means = "mean" if len(np.unique(mean[mean > 0])) < 2 else "weighted mean"
-        parts = [
-            f"the {how} of {', '.join(name for name, weight in zip(names, row, strict=True) if weight > 0)}"
-            for how, row in (("largest", largest), (means, mean))
-            if row.any()
-        ]
-        return f"{' and '.join(parts)}, because the samples fill about {self._dimensions(deviation):.0f} dimensions"
+        of_largest, of_mean = (
+            ", ".join(name for name, weight in zip(names, row, strict=True) if weight > 0) for row in (largest, mean)
+        )
+        what = Message("the largest of {names}", names=of_largest)
+        if of_mean:
+            one = len(np.unique(mean[mean > 0])) < 2
+            means = Message("the mean of {names}", names=of_mean)
+            means = means if one else Message("the weighted mean of {names}", names=of_mean)
+            what = Message("{one} and {other}", one=what, other=means) if of_largest else means
+        n = self._dimensions(deviation)
+        return Message("{what}, because the samples fill about {n:.0f} dimensions", what=what, n=n)
 
     def __call__(self, scores: Array, normal: Array, weights: Array) -> Array:
         """Combine [N, P]; [N]. Held-out samples are not needed."""

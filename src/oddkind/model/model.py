@@ -324,7 +324,9 @@ class Model(FittedModel):
         task = "+".join([*(["labels"] if self.task.labels is not None else []), *([transform] if transform else [])])
         square = len(self.inputs.shape) == 3 and self.inputs.shape[1] == self.inputs.shape[2]
         if task == "pastes" and square and self.report.parameters.get("task") == "auto":
-            task += ", because the pictures vary equally at every place, as those of surfaces do"
+            task = Message(
+                "{task}, because the pictures vary equally at every place, as those of surfaces do", task=task
+            )
         return {"task": task, "score": self.score.describe()}
 
     def outputs(self, X: Array, y: Array | None = None) -> Outputs:

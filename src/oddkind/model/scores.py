@@ -15,6 +15,7 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
+from oddkind.language import Message
 from oddkind.model.combining import FarOrLocal, Fusion, StandardisedLogs, Surprises
 from oddkind.model.distances import (
     among_others,
@@ -155,8 +156,8 @@ class FittedScore:
         """Say what the score is made of and how much each component counts, in one line."""
         score = None if self.name is None else SCORES[self.name]
         if not isinstance(score, Combination):
-            return self.name or "a score of your own"
-        return f"{self.name}: {score.fuse.describe(score.components, self.weights)}"
+            return self.name or Message("a score of your own")
+        return Message("{name}: {how}", name=self.name, how=score.fuse.describe(score.components, self.weights))
 
     def __call__(self, members: Sequence[Outputs], temperature: float) -> Array:
         """Compute the score of each component, [N, P]; `oddkind.model.combining.combined` makes one of them.
