@@ -399,6 +399,8 @@ def test_a_split_and_a_condition_have_known_values(tmp_path):
 
 def test_a_data_set_is_of_one_kind(tmp_path):
     with pytest.raises(InputError, match="does not exist; pass a folder"):
+        entries(tmp_path / "none", "sounds")
+    with pytest.raises(InputError, match="does not exist; pass a folder"):
         kind_of(tmp_path / "gone")
     with pytest.raises(InputError, match=r"contains no file with a suffix of \.wav"):
         kind_of(tmp_path)

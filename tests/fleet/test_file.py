@@ -43,6 +43,11 @@ def test_a_fleet_is_a_mapping(fleet_file):
         assert fleet.about["parameters"]["score_function"] == "joint-mahalanobis"
 
 
+def test_a_fleet_is_no_model_and_the_message_says_what_reads_it(fleet_file):
+    with pytest.raises(InputError, match="is a fleet, not a model; 'oddkind fleet score' reads it"):
+        load(fleet_file)
+
+
 def test_a_fleet_that_was_closed_says_so(fleet_file):
     fleet = Fleet(fleet_file)
     fleet.close()

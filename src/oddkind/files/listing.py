@@ -95,8 +95,7 @@ def kind_of(data: Path, *, follow: bool = False) -> str:
     InputError
         If there is nothing to read, or there are files of several kinds, such as sounds and pictures.
     """
-    if not os.path.exists(data):
-        raise InputError(f"{data}: does not exist; pass a folder, a manifest or a file")
+    _check_exists(data)
     problems: Fields = {}
     if is_manifest(data):
         suffixes = {PurePosixPath(name).suffix.lower() for name in _columns_of_manifest(data)["path"]}
@@ -160,6 +159,7 @@ def entries(
     InputError
         If no file is left, the manifest or the pattern cannot be used, or a field does not exist.
     """
+    _check_exists(data)
     found, refused = _fields(data, kind, pattern, follow)
     if not found:
         if data.is_file() and not refused:
@@ -286,6 +286,11 @@ def _fields(
         of_name = of_dcase(PurePosixPath(name))
         known[name] = path, of | of_name, (*taken, ("file name of DCASE task 2", "all fields")) if of_name else taken
     return known, refused
+
+
+def _check_exists(data: Path) -> None:
+    if not os.path.exists(data):
+        raise InputError(f"{data}: does not exist; pass a folder, a manifest or a file")
 
 
 def _combined(of: Mapping[str, str], names: Sequence[str]) -> str | None:

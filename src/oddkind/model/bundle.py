@@ -44,6 +44,7 @@ into what this one does, and a file of the last format among the tests. Formats 
 READABLE = 4, 5
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
+FLEET = b"SQLite format 3\0"  # how the file of a fleet begins
 SHARED = "shared."  # begins the name of an array that is the digest of one that is stored elsewhere
 UNKNOWN = "0" * 64  # stands for the digest of a file while it is computed
 
@@ -366,6 +367,9 @@ def _members(file: Path, content: IO[bytes], size: int) -> dict[str, bytes]:
     except InputError:
         raise
     except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OverflowError, struct.error) as error:
+        content.seek(0)
+        if content.read(len(FLEET)) == FLEET:
+            raise InputError(f"{file}: is a fleet, not a model; 'oddkind fleet score' reads it") from error
         raise InputError(f"{file}: not a saved model, or damaged ({error}); save it again") from error
 
 
