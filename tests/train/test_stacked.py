@@ -118,6 +118,9 @@ def test_networks_do_not_share_memory_once_unstacked():
         for parameter in networks[0].parameters():
             parameter.zero_()
     assert all(torch.equal(p, q) for p, q in zip(networks[1].parameters(), before, strict=True))
+    for network in networks:  # a pickle has all of the memory of which a tensor is a view
+        for parameter in network.parameters():
+            assert parameter.untyped_storage().nbytes() == parameter.numel() * parameter.element_size()
 
 
 class Functional(Own):

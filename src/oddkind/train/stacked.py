@@ -78,9 +78,14 @@ class Stack:
         return vmap(run, randomness="different")(self.parameters, x).transpose(1, 2)
 
     def unstack(self) -> None:
-        """Copy the weights back into the networks, ready to predict."""
+        """Copy the weights back into the networks, ready to predict.
+
+        Each has memory of its own: a pickle of a view has all of the memory that it views, that of all M networks.
+        """
         for network, row in zip(self.networks, self.weights, strict=True):
             nn.utils.vector_to_parameters(row, learnt(network).values())
+            for parameter in learnt(network).values():
+                parameter.data = parameter.data.clone()
             network.eval()
 
 
