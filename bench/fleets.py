@@ -67,13 +67,15 @@ def samples(number: int, n: int, size: int) -> Any:
 
 def fit(file: Path, machines: int, given: argparse.Namespace) -> dict[str, float]:
     """Write a fleet in this process and `jobs` others; return seconds, processor seconds and peak memories in MB."""
+    from joblib import parallel_config
     from joblib.externals.loky import get_reusable_executor
 
     from oddkind import write_fleet
 
     named = {f"machine {n:06}": partial(samples, n, given.samples, given.numbers) for n in range(machines)}
     begun = time.perf_counter()
-    summary = write_fleet(file, named, n_jobs=given.jobs)
+    with parallel_config(n_jobs=given.jobs):
+        summary = write_fleet(file, named)
     wall = time.perf_counter() - begun
     if given.jobs != 1:
         get_reusable_executor().shutdown(wait=True)  # so that the processes are counted

@@ -103,7 +103,8 @@ def machines(n: int, method: str, folder: Path) -> None:
 
     if method == "oddkind":
         named = {f"{number:06}": partial(lambda number: Samples(vectors(number)[0]), number) for number in range(n)}
-        write_fleet(folder / "fleet", named, n_jobs=JOBS)
+        with parallel_config("loky", n_jobs=JOBS):
+            write_fleet(folder / "fleet", named)
     else:
         fit = {"IsolationForest": forest, "PyOD KNN": neighbours}[method]
         Parallel(JOBS)(delayed(kept)(fit, folder, number) for number in range(n))

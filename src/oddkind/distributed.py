@@ -109,26 +109,45 @@ def run(
 
     `on_progress` is called with the finished fraction, 0 … 1; that of a task counts only in this process.
     """
-    backend, n_jobs = get_active_backend()
-    n_jobs = backend.default_n_jobs if n_jobs is None else n_jobs
-    if len(tasks) < 2 or n_jobs == 1 or isinstance(backend, SequentialBackend):
+    if _in_this_process(tasks):
         found = []
         for number, task in enumerate(tasks):
             found.append(function(task, lambda done, number=number: on_progress((number + done) / len(tasks))))  # type: ignore[misc]
         return found
-    outcomes: dict[int, _Outcome] = {}
+    results: dict[int, Found] = {}
+    with closing(finished(function, tasks)) as ended:
+        for number, result in ended:
+            results[number] = result
+            on_progress(len(results) / len(tasks))
+    return [results[number] for number in range(len(tasks))]
+
+
+def finished(
+    function: Callable[[Task, Callable[[float], None]], Found], tasks: Sequence[Task]
+) -> Generator[tuple[int, Found]]:
+    """Yield the number and the result of each task when it has finished, as `run` does with all at the end.
+
+    The results need not fit in memory. Close the generator if not all are taken: the tasks that are left then end.
+    """
+    if _in_this_process(tasks):
+        for number, task in enumerate(tasks):
+            yield number, function(task, lambda done: None)
+        return
     with tempfile.TemporaryDirectory(prefix="oddkind-") as folder:
-        calls = _Calls(function, backend, Path(folder))
-        with closing(_finished(calls, tasks)) as finished:  # if the run ends early, so do its tasks
-            for number, outcome in finished:
+        calls = _Calls(function, get_active_backend()[0], Path(folder))
+        with closing(_outcomes(calls, tasks)) as outcomes:
+            for number, outcome in outcomes:
                 if outcome.error is not None:
                     raise outcome.error
-                outcomes[number] = outcome
-                on_progress(len(outcomes) / len(tasks))
-    for number in range(len(tasks)):
-        for message, category in outcomes[number].warnings:
-            warnings.warn(message, category, stacklevel=4)
-    return [outcomes[number].found for number in range(len(tasks))]
+                for message, category in outcome.warnings:
+                    warnings.warn(message, category, stacklevel=4)
+                yield number, outcome.found
+
+
+def _in_this_process(tasks: Sequence[Any]) -> bool:
+    backend, n_jobs = get_active_backend()
+    n_jobs = backend.default_n_jobs if n_jobs is None else n_jobs
+    return len(tasks) < 2 or n_jobs == 1 or isinstance(backend, SequentialBackend)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +224,7 @@ class _Calls:
         return np.load(file, mmap_mode="c")
 
 
-def _finished(calls: _Calls, tasks: Sequence[Any]) -> Generator[tuple[int, _Outcome]]:
+def _outcomes(calls: _Calls, tasks: Sequence[Any]) -> Generator[tuple[int, _Outcome]]:
     """Run tasks by the engine; yield their numbers and outcomes as they finish, those of lost processes once more."""
     left = set(range(len(tasks)))
     failed = 0

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from fleet_machines import MACHINES, content
+from joblib import parallel_config
 from numpy.testing import assert_array_equal
 from problems import kinds, pictures
 from sklearn.base import clone
@@ -50,7 +51,8 @@ def test_the_models_do_not_depend_on_the_size_of_a_stack(fleet_file, compact, tm
 @pytest.mark.slow
 def test_the_models_do_not_depend_on_the_number_of_processes(fleet_file, compact, tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "STACK", 4)
-    write_fleet(tmp_path / "other", MACHINES, compact, n_jobs=2)
+    with parallel_config(n_jobs=2):
+        write_fleet(tmp_path / "other", MACHINES, compact)
     assert content(Fleet(tmp_path / "other")) == content(Fleet(fleet_file))
 
 

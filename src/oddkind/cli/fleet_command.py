@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,21 +12,26 @@ import typer
 
 from oddkind.cli.file_commands import check_writable, listing
 from oddkind.cli.options import (
+    Address,
+    Backend,
     Cache,
     Data,
     Follow,
+    Jobs,
     Json,
     Label,
     Normal,
+    Order,
     Pattern,
     Strict,
     complain,
+    processes,
     reading,
     source_from,
 )
 from oddkind.cli.terminal import print_json, progress_bars, show, table_of, three_digits
 from oddkind.errors import InputError
-from oddkind.naming import on_one_line
+from oddkind.naming import first_names, on_one_line, printable
 
 if TYPE_CHECKING:
     from oddkind.files.listing import Entry
@@ -94,9 +100,9 @@ def fit(
         str, typer.Option(help="How the scores of windows become that of the file, as in 'oddkind fit'.")
     ] = "auto",
     random_state: Annotated[int | None, typer.Option(help="Seed for all randomness; 0 by default.")] = None,
-    jobs: Annotated[
-        int, typer.Option(help="Number of processes; −1: as many as there are processors. The result is the same.")
-    ] = 1,
+    jobs: Jobs = None,
+    backend: Backend = "loky",
+    address: Address = None,
     cache: Cache = None,
     strict: Strict = False,
     follow: Follow = False,
@@ -111,21 +117,21 @@ def fit(
     update = bool(machine) or new
     if update:
         _refuse_in_update(settings, full=full, false_alarm_rate=false_alarm_rate, random_state=random_state)
-    with progress_bars("training") as progress:
+    with processes(jobs, backend, address), progress_bars("training") as progress:
+        from oddkind.files.source import changed
         from oddkind.fleet.file_machines import file_machines
         from oddkind.fleet.fitting import write_machines
-        from oddkind.fleet.machines import listed_with
         from oddkind.model.conformal import min_calibration_size
 
         rate = 0.05 if false_alarm_rate is None else false_alarm_rate
         if update:
             with_fleet = _opened(out)
             known, about = {*with_fleet}, with_fleet.about
-            source = listed_with(settings_of(with_fleet), {"machine": machine_field})
+            source = changed(settings_of(with_fleet), {"machine": machine_field})
             rate = about["parameters"]["false_alarm_rate"]
         else:
             known, about = set(), {}
-            source = listed_with(source_from(data, settings, follow=follow), {"machine": machine_field})
+            source = changed(source_from(data, settings, follow=follow), {"machine": machine_field})
         files, refused = source.entries(data, follow=follow)
         complain(refused, strict)
         machines, resolved, others = file_machines(
@@ -146,7 +152,6 @@ def fit(
             about=about,
             only=only,
             least=least,
-            n_jobs=jobs,
             on_refused=None if strict else unfit.__setitem__,
             on_progress=lambda done: progress("training", done),
         )
@@ -190,13 +195,9 @@ def _refuse_in_update(settings: dict[str, Any], **others: Any) -> None:
 def _wanted(named: list[str], machines: Mapping[str, object], known: set[str], out: Path) -> list[str]:
     absent = [name for name in named if name not in machines]
     if absent:
-        raise InputError(f"--machine {absent[0]!r}: there are no normal files of it; machines are {_few(machines)}")
+        there = first_names([*machines])
+        raise InputError(f"--machine {absent[0]!r}: there are no normal files of it; machines are {there}")
     return named or [name for name in machines if name not in known]
-
-
-def _few(names: Mapping[str, object]) -> str:
-    listed = [*names]
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
 def _detector(about: Mapping[str, Any], *, full: bool, false_alarm_rate: float, random_state: int) -> Any:
@@ -222,13 +223,7 @@ def score(
         float | None,
         typer.Option(help="Control the false discovery rate over the machines that alarm (Benjamini–Hochberg)."),
     ] = None,
-    order: Annotated[
-        str,
-        typer.Option(
-            help="In which order files were recorded, for the drift: a column of the manifest, 'name', 'none', or "
-            "'auto': a column called time or the like, else time stamps in names, else blocks of a file."
-        ),
-    ] = "auto",
+    order: Order = "auto",
     machine_field: MachineField = None,
     pattern: Pattern = None,
     label: Label = None,
@@ -243,7 +238,8 @@ def score(
         if out.suffix.lower() not in (".csv", ".parquet"):
             raise InputError(f"{out}: results are written as .csv or .parquet")
     with progress_bars("scoring") as progress:
-        from oddkind.fleet.scoring import score_fleet_files
+        from oddkind.files.write import write_rows
+        from oddkind.fleet.scoring import State, score_fleet_files
 
         opened, files, refused, refuse = _listed(
             fleet, data, strict=strict, follow=follow, machine=machine_field, pattern=pattern, label=label
@@ -261,7 +257,8 @@ def score(
         )
     counts = {name: sum(name in one.state.split(", ") for one in states) for name in _STATES}
     if out is not None:
-        _write(states, out)
+        rows = [vars(one) | {"machine": printable(one.machine)} for one in states]
+        write_rows(rows, [field.name for field in fields(State)], out)
     if json:
         print_json({"counts": counts, "machines": [vars(one) for one in states], "refused": refused})
         return
@@ -314,22 +311,6 @@ def _expected(states: Sequence[State], fleet: Fleet, false_alarm_rate: float | N
         f"If all {n} were as usual, up to {n * rate:.0f} would alarm (--false-alarm-rate {rate:g}); "
         "--false-discovery-rate limits the share of false ones among those that do."
     )
-
-
-def _write(states: Sequence[State], out: Path) -> None:
-    """Write the table, whole or not at all."""
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    from oddkind.output import written_whole
-
-    rows = [vars(one) for one in states]
-    table = pa.table({name: [row[name] for row in rows] for name in (rows[0] if rows else {})})
-    with written_whole(out) as unfinished:
-        if out.suffix.lower() == ".parquet":
-            parquet.write_table(table, unfinished)
-        else:
-            csv.write_csv(table, unfinished)
 
 
 @app.command()
@@ -431,20 +412,14 @@ def _listed(
     file: Path, data: Path, *, strict: bool, follow: bool, **changes: str | None
 ) -> tuple[Fleet, dict[str, list[Entry]], dict[str, str], Callable[[str, str], None] | None]:
     """Open a fleet, and list files by machine as those that it learnt from were listed."""
-    from oddkind.files.blocks import in_blocks
-    from oddkind.files.source import warn_of_losses
-    from oddkind.fleet.machines import by_machine, listed_with
+    from oddkind.files.score import read_with
+    from oddkind.files.source import changed
+    from oddkind.fleet.machines import by_machine
 
     fleet = _opened(file)
-    settings = listed_with(settings_of(fleet), changes)
-    try:
-        files, refused = settings.entries(data, follow=follow)
-    except InputError:  # the data need not have the field that groups were taken from
-        if settings.group is None:
-            raise
-        files, refused = settings.model_copy(update={"group": None}).entries(data, follow=follow)
-    warn_of_losses(settings, files)
-    machines, others = by_machine(in_blocks(files, settings, apart=False), settings)
+    settings = changed(settings_of(fleet), changes)
+    files, refused = read_with(settings, data, follow=follow)
+    machines, others = by_machine(files, settings)
     refused |= others
     if not machines:
         name, reason = next(iter(refused.items()))

@@ -51,6 +51,14 @@ OtherModel = Annotated[
     ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first file that cannot be read.")]
+Order = Annotated[
+    str,
+    typer.Option(
+        help="What gives the order in which files were recorded, for the drift: a column of the manifest, 'name' "
+        "(names in natural order), 'none', or 'auto': a column called time or the like, else time stamps in the names, "
+        "else blocks of a file."
+    ),
+]
 Lang = Annotated[
     Language | None,
     typer.Option(help="Language of the page; by default that of the environment (LANG), English if there is none."),

@@ -17,6 +17,7 @@ from oddkind.cli.options import (
     Label,
     Lang,
     Normal,
+    Order,
     OtherModel,
     Pattern,
     Rate,
@@ -41,13 +42,7 @@ def report(
     clips: Annotated[
         int, typer.Option(help="Of those, the number of recordings that can be played; each takes up to 40 kB.")
     ] = 50,
-    order: Annotated[
-        str,
-        typer.Option(
-            help="What gives the order for the timeline: a column of the manifest, 'name' (names in natural order), "
-            "'none', or 'auto': a column called time or the like, else time stamps in the names, else blocks of a file."
-        ),
-    ] = "auto",
+    order: Order = "auto",
     learnt_from: Annotated[
         Path | None,
         typer.Option(help="The data that the model learnt from, so that its nearest recordings can be played."),

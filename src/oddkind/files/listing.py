@@ -225,15 +225,15 @@ def labelled(files: Sequence[Entry], on_refused: Callable[[str, str], None] | No
     return [entry for entry in files if entry.name not in refused]
 
 
-def grouped(reasons: Mapping[str, str], most: int = 3) -> str:
-    """Summarise why files cannot be used: each reason with the number of its files and an example."""
+def grouped(reasons: Mapping[str, str], most: int = 3, *, what: str = "files") -> str:
+    """Summarise why files, or `what` else is named, cannot be used: each reason with their number and an example."""
     kinds: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         kinds.setdefault(re.sub(r"\d+(\.\d+)?", "#", reason), []).append(name)
     lines = [
         f"{names[0]}: {reasons[names[0]]}"
         if len(names) == 1
-        else f"{len(names)} files, such as {names[0]}: {reasons[names[0]]}"
+        else f"{len(names)} {what}, such as {names[0]}: {reasons[names[0]]}"
         for names in sorted(kinds.values(), key=len, reverse=True)
     ]
     return "; ".join(lines[:most]) + ("; …" if len(lines) > most else "")

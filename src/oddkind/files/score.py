@@ -22,7 +22,7 @@ from oddkind.files.blocks import in_blocks
 from oddkind.files.listing import Entry
 from oddkind.files.reading import each
 from oddkind.files.remote import last_change
-from oddkind.files.source import Source, warn_of_losses
+from oddkind.files.source import Source, changed, warn_of_losses
 from oddkind.language import Message
 from oddkind.model.conformal import (
     CalibrationScores,
@@ -210,8 +210,13 @@ def read_as_learnt(
     are not returned. Files are cut into blocks if those learnt from were. What new pictures lose when they are read as
     those was is a `ConcernWarning`.
     """
-    given = {name: value for name, value in changes.items() if value is not None}
-    settings = settings_of(model).model_copy(update=given)
+    return read_with(changed(settings_of(model), changes), data, follow=follow, only=only)
+
+
+def read_with(
+    settings: Source, data: Path, *, follow: bool = False, only: Container[str] | None = None
+) -> tuple[list[Entry], dict[str, str]]:
+    """List the files of a data set with the settings of another one, as `read_as_learnt` does."""
     try:
         files, refused = settings.entries(data, follow=follow, only=only)
     except InputError:

@@ -267,6 +267,11 @@ def source_of(data: Path, *, follow: bool = False, **settings: Any) -> Source:
     return source
 
 
+def changed(source: Source, settings: Mapping[str, object]) -> Source:
+    """Return settings, some of them changed; None changes nothing."""
+    return source.model_copy(update={name: value for name, value in settings.items() if value is not None})
+
+
 def resolved(source: Source, files: Sequence[Entry]) -> Source:
     """Determine the settings that are None, from files that are evenly spread over the data set.
 

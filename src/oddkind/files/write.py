@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -34,15 +35,25 @@ def write_verdicts(
     """
     rows = [vars(as_printed(verdict)) for verdict in verdicts]
     names = [field.name for field in fields(Verdict)]
-    if file is None:
-        if as_json:
-            for row in rows:
-                print(json.dumps(row | {"promised": promised}, ensure_ascii=False))
-            return
+    if file is not None:
+        write_rows(rows, names, file)
+    elif as_json:
+        for row in rows:
+            print(json.dumps(row | {"promised": promised}, ensure_ascii=False))
+    else:
         printed = csv.DictWriter(sys.stdout, names, lineterminator="\n")
         printed.writeheader()
         printed.writerows(rows)
-        return
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str], file: Path) -> None:
+    """Write rows with columns of these names as CSV or Parquet, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the name of the file does not end in .csv or .parquet, or it cannot be written.
+    """
     if file.suffix.lower() not in (".csv", ".parquet"):
         raise InputError(f"{file}: results are written as .csv or .parquet, or into a folder, without a suffix")
     with written_whole(file) as unfinished:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from oddkind.detector import Detector
+from oddkind.distributed import finished
 from oddkind.errors import InputError, PromiseWarning
 from oddkind.files.listing import grouped
 from oddkind.fleet.borrowing import fit_borrowers
@@ -109,14 +109,14 @@ def write_fleet(
     *,
     only: Collection[str] | None = None,
     least: int | None = None,
-    n_jobs: int | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> Summary:
     """Fit a model to each of many machines, and write all into one file, which `Fleet` reads.
 
-    Each model is, to the bit, the one that the detector fitted to the samples of that machine alone would be, except
-    for two things: no normal samples are kept for explanations, and machines with too little data borrow.
+    With `joblib.parallel_config` stacks of machines are fitted in its processes; the result is the same. Each model is,
+    to the bit, the one that the detector fitted to the samples of that machine alone would be, except for two things:
+    no normal samples are kept for explanations, and machines with too little data borrow.
 
     A machine with fewer than `least` samples (or groups) borrows: a network learns to tell it from up to 31 machines
     with more and from others that borrow, each machine being a label. New samples are compared with its own samples
@@ -129,7 +129,7 @@ def write_fleet(
         Such as "pumps.fleet". Written whole or not at all.
     machines : mapping of str to Samples, or to callables that return Samples
         They are asked for stack by stack, so with callables memory does not grow with the number of machines. A
-        callable may be called again, and in another process (`n_jobs`).
+        callable may be called again, and in another process.
     detector : Detector or None
         The parameters; it is not changed. Its network and score must be names, and its `random_state` a number. None:
         `compact_detector`.
@@ -138,9 +138,6 @@ def write_fleet(
         of all others stay as they are. None: fit all machines, and write the file anew.
     least : int or None
         None: twice as many as must be held out to promise the false-alarm rate, 38 for 0.05.
-    n_jobs : int or None
-        The number of processes, as in `joblib.Parallel`. None: what `joblib.parallel_config` says, or this process. The
-        result is the same.
     on_refused : callable (name, reason) or None
         Called for each machine that cannot be fitted. If None, the first such machine raises.
     on_progress : callable
@@ -162,7 +159,6 @@ def write_fleet(
         detector,
         only=only,
         least=least,
-        n_jobs=n_jobs,
         on_refused=on_refused,
         on_progress=on_progress,
     )
@@ -176,7 +172,6 @@ def write_machines(
     about: Mapping[str, Any] | None = None,
     only: Collection[str] | None = None,
     least: int | None = None,
-    n_jobs: int | None = None,
     on_refused: Callable[[str, str], None] | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> Summary:
@@ -214,13 +209,16 @@ def write_machines(
                 on_progress(done / total)
                 yield one
 
-        stacks = (dict(part) for part in _parts([(name, machines[name]) for name in wanted], STACK))
-        with _fitted(stacks, detector, fewest, n_jobs) as found:
-            forms = {one.name: (one.form, one.little) for one in take(found, len(wanted))}
+        stacks = [dict(part) for part in _parts([(name, machines[name]) for name in wanted], STACK)]
+        with closing(finished(lambda stack, _: _fit_stack(stack, detector, fewest), stacks)) as ended:
+            found = {one.name: (one.form, one.little) for _, stack in ended for one in take(stack, len(wanted))}
+        # In one order, whichever stack ended first: it decides who borrows from whom.
+        forms = {name: found[name] for name in wanted}
         for _ in take(_borrowers(forms, machines, detector, fewest), len(wanted)):
             pass
         if not summary.fitted:
-            raise InputError(f"none of {len(wanted)} machines can be fitted; {grouped(refused.reasons)}")
+            reasons = grouped(refused.reasons, what="machines")
+            raise InputError(f"none of {len(wanted)} machines can be fitted; {reasons}")
     if summary.unpromised:
         n, first = len(summary.unpromised), summary.unpromised[0]
         warnings.warn(
@@ -230,7 +228,7 @@ def write_machines(
             stacklevel=3,
         )
     for (category, _), named in sorted(said.items(), key=lambda item: item[0][1]):
-        warnings.warn(grouped(named).replace(" files, such as ", " machines, such as "), category, stacklevel=3)
+        warnings.warn(grouped(named, what="machines"), category, stacklevel=3)
     return summary
 
 
@@ -261,21 +259,6 @@ class _Refusals:
             raise InputError(f"{name}: {reason}")
         self.reasons[name] = reason
         self._on_refused(name, reason)
-
-
-@contextmanager
-def _fitted(
-    stacks: Iterable[Mapping[str, Machine]], detector: Detector, fewest: int, n_jobs: int | None
-) -> Iterator[Iterator[Outcome]]:
-    """Yield what becomes of each machine of the stacks, which are fitted ahead of it; what is not used is stopped."""
-    run = Parallel(n_jobs=n_jobs, return_as="generator")
-    results = run(delayed(_fit_stack)(stack, detector, fewest) for stack in stacks)
-    try:
-        yield (one for stack in results for one in stack)
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # joblib's about what it stops
-            results.close()
 
 
 def _wanted(file: Path, machines: Mapping[str, Machine], only: Collection[str] | None) -> list[str]:

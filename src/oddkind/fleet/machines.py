@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -36,8 +36,3 @@ def by_machine(files: Sequence[Entry], source: Source) -> tuple[dict[str, list[E
 def without_labels(files: Sequence[Entry]) -> list[Entry]:
     """Return the files of a machine that borrows: the labels learnt are machines, not what is known of the files."""
     return [replace(entry, label=None) for entry in files]
-
-
-def listed_with(source: Source, settings: Mapping[str, object]) -> Source:
-    """Return settings, some of them changed; None changes nothing."""
-    return source.model_copy(update={name: value for name, value in settings.items() if value is not None})

@@ -481,6 +481,7 @@ for (const id of ["grid-network", "why-network"]) at(id).append(...ROTNETS.map((
 for (const id of ["grid-network", "grid-only"]) at(id).addEventListener("change", () => { drawn = 0; grid(); });
 at("grid-more").addEventListener("click", () => { drawn += 1; grid(); });
 at("why-network").addEventListener("change", confusions);
+document.title = document.querySelector("h1").textContent;
 contents(); results();
 const BENCHES = { first: bench("first-bench", false), second: bench("second-bench", true) };
 extremes(); maps(); sideBySide(); grid(); confusions(); centre(); closed(); curves(); reach();

@@ -18,13 +18,15 @@ TEXT = re.compile(r"\{\{(.+?)\}\}", re.DOTALL)
 def page_of(package: str, facts: dict[str, Any], language: Language = "en") -> str:
     """Return the page of a package that shows facts.
 
-    The package has `page.html`, in which a text is written {{so}} if it is to be translated, and `page.css` and
-    `page.js`, which follow `pages/style.css` and `pages/core.js`. Scripts of other names, each a section of the page,
-    follow `page.js`. A text may contain elements; quotation marks in it are escaped, so that it may be an attribute,
-    too. Text of facts is shown as it is, but for characters that control how other text is shown.
+    The package has `page.html`, what is inside the body of `pages/page.html`, in which a text is written {{so}} if it
+    is to be translated; and `page.css` and `page.js`, which follow `pages/style.css` and `pages/core.js`. Scripts of
+    other names, each a section of the page, follow `page.js`. A text may contain elements; quotation marks in it are
+    escaped, so that it may be an attribute, too. Text of facts is shown as it is, but for characters that control how
+    other text is shown.
     """
     shared, own = files("oddkind.pages"), files(package)
-    html = own.joinpath("page.html").read_text(encoding="utf-8")
+    skeleton, body = (one.joinpath("page.html").read_text(encoding="utf-8") for one in (shared, own))
+    html = skeleton.replace("/*BODY*/", body)
     html = TEXT.sub(lambda found: translated_text(found[1], language), html)
     scripts = [one for one in own.iterdir() if one.name.endswith(".js")]
     scripts.sort(key=lambda one: (one.name != "page.js", one.name))

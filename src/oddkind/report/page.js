@@ -73,21 +73,9 @@ function threshold(label) {
   return own[own.length - 1][0];
 }
 function roc(label) {
-  const rows = [];
-  for (let i = 0; i < N; i += 1) if (COUNTED[i] && (label < 0 || LABEL[i] === label)) rows.push(i);
-  const anomalous = rows.reduce((sum, i) => sum + (TRUTH[i] === 1), 0), normal = rows.length - anomalous;
-  if (!anomalous || !normal) return null;
-  rows.sort((a, b) => SCORE[b] - SCORE[a]);
-  const points = [[0, 0]];
-  let fp = 0, tp = 0, area = 0;
-  for (let k = 0; k < rows.length;) {
-    let j = k, newFp = fp, newTp = tp;
-    while (j < rows.length && SCORE[rows[j]] === SCORE[rows[k]]) { if (TRUTH[rows[j]] === 1) newTp += 1; else newFp += 1; j += 1; }
-    area += (newFp - fp) * (tp + newTp) / 2;
-    fp = newFp; tp = newTp; k = j;
-    points.push([fp / normal, tp / anomalous]);
-  }
-  return { points, auc: area / normal / anomalous };
+  const rising = (odd_) => Float64Array.from(RANKED.filter((i) => COUNTED[i] && (TRUTH[i] === 1) === odd_ && (label < 0 || LABEL[i] === label)), (i) => SCORE[i]).sort();
+  const normal = rising(false), odd = rising(true);
+  return normal.length && odd.length ? rocOf(normal, odd) : null;
 }
 const CURVES = new Map();
 const curveOf = (label) => { if (!CURVES.has(label)) CURVES.set(label, roc(label)); return CURVES.get(label); };
@@ -376,18 +364,9 @@ function keptPlot(pen, w, h) {
   mark(pen, box, x(rate), percent(rate));
 }
 function rocPlot(pen, w, h) {
-  const line = curveOf(chosen), box = { x: 52, y: 24, w: w - 62, h: h - 66 };
-  const x = (v) => box.x + box.w * v, y = (v) => box.y + box.h * (1 - v), ticks = [0, 0.25, 0.5, 0.75, 1];
-  axes(pen, box, ticks.map((v) => [x(v), percent(v)]), ticks.map((v) => [y(v), percent(v)]), t("false alarms among normal ones"), t("found"));
-  if (!line) { pen.fillStyle = ink("soft"); pen.textAlign = "center"; pen.fillText(t("needs files known to be normal and anomalous"), box.x + box.w / 2, box.y + box.h / 2); return; }
-  pen.strokeStyle = ink("soft"); pen.lineWidth = 1; pen.setLineDash([4, 4]); pen.beginPath(); pen.moveTo(x(0), y(0)); pen.lineTo(x(1), y(1)); pen.stroke(); pen.setLineDash([]);
-  pen.strokeStyle = ink("ink"); pen.lineWidth = 2.5; pen.lineJoin = "round"; pen.beginPath();
-  const every = Math.max(1, Math.floor(line.points.length / 800));
-  line.points.forEach(([a, b], k) => { if (k % every && k < line.points.length - 1) return; if (k) pen.lineTo(x(a), y(b)); else pen.moveTo(x(a), y(b)); });
-  pen.stroke();
-  const own = counts(chosen);
-  pen.fillStyle = ink("odd"); pen.strokeStyle = ink("card"); pen.lineWidth = 2;
-  pen.beginPath(); pen.arc(x(own.falseAlarms / own.normal), y(own.found / own.anomalous), 7, 0, 7); pen.fill(); pen.stroke();
+  const line = curveOf(chosen), own = counts(chosen);
+  drawRoc(pen, w, h, { curves: line ? [{ points: line.points, colour: "ink" }] : [], xText: t("false alarms among normal ones"), yText: t("found"), point: line && [own.falseAlarms / own.normal, own.found / own.anomalous] });
+  if (!line) { pen.fillStyle = ink("soft"); pen.textAlign = "center"; pen.fillText(t("needs files known to be normal and anomalous"), w / 2, h / 2); }
 }
 function titles() {
   const own = counts(chosen), line = curveOf(chosen), cut = ONE_FOLD ? threshold(chosen) : null, left = LEARNT.some(Boolean);
