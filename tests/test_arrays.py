@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import kinds, pictures, quick
 
 from oddkind import InputError
-from oddkind.arrays import batches, is_mapped, moments, standardised, to_memmap
+from oddkind.arrays import batches, digests, is_mapped, moments, standardised, to_memmap
 
 
 @given(st.lists(st.integers(0, 5), min_size=1), st.sampled_from([np.uint8, np.float32, float]))
@@ -52,6 +52,20 @@ def test_a_detector_learns_the_same_from_disk_as_from_memory(problem):
     x = x if x.dtype == np.uint8 else x.astype(np.float32)
     on_disk = quick().fit(to_memmap([x]), y)
     assert_array_equal(on_disk.anomaly_score(x, y), quick().fit(x, y).anomaly_score(x, y))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, float])
+def test_digests_are_equal_for_equal_rows_alone(dtype):
+    rows = np.random.default_rng(0).integers(0, 2, (3000, 12)).astype(dtype)
+    distinct, first = np.unique(rows, axis=0, return_index=True)
+    assert len(np.unique(digests(rows))) == len(distinct)
+    assert_array_equal(np.sort(digests(rows)[first]), np.unique(digests(rows)))
+
+
+def test_digests_are_those_of_every_platform_and_of_both_zeros():
+    assert digests(np.array([[0.0, 1.0]], np.float32)).tolist() == digests(np.array([[-0.0, 1.0]], np.float32)).tolist()
+    # By Python's whole numbers, which do not overflow.
+    assert digests(np.array([[1, 2], [2, 1]], np.uint8)).tolist() == [7092392983229378508, 13888463471691596484]
 
 
 @given(st.integers(0, 20_000))

@@ -59,6 +59,10 @@ def test_tasks_run_in_other_processes_with_a_thread_each_and_their_results_are_i
     assert progress == [(n + 1) / 7 for n in range(7)]
 
 
+def test_processes_keep_the_memory_that_they_will_need_again(engine):
+    assert run(lambda task, on_progress: os.environ.get("MALLOC_TRIM_THRESHOLD_"), range(2)) == [None, None]
+
+
 def test_one_task_stays_here(engine):
     assert run(lambda task, on_progress: os.getpid(), [0]) == [os.getpid()]
 

@@ -115,14 +115,15 @@ def test_an_ensemble_scores_with_every_score(score):
     inputs, labels = pictures()
     detector = quick(n_members=2, task="labels+rotations", score_function=score, temperature=2.0).fit(inputs, labels)
     model, report = detector.model, detector.model_.report
-    references = model.member_outputs(inputs[report.training_rows], labels[report.training_rows])
+    references, held_out = (
+        model.member_outputs(inputs[rows], labels[rows]) for rows in (report.training_rows, report.calibration_rows)
+    )
+    fitted = learn_score(score, SCORES[score], references, 2.0).extended(held_out)
     for known in (None, labels):
-        held_out = report.calibration_rows
-        claimed = None if known is None else labels[held_out]
-        samples, normal = (
-            scored(score, model.member_outputs(x, y), references, 2.0)
-            for x, y in ((inputs, known), (inputs[held_out], claimed))
+        normal = fitted.of_held_out(
+            held_out, np.arange(len(held_out[0])), 2.0, model.task, with_labels=known is not None
         )
+        samples = fitted(model.member_outputs(inputs, known), 2.0)
         expected = combined(samples, normal, model.score.weights, model.score.fuse)
         assert_allclose(detector.anomaly_score(inputs, known), expected, rtol=1e-5, atol=1e-6)
 

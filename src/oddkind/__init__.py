@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from oddkind.model.model import CrossModel as CrossModel
     from oddkind.model.model import Model as Model
     from oddkind.model.outputs import Outputs as Outputs
+    from oddkind.model.score import Score as Score
     from oddkind.model.scores import SCORES as SCORES
-    from oddkind.model.scores import Score as Score
     from oddkind.model.scores import neighbours as neighbours
     from oddkind.samples import Samples as Samples
     from oddkind.scorer import Scorer as Scorer
@@ -69,7 +69,7 @@ _HOME = {
     "PromiseWarning": "errors",
     "SCORES": "model.scores",
     "Samples": "samples",
-    "Score": "model.scores",
+    "Score": "model.score",
     "Scorer": "scorer",
     "Source": "files.source",
     "Verdict": "files.score",

@@ -16,6 +16,7 @@ from oddkind.errors import InputError
 Array = npt.NDArray[Any]
 
 BATCH_SIZE = 4096  # samples
+GOLDEN = 0x9E3779B97F4A7C15  # 2⁶⁴ divided by the golden ratio, odd
 
 
 def to_memmap(parts: Iterable[Array]) -> Array:
@@ -64,6 +65,25 @@ def is_mapped(array: Array) -> bool:
 def batches(n: int) -> list[slice]:
     """Split n rows into slices of at most `BATCH_SIZE` rows."""
     return [slice(start, start + BATCH_SIZE) for start in range(0, n, BATCH_SIZE)]
+
+
+def digests(rows: Array) -> Array:
+    """64-bit digest of each row [N, D], uint64 [N]: equal for equal numbers, on every platform.
+
+    Σ mix(b) · w modulo 2⁶⁴ of the bits b of the numbers, with fixed odd weights w (multilinear hashing: Carter &
+    Wegman, "Universal classes of hash functions", 1979; weights by splitmix64). `mix` fills the low bits, which are
+    empty in round numbers.
+    """
+    rows = np.ascontiguousarray(rows + rows.dtype.type(0))  # there are two zeros
+    bits = rows.view(np.uint8 if rows.dtype == np.uint8 else np.uint32).astype(np.uint64)
+    weights = np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * np.uint64(GOLDEN)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        weights = (weights ^ (weights >> np.uint64(shift))) * np.uint64(factor)
+    weights = (weights ^ (weights >> np.uint64(31))) | np.uint64(1)
+    bits *= np.uint64(GOLDEN)
+    bits ^= bits >> np.uint64(32)
+    bits *= weights
+    return bits.sum(1, dtype=np.uint64)
 
 
 def moments(inputs: Array, rows: Array) -> tuple[Array, Array]:

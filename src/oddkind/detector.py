@@ -15,7 +15,7 @@ from oddkind.model.bundle import save
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import Model
 from oddkind.model.outputs import Outputs
-from oddkind.model.scores import Score
+from oddkind.model.score import Score
 from oddkind.train.estimator import Estimator, validated
 from oddkind.train.fit import fit_models
 from oddkind.train.networks import Builder

@@ -35,6 +35,7 @@ Task = TypeVar("Task")
 Found = TypeVar("Found")
 
 BACKENDS = "loky", "ray", "dask"
+WORKER_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 # Arrays from this size on are sent to a process once, however many of its tasks need them.
 SHARED_BYTES = 1 << 20
 # So often in a row an engine may fail without having finished a task: a process that runs out of memory always will.
@@ -64,10 +65,15 @@ def workers(jobs: int | None = None, backend: str = "loky", address: str | None 
         with parallel_config("loky", n_jobs=jobs or 1):
             yield
     elif backend == "dask":
+        import dask
         from distributed import Client, LocalCluster
 
+        # Dask lets its workers return freed memory at once, which doubles the time that training takes.
+        environment = dict(dask.config.get(WORKER_ENVIRONMENT))
+        environment.pop("MALLOC_TRIM_THRESHOLD_", None)
         try:
-            where = address or LocalCluster(n_workers=jobs or os.cpu_count(), threads_per_worker=1)
+            with dask.config.set({WORKER_ENVIRONMENT: environment}):
+                where = address or LocalCluster(n_workers=jobs or os.cpu_count(), threads_per_worker=1)
             client = Client(where, set_as_default=False)
         except (OSError, ValueError) as error:
             raise InputError(f"the Dask scheduler {address!r} cannot be reached ({error})") from error

@@ -16,7 +16,7 @@ from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, Model
 from oddkind.model.onnx_forward import GRAPH, restore_graph
-from oddkind.model.scores import Score
+from oddkind.model.score import Score
 from oddkind.model.task import Task
 
 if TYPE_CHECKING:

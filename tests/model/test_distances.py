@@ -18,6 +18,7 @@ from oddkind.model.distances import (
     joint_distance,
     local_distances,
     local_scales,
+    local_scales_beside,
     neighbour_distances,
     principal_residual,
     row_products,
@@ -287,16 +288,30 @@ def test_directions_that_never_vary_are_all_left_over(draw):
 @pytest.mark.parametrize("k", [1, 3])
 def test_distances_among_others_are_those_to_the_nearest_of_other_groups(draw, k):
     reference, groups, scales = draw.normal(size=(300, D)) + 50, draw.integers(9, size=300), draw.uniform(1, 2, 300)
-    rows = np.arange(0, 300, 2)
-    apart = np.where(groups[rows, None] == groups, np.inf, cdist(reference[rows], reference) / scales)
-    assert_allclose(among_others(reference, groups, scales, rows, k), np.sort(apart, axis=1)[:, :k].mean(1), rtol=1e-6)
+    rows, own_groups = np.arange(0, 300, 2), draw.integers(9, size=150)
+    apart = np.where(own_groups[:, None] == groups, np.inf, cdist(reference[rows], reference) / scales)
+    apart[np.arange(150), rows] = np.inf
+    found = among_others(reference, groups, scales, rows, own_groups, k)
+    assert_allclose(found, np.sort(apart, axis=1)[:, :k].mean(1), rtol=1e-6)
 
 
-def test_vectors_without_others_are_left_out(draw):
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_skipped_row_is_not_compared_with(draw, k):
+    reference, scales = draw.normal(size=(300, D)), draw.uniform(1, 2, 300)
+    vectors, skip = reference[:50] + 0, np.where(np.arange(50) % 5, np.arange(50), -1)
+    apart = cdist(vectors, reference)
+    apart[np.arange(50), np.arange(50)] = np.where(skip < 0, 0, np.inf)
+    expected = np.sort(apart, axis=1)[:, :k]
+    assert_allclose(neighbour_distances(vectors, reference, k, skip), expected, rtol=1e-6, atol=1e-6)
+    assert_allclose(local_distances(vectors, reference, scales, skip), (apart / scales).min(1), rtol=1e-6, atol=1e-6)
+
+
+def test_vectors_without_others_are_infinitely_far(draw):
     one = draw.normal(size=(1, D))
-    assert among_others(one, np.zeros(1), np.ones(1), np.arange(1), 1).tolist() == []
-    assert among_others(one, np.zeros(1), np.ones(1), np.arange(1), 3).tolist() == []
-    assert among_others(np.tile(one, (5, 1)), np.zeros(5), np.ones(5), np.arange(5), 1).tolist() == []
+    rows, same = np.arange(5), np.zeros(5)
+    assert among_others(one, same[:1], np.ones(1), rows[:1], same[:1], 1).tolist() == [np.inf]
+    assert among_others(one, same[:1], np.ones(1), rows[:1], same[:1], 3).tolist() == [np.inf]
+    assert among_others(np.tile(one, (5, 1)), same, np.ones(5), rows, same, 1).tolist() == [np.inf] * 5
 
 
 @pytest.mark.parametrize("k", [1, 8, 30])
@@ -314,11 +329,23 @@ def test_of_many_rows_some_are_compared_with(draw, monkeypatch):
     assert_allclose(local_scales(reference, 4), np.sort(apart, axis=1)[:, :4].mean(1), rtol=1e-9)
 
 
+@pytest.mark.parametrize("n", [30, 5, 1])
+def test_local_scales_of_others_are_mean_distances_to_the_nearest(draw, n, monkeypatch):
+    monkeypatch.setattr("oddkind.model.distances.MOST_COMPARED", 20)
+    reference, others = draw.normal(size=(n, D)), draw.normal(size=(9, D)) + 3
+    compared = reference[::2] if n == 30 else reference
+    nearest = np.sort(cdist(others, compared), axis=1)[:, : min(8, n - 1)]
+    found = local_scales_beside(others, reference, local_scales(reference))
+    assert_allclose(found, nearest.mean(1) if n > 1 else np.ones(9), rtol=1e-9)
+
+
 def test_local_scales_of_copies_and_of_one_vector_are_positive(draw):
     assert local_scales(np.ones((9, D))).tolist() == [1] * 9
     assert local_scales(np.ones((1, D))).tolist() == [1]
     reference = np.concatenate([np.ones((9, D)), draw.normal(size=(20, D))])
-    assert (local_scales(reference)[:9] == 1e-3 * np.median(local_scales(reference)[9:])).all()
+    scales = local_scales(reference)
+    assert (scales[:9] == 1e-3 * np.median(scales[9:])).all()
+    assert local_scales_beside(np.ones((1, D)), reference, scales).tolist() == [scales.min()]
 
 
 @pytest.mark.parametrize("references", [3, REFERENCE_ROWS + 5])

@@ -14,6 +14,8 @@ from sklearn.decomposition import PCA
 
 from oddkind import SCORES, InputError, Outputs, Score, neighbours
 from oddkind.model import formulas
+from oddkind.model.combining import combined
+from oddkind.model.conformal import p_values
 from oddkind.model.outputs import logsumexp, pooled, softmax
 from oddkind.model.scores import (
     Combination,
@@ -658,6 +660,88 @@ def test_with_many_normal_samples_the_3_nearest_count(draw):
     outputs, normal = outputs_of(draw, N, known=False), outputs_of(draw, 1001)
     nearest = np.sort(cdist(outputs.inputs, normal.inputs), axis=1)[:, :3]
     assert_allclose(scored("input-distance", outputs, normal), nearest.mean(1), rtol=1e-5)
+
+
+# --- held-out samples to compare with ---
+
+FUSED = ["fused-distances", "fused-input-distances"]
+TASK = Task(np.arange(LABELS), ("0",), 1)
+
+
+def fitted_and_held_out(draw, name, n=9, n_learnt=60):
+    """A score learnt from some samples, and outputs of n held-out ones; every label is among both."""
+    normal, held_out = (outputs_of(draw, size, views=1) for size in (n_learnt, n))
+    normal.targets[:LABELS, 0] = held_out.targets[:LABELS, 0] = range(LABELS)
+    return learn_score(name, SCORES[name], [normal], 1.0, 1.0, LABELS), held_out
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("name", [*sorted(DISTANCES), *FUSED, "combined-logs", "msp"])
+def test_a_held_out_sample_is_scored_as_if_it_were_new_to_all_others(draw, name, grouped, with_labels):
+    fitted, held_out = fitted_and_held_out(draw, name)
+    groups = np.array([5, 5, 5, 7, 7, 1, 1, 2, 3]) if grouped else np.arange(9)
+    found = fitted.extended([held_out]).of_held_out([held_out], groups, 1.0, TASK, with_labels=with_labels)
+    for row, group in enumerate(groups):
+        own = held_out[[row]]
+        own = own if with_labels else replace(own, targets=None)
+        expected = fitted.extended([held_out[groups != group]])([own], 1.0)
+        assert_allclose(found[[row]], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+@pytest.mark.parametrize("name", [*sorted(DISTANCES), *FUSED])
+def test_a_copy_of_a_held_out_sample_is_not_compared_with_that_one(draw, name, with_labels):
+    fitted, held_out = fitted_and_held_out(draw, name)
+    held_out.inputs[4], held_out.features[4], held_out.targets[4] = 0.0, held_out.features[2], held_out.targets[2]
+    held_out.inputs[2] = -0.0
+    extended = fitted.extended([held_out])
+    known = held_out if with_labels else replace(held_out, targets=None)
+    found = extended.of_held_out([held_out], np.arange(9), 1.0, TASK, with_labels=with_labels)
+    assert_allclose(extended([known], 1.0), found, rtol=1e-5)
+    assert_array_equal(found[2], found[4])
+    assert (found[:, fitted.fuse.counts(fitted.weights)] > 1e-3).all()
+
+
+@pytest.mark.parametrize("name", ["input-distance", "input-distance-to-all"])
+def test_with_held_out_samples_it_is_the_score_that_would_be_learnt_from_all(draw, name):
+    normal, others, new = (outputs_of(draw, n, views=1) for n in (60, 9, N))
+    both = Outputs(*(np.concatenate([getattr(o, field) for o in (normal, others)]) for field in vars(normal)))
+    found = learn_score(name, SCORES[name], [normal], 1.0).extended([others])([new], 1.0)
+    assert_array_equal(found, learn_score(name, SCORES[name], [both], 1.0)([new], 1.0))
+
+
+def test_held_out_samples_change_no_weight_and_are_left_out_where_nothing_counts(draw):
+    fitted, held_out = fitted_and_held_out(draw, "fused-distances")
+    extended = fitted.extended([held_out])
+    assert_array_equal(extended.weights, fitted.weights)
+    for before, after in zip(fitted.learnt, extended.learnt, strict=True):
+        assert before[0].keys() <= after[0].keys()
+        assert not after[0] or len(after[0]["reference"]) == len(before[0]["reference"]) + 9
+
+
+def test_a_held_out_sample_of_a_label_that_was_not_learnt_is_refused(draw):
+    fitted, held_out = fitted_and_held_out(draw, "input-distance")
+    held_out.targets[4] = LABELS
+    with pytest.raises(InputError, match=r"^there is no normal sample of label 3 to compare with$"):
+        fitted.extended([held_out])
+
+
+def test_p_values_of_samples_that_are_compared_with_each_other_are_valid(draw):
+    """A tenth too few alarms or more would be lost power, one too many a broken promise."""
+    fuse, n, p = SCORES["fused-input-distances"].fuse, 9, []
+    for _ in range(600):
+        fitted, held_out = fitted_and_held_out(draw, "fused-input-distances", n, n_learnt=12)
+        extended = fitted.extended([held_out])
+        normal, new = (
+            combined(components, components, fitted.weights, fuse)
+            for components in (
+                extended.of_held_out([held_out], np.arange(n), 1.0, TASK, with_labels=False),
+                extended([outputs_of(draw, 40, views=1, known=False)], 1.0),
+            )
+        )
+        p.append((p_values(new, normal) <= 0.1 + 1e-9).mean())
+    assert 0.07 < np.mean(p) < 0.1 + 3 * np.std(p) / len(p) ** 0.5
 
 
 def evidence(draw, size, n, perplexity=1.0, groups=None):

@@ -29,7 +29,8 @@ from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, FittedModel, Model, Normal, TrainingReport, example_rows
 from oddkind.model.places import Places, unusual_places
-from oddkind.model.scores import SCORES, FittedScore, Score, components_of, fusion_of
+from oddkind.model.score import Score
+from oddkind.model.scores import SCORES, FittedScore, components_of, fusion_of
 from oddkind.model.task import Task
 from oddkind.output import written_whole
 

@@ -36,9 +36,12 @@ def unit_views(views: Array) -> Array:
     return scaled.astype(np.float32).reshape(len(views), -1)
 
 
-def neighbour_distances(vectors: Array, reference: Array, k: int) -> Array:
-    """Euclidean distances of vectors [N, D] to the k nearest of [R, D], nearest first; [N, k]."""
-    return _nearest_and_distances(vectors, reference, k)[1]
+def neighbour_distances(vectors: Array, reference: Array, k: int, skip: Array | None = None) -> Array:
+    """Euclidean distances of vectors [N, D] to the k nearest of [R, D], nearest first; [N, k].
+
+    `skip` int [N]: a row that each vector is not compared with; none if there is no such row.
+    """
+    return _nearest_and_distances(vectors, reference, k, skip)[1]
 
 
 def squares_by_scale(vectors: Array, reference: Array, scales: Array, k: int) -> Array:
@@ -47,11 +50,13 @@ def squares_by_scale(vectors: Array, reference: Array, scales: Array, k: int) ->
     return np.sort(np.square(apart) / scales[nearest], axis=1).mean(1)
 
 
-def _nearest_and_distances(vectors: Array, reference: Array, k: int) -> tuple[Array, Array]:
+def _nearest_and_distances(vectors: Array, reference: Array, k: int, skip: Array | None = None) -> tuple[Array, Array]:
     """Rows of the k nearest of [R, D] to vectors [N, D], nearest first, and their distances; [N, k] each."""
     (nearest,) = _candidates(vectors[:, :0], vectors[:, None], reference[:, :0], reference[:, None], k)
     apart = [np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) for one in nearest.T]
     distances = np.stack(apart, 1)
+    if skip is not None:
+        distances[nearest == skip[:, None]] = np.inf
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(nearest, order, 1), np.take_along_axis(distances, order, 1)
 
@@ -74,26 +79,39 @@ def local_scales(reference: Array, k: int = 8) -> Array:
     return np.maximum(scales, least)
 
 
-def among_others(reference: Array, groups: Array, scales: Array, rows: Array, k: int) -> Array:
+def local_scales_beside(vectors: Array, reference: Array, scales: Array, k: int = 8) -> Array:
+    """Mean distance of each vector [N, D] to the k nearest of [R, D], whose `local_scales` are `scales` [R]; [N]."""
+    others = reference[:: -(-len(reference) // MOST_COMPARED)]
+    count = min(k, len(others) - 1)
+    if count < 1:
+        return np.ones(len(vectors))
+    return np.maximum(neighbour_distances(vectors, others, count).mean(1), scales.min())
+
+
+def among_others(reference: Array, groups: Array, scales: Array, rows: Array, own_groups: Array, k: int) -> Array:
     """Mean distance of some of the vectors [R, D] to the k nearest of other groups, each divided by its scale; [n].
 
-    Vectors that have fewer than k others are left out.
+    The groups are those of the reference [R] and of the rows [n]. No row is compared with itself. The mean is infinite
+    for rows with fewer than k others.
     """
-    found = []
     vectors = np.asarray(reference, float) - np.mean(reference, axis=0, dtype=float)
     squares = np.square(vectors).sum(1)
-    for own in np.array_split(rows, -(-len(rows) // AMONG_ROWS)):
+    found = np.full(len(rows), np.inf)
+    for start in range(0, len(rows) if k <= len(vectors) else 0, AMONG_ROWS):
+        block = slice(start, start + AMONG_ROWS)
+        own = rows[block]
         apart = squares[own, None] - 2 * vectors[own] @ vectors.T + squares
         apart = np.sqrt(apart.clip(min=0)) / scales
-        apart[groups[own, None] == groups] = np.inf
-        if k <= len(vectors):
-            nearest = np.partition(apart, k - 1, axis=1)[:, :k].mean(1)
-            found.append(nearest[np.isfinite(nearest)])
-    return np.concatenate(found) if found else np.empty(0)
+        apart[own_groups[block, None] == groups] = np.inf
+        apart[np.arange(len(own)), own] = np.inf
+        found[block] = np.partition(apart, k - 1, axis=1)[:, :k].mean(1)
+    return found
 
 
-def local_distances(vectors: Array, reference: Array, scales: Array) -> Array:
+def local_distances(vectors: Array, reference: Array, scales: Array, skip: Array | None = None) -> Array:
     """Least distance of each vector [N, D] to one of [R, D], each divided by its scale [R]: min_b ‖a − b‖ / s_b; [N].
+
+    `skip` as in `neighbour_distances`.
 
     Candidates are found in single precision: ‖a − b‖² / s² is least where a·b / s² − ‖a‖² / 2s² − ‖b‖² / 2s² is
     greatest, a product with two more coordinates. Their quotients are then computed exactly.
@@ -111,10 +129,12 @@ def local_distances(vectors: Array, reference: Array, scales: Array) -> Array:
         for first in range(0, len(a), ROWS):
             rows = slice(first, first + ROWS)
             _keep_best(a[rows] @ products, start, most[rows], nearest[rows])
-    quotients = [
-        np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) / scales[one] for one in nearest[:n].T
-    ]
-    return np.min(quotients, axis=0)
+    nearest = nearest[:n]
+    apart = [np.linalg.norm(np.subtract(vectors, reference[one], dtype=float), axis=1) for one in nearest.T]
+    quotients = np.stack(apart, 1) / scales[nearest]
+    if skip is not None:
+        quotients[nearest == skip[:, None]] = np.inf
+    return quotients.min(1)
 
 
 def joint_distance(shared: Array, views: Array, reference_shared: Array, reference_views: Array) -> Array:

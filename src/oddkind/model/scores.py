@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
@@ -17,11 +15,10 @@ from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.language import Message
 from oddkind.model.combining import FarOrLocal, Fusion, StandardisedLogs, Surprises
+from oddkind.model.distance_scores import MAX_WHITENED_FEATURES, distance_score
 from oddkind.model.distances import (
-    among_others,
     class_means,
     joint_distance,
-    local_distances,
     local_scales,
     neighbour_distances,
     principal_residual,
@@ -43,65 +40,14 @@ from oddkind.model.formulas import (
     target_nll,
 )
 from oddkind.model.outputs import Outputs, log_softmax, logsumexp, mean_of, pooled
+from oddkind.model.score import Arrays, Score, by_class, within_label
 from oddkind.model.task import Task
-
-Arrays = dict[str, Array]
-
-# Inputs with more numbers than this are not whitened: their covariance would take longer than the network.
-MAX_WHITENED_FEATURES = 1024
 
 # Samples are compared with at most this many normal ones: more would take more time and memory than most users have.
 MAX_REFERENCE_ROWS = 65_536
 
 # Of pictures with more numbers, this many evenly spread ones are compared.
 MAX_COMPARED_NUMBERS = 1024
-
-# The usual distances are those of at most about this many samples.
-MAX_USUAL = 1000
-# Among more normal samples than this, a single nearest one is more often an accident.
-MANY_ROWS = 1000
-
-
-@dataclass(frozen=True)
-class Score:
-    """An anomaly score of one network, or of several networks that saw the same samples.
-
-    Attributes
-    ----------
-    formula : str
-        One line, for tables.
-    compute : callable (outputs, learnt arrays, temperature) → [N]
-        It must not estimate anything: a sample's score must not depend on the other samples.
-    learn : callable (outputs of normal samples, temperature) → dict of arrays, or None
-        What the score learns, once; None if it learns nothing. The arrays are saved with the model.
-    usual : callable (learnt arrays, outputs of normal samples, their groups or None) → [n], or None
-        Scores of some of the samples learnt from, each compared with those of other groups.
-    pool : "probability", "logit" or "score"
-        What is averaged over several networks before the rest is computed.
-    needs_rotations, needs_labels : bool
-        Requirements; labels are needed if samples are seen in one view only.
-    rows_needed : float
-        In a combination it counts only if there are at least this many normal samples for each number of the input.
-    needs_learnt : bool
-        In a combination it counts only if at least half of what there is to learn was learnt.
-    uses_softmax : bool
-        Whether it is computed from the logits and not from the features: worthless if nothing was learnt.
-    """
-
-    formula: str
-    compute: Callable[[Outputs, Arrays, float], Array]
-    learn: Callable[[Outputs, float], Arrays] | None = None
-    usual: Callable[[Arrays, Outputs, Array | None], Array] | None = None
-    pool: Literal["probability", "logit", "score"] = "score"
-    needs_rotations: bool = False
-    needs_labels: bool = False
-    rows_needed: float = 0.0
-    needs_learnt: bool = False
-    uses_softmax: bool = False
-
-    def label_modes(self, task: Task) -> tuple[bool, ...]:
-        """Return the kinds of samples it can score: labels known (True), labels not known (False)."""
-        return (True,) if self.needs_labels and task.n_scored == 1 and task.labels is not None else (True, False)
 
 
 @dataclass(frozen=True)
@@ -164,14 +110,49 @@ class FittedScore:
 
         A component that does not count is not computed; its scores are 0.
         """
+        return self._of_each(len(members[0]), lambda score, learnt: _over_members(score, members, learnt, temperature))
+
+    def _of_each(self, n: int, compute: Callable[[Score, tuple[Arrays, ...]], Array]) -> Array:
         counts = self.fuse.counts(self.weights)
         return np.stack(
             [
-                _over_members(score, members, learnt, temperature) if counted else np.zeros(len(members[0]))
+                compute(score, learnt) if counted else np.zeros(n)
                 for score, learnt, counted in zip(self.components, self.learnt, counts, strict=True)
             ],
             1,
         )
+
+    def extended(self, held_out: Sequence[Outputs]) -> FittedScore:
+        """Return the score with the held-out samples to compare with, too, where it can be said what they then get.
+
+        `held_out`: the outputs of each network for them, with targets. Nothing else is learnt from them.
+        """
+        counts = self.fuse.counts(self.weights)
+        learnt = tuple(
+            tuple(score.extend(*pair) for pair in zip(own, held_out, strict=True))
+            if score.extend is not None and counted
+            else own
+            for score, own, counted in zip(self.components, self.learnt, counts, strict=True)
+        )
+        return replace(self, learnt=learnt)
+
+    def of_held_out(
+        self, held_out: Sequence[Outputs], groups: Array, temperature: float, task: Task, *, with_labels: bool
+    ) -> Array:
+        """Compute the score of the held-out samples that it was `extended` by, as if each were new, [n, P].
+
+        Each is compared with all normal samples but itself and those of its own group [n]. `held_out` as in `extended`.
+        """
+
+        def compute(score: Score, learnt: tuple[Arrays, ...]) -> Array:
+            if score.left_out is None:
+                return _over_members(score, known, learnt, temperature)
+            pairs = zip(learnt, held_out, strict=True)
+            return mean_of([score.left_out(arrays, outputs, groups, with_labels) for arrays, outputs in pairs])
+
+        unknown = task.targets(None, len(groups))
+        known = held_out if with_labels else [replace(outputs, targets=unknown) for outputs in held_out]
+        return self._of_each(len(groups), compute)
 
 
 def components_of(score: Score | Combination) -> tuple[Score, ...]:
@@ -270,37 +251,6 @@ def _over_members(score: Score, members: Sequence[Outputs], learnt: Sequence[Arr
     return mean_of([score.compute(member, own, temperature) for member, own in zip(members, arrays, strict=True)])
 
 
-# --- comparing with normal samples, of the same label if it is known ---
-
-
-def _by_class(outputs: Outputs) -> tuple[Array, Arrays]:
-    """Order of normal samples by their class, and where each class starts: what `_within_label` needs."""
-    if outputs.targets is None:
-        raise InputError("this score compares with normal samples: pass their outputs with targets")
-    own = outputs.targets[:, 0]
-    classes, starts = np.unique(np.sort(own), return_index=True)
-    return np.argsort(own, kind="stable"), {"classes": classes, "starts": np.append(starts, len(own))}
-
-
-def _within_label(outputs: Outputs, arrays: Arrays, distance: Callable[[Outputs, slice, int], Array]) -> Array:
-    """Compare samples with the normal ones of their label, or with all if it is not known, [N].
-
-    `distance` gets some samples, the rows of the normal ones to compare with and the number of the label; −1: all.
-    """
-    classes, starts = arrays["classes"], arrays["starts"]
-    if outputs.targets is None:
-        return distance(outputs, slice(0, int(starts[-1])), -1)
-    own = outputs.targets[:, 0]
-    result = np.empty(len(outputs))
-    for label in np.unique(own):
-        number = int(np.searchsorted(classes, label))
-        if number == len(classes) or classes[number] != label:
-            raise InputError(f"there is no normal sample of label {label // outputs.n_views} to compare with")
-        rows = own == label
-        result[rows] = distance(outputs[rows], slice(int(starts[number]), int(starts[number + 1])), number)
-    return result
-
-
 def neighbours(k: int = 1, metric: str = "cosine") -> Score:
     """Return the score "distance to the k-th nearest normal sample in the space of features", mean over the views.
 
@@ -322,7 +272,7 @@ def neighbours(k: int = 1, metric: str = "cosine") -> Score:
         return unit(features) if metric == "cosine" else features
 
     def learn(normal: Outputs, _: float) -> Arrays:
-        order, arrays = _by_class(normal)
+        order, arrays = by_class(normal)
         views = normal.features[order].swapaxes(0, 1)
         return {"reference": np.stack([place(view) for view in views]), **arrays}
 
@@ -338,7 +288,7 @@ def neighbours(k: int = 1, metric: str = "cosine") -> Score:
                 found.append(apart**2 / 2 if metric == "cosine" else apart)
             return mean_of(found)
 
-        return _within_label(outputs, arrays, distance)
+        return within_label(outputs, arrays, distance)
 
     formula = "1 − cos(f, nearest normal f)" if metric == "cosine" else "‖f − nearest normal f‖"
     return Score(formula, compute, learn)
@@ -353,7 +303,7 @@ def _view_neighbours(formula: str, vectors: Callable[[Outputs, float], Array], *
     """
 
     def learn(normal: Outputs, temperature: float) -> Arrays:
-        order, arrays = _by_class(normal)
+        order, arrays = by_class(normal)
         return {"reference": unit_views(vectors(normal[order], temperature)), **arrays}
 
     def compute(outputs: Outputs, arrays: Arrays, temperature: float) -> Array:
@@ -362,13 +312,13 @@ def _view_neighbours(formula: str, vectors: Callable[[Outputs, float], Array], *
             apart = neighbour_distances(own, arrays["reference"][rows], min(5, rows.stop - rows.start))
             return (apart**2).mean(1) / 2
 
-        return _within_label(outputs, arrays, distance)
+        return within_label(outputs, arrays, distance)
 
     return Score(formula, compute, learn, uses_softmax=uses_softmax)
 
 
 def _learn_local_inputs(normal: Outputs, _: float) -> Arrays:
-    order, arrays = _by_class(normal)
+    order, arrays = by_class(normal)
     reference = _some_numbers(normal)[order]
     return {"reference": reference, "scales": local_scales(reference), **arrays}
 
@@ -386,7 +336,7 @@ def _local_input_neighbours(outputs: Outputs, arrays: Arrays, _: float) -> Array
         reference, scales = arrays["reference"][rows], arrays["scales"][rows]
         return squares_by_scale(_some_numbers(some), reference, scales, min(5, len(reference)))
 
-    return _within_label(outputs, arrays, distance)
+    return within_label(outputs, arrays, distance)
 
 
 def _some_numbers(outputs: Outputs) -> Array:
@@ -405,7 +355,7 @@ def _learn_joint(normal: Outputs, _: float) -> Arrays:
     Inputs, whitened inputs (unless they are long) and features are each scaled to the same total variance. Only inputs
     are scaled, because features are as many times larger as there are views.
     """
-    order, arrays = _by_class(normal)
+    order, arrays = by_class(normal)
     if normal.inputs is None or normal.targets is None:
         raise InputError("score 'joint-neighbours' compares inputs: pass outputs with inputs")
     if normal.inputs.shape[1] <= MAX_WHITENED_FEATURES:
@@ -439,86 +389,13 @@ def _joint_neighbours(outputs: Outputs, arrays: Arrays, _: float) -> Array:
         assert some.inputs is not None  # noqa: S101 - placed below
         return joint_distance(some.inputs, some.features, arrays["inputs"][rows], arrays["features"][rows])
 
-    return _within_label(replace(outputs, inputs=placed), arrays, distance) / arrays["scale"]
-
-
-def _distances(
-    formula: str, space: Literal["inputs", "features"], *, whiten: bool, local: bool = False, labelled: bool = True
-) -> Score:
-    """Return a score that compares inputs, or the features of all views, with normal samples by Euclidean distance.
-
-    With `whiten` they are whitened by the shrunk covariance within labels, unless they are long. The score is the
-    distance to the nearest normal sample, or the mean over the 3 nearest if there are more than `MANY_ROWS`. With
-    `local` it is the least distance to one of them, each divided by the mean distance of that one to its 8 nearest.
-    Without `labelled` labels are ignored, known or not.
-    """
-
-    def vectors(outputs: Outputs) -> Array:
-        if space == "features":
-            return outputs.features.reshape(len(outputs), -1)
-        if outputs.inputs is None:
-            raise InputError("this score compares inputs: pass outputs with inputs")
-        return outputs.inputs
-
-    def place(outputs: Outputs, arrays: Arrays) -> Array:
-        own, whitener = vectors(outputs), arrays.get("whitening")
-        return (own if whitener is None else row_products(own, whitener)).astype(np.float32)
-
-    def learn(normal: Outputs, _: float) -> Arrays:
-        if not labelled:
-            normal = replace(normal, targets=np.zeros((len(normal), 1), int))
-        order, arrays = _by_class(normal)
-        assert normal.targets is not None  # noqa: S101 - _by_class refuses
-        if whiten and vectors(normal).shape[1] <= 2 * MAX_WHITENED_FEATURES:
-            index = np.unique(normal.targets[:, 0], return_inverse=True)[1]
-            arrays["whitening"] = whitening(vectors(normal), index, shrink=True)
-        arrays["reference"] = place(normal, arrays)[order]
-        parts = np.split(arrays["reference"], arrays["starts"][1:-1])
-        if local:
-            arrays["scales"] = np.concatenate([local_scales(part) for part in parts])
-        return arrays
-
-    def usual(arrays: Arrays, normal: Outputs, groups: Array | None) -> Array:
-        order = np.arange(len(normal)) if not labelled else _by_class(normal)[0]
-        of = order if groups is None else np.asarray(groups)[order]
-        found = []
-        every = -(-len(order) // MAX_USUAL)
-        for start, stop in pairwise(arrays["starts"].tolist()):
-            part, own_groups = arrays["reference"][start:stop], of[start:stop]
-            scales = arrays["scales"][start:stop] if local else np.ones(len(part))
-            k = 1 if local else n_nearest(len(part))
-            found.append(among_others(part, own_groups, scales, np.arange(0, len(part), every), k))
-        return np.concatenate(found)
-
-    def n_nearest(n: int) -> int:
-        return 3 if n > MANY_ROWS else 1
-
-    def compute(outputs: Outputs, arrays: Arrays, _: float) -> Array:
-        def distance(some: Outputs, rows: slice, _: int) -> Array:
-            assert some.inputs is not None  # noqa: S101 - placed below
-            reference = arrays["reference"][rows]
-            if local:
-                return local_distances(some.inputs, reference, arrays["scales"][rows])
-            return mean_of(list(neighbour_distances(some.inputs, reference, n_nearest(len(reference))).T))
-
-        known = outputs.targets if labelled else None
-        return _within_label(replace(outputs, inputs=place(outputs, arrays), targets=known), arrays, distance)
-
-    rows_needed = 2.0 if local else 1.25 if whiten and labelled and space == "inputs" else 0.0
-    return Score(
-        formula,
-        compute,
-        learn,
-        usual,
-        rows_needed=rows_needed,
-        needs_learnt=space == "features",
-    )
+    return within_label(replace(outputs, inputs=placed), arrays, distance) / arrays["scale"]
 
 
 def _learn_mahalanobis(normal: Outputs, _: float) -> Arrays:
     """Whitening and whitened class means of every view: of all labels, and of each label alone."""
-    arrays = _by_class(normal)[1]
-    assert normal.targets is not None  # noqa: S101 - _by_class refuses
+    arrays = by_class(normal)[1]
+    assert normal.targets is not None  # noqa: S101 - by_class refuses
     features = np.asarray(normal.features.swapaxes(0, 1), float)  # [V, R, D]
     index = np.searchsorted(arrays["classes"], normal.targets[:, 0])
 
@@ -554,7 +431,7 @@ def _mahalanobis(outputs: Outputs, arrays: Arrays, _: float) -> Array:
             return _to_means(some.features, arrays["whitening"], arrays["means"])
         return _to_means(some.features, arrays["label_whitening"][number], arrays["label_means"][number])
 
-    return _within_label(outputs, arrays, distance)
+    return within_label(outputs, arrays, distance)
 
 
 def _to_means(features: Array, whitenings: Array, means: Array) -> Array:
@@ -585,8 +462,8 @@ def _learn_joint_mahalanobis(normal: Outputs, _: float) -> Arrays:
 
     W Wᵀ = Rᵀ R for the triangle R of the QR decomposition of Wᵀ: half of the numbers of W, in single precision.
     """
-    classes = _by_class(normal)[1]["classes"]
-    assert normal.targets is not None  # noqa: S101 - _by_class refuses
+    classes = by_class(normal)[1]["classes"]
+    assert normal.targets is not None  # noqa: S101 - by_class refuses
     index = np.searchsorted(classes, normal.targets[:, 0])
     vectors = _joined(normal)
     triangle = np.asarray(np.linalg.qr(whitening(vectors, index).T, mode="r"))
@@ -622,8 +499,8 @@ def _joint_mahalanobis(outputs: Outputs, arrays: Arrays, _: float) -> Array:
 
 def _learn_vim(normal: Outputs, _: float) -> Arrays:
     """Mean, left-over directions and α of every view: of all labels (row 0), and of each label alone."""
-    arrays = _by_class(normal)[1]
-    assert normal.targets is not None  # noqa: S101 - _by_class refuses
+    arrays = by_class(normal)[1]
+    assert normal.targets is not None  # noqa: S101 - by_class refuses
     index = np.searchsorted(arrays["classes"], normal.targets[:, 0])
     learnt = []
     for rows in (index >= 0, *(index == number for number in range(len(arrays["classes"])))):
@@ -656,7 +533,7 @@ def _vim(outputs: Outputs, arrays: Arrays, _: float) -> Array:
             found.append(alpha * residual - logsumexp(np.asarray(some.logits[:, view], float), axis=1))
         return mean_of(found)
 
-    return _within_label(outputs, arrays, distance)
+    return within_label(outputs, arrays, distance)
 
 
 def _learn_likelihood(normal: Outputs, temperature: float) -> Arrays:
@@ -765,16 +642,20 @@ SCORES: dict[str, Score | Combination] = {
         _learn_joint_mahalanobis,
     ),
     "vim": Score("α ‖f outside the principal space‖ − log Σ exp z", _vim, _learn_vim),
-    "input-distance": _distances("‖x − nearest normal x‖", "inputs", whiten=False),
-    "whitened-distance": _distances("‖W (x − nearest normal x)‖", "inputs", whiten=True),
-    "feature-distance": _distances("‖W (f − nearest normal f)‖", "features", whiten=True),
-    "input-distance-to-all": _distances("‖x − nearest x of any label‖", "inputs", whiten=False, labelled=False),
-    "whitened-distance-to-all": _distances("‖W₀ (x − nearest x of any label)‖", "inputs", whiten=True, labelled=False),
-    "local-input-distance": _distances("min ‖x − normal x‖ / its local distance", "inputs", whiten=False, local=True),
-    "local-whitened-distance": _distances(
+    "input-distance": distance_score("‖x − nearest normal x‖", "inputs", whiten=False),
+    "whitened-distance": distance_score("‖W (x − nearest normal x)‖", "inputs", whiten=True),
+    "feature-distance": distance_score("‖W (f − nearest normal f)‖", "features", whiten=True),
+    "input-distance-to-all": distance_score("‖x − nearest x of any label‖", "inputs", whiten=False, labelled=False),
+    "whitened-distance-to-all": distance_score(
+        "‖W₀ (x − nearest x of any label)‖", "inputs", whiten=True, labelled=False
+    ),
+    "local-input-distance": distance_score(
+        "min ‖x − normal x‖ / its local distance", "inputs", whiten=False, local=True
+    ),
+    "local-whitened-distance": distance_score(
         "min ‖W (x − normal x)‖ / its local distance", "inputs", whiten=True, local=True
     ),
-    "local-feature-distance": _distances(
+    "local-feature-distance": distance_score(
         "min ‖W (f − normal f)‖ / its local distance", "features", whiten=True, local=True
     ),
     "fused-input-distances": Combination(

@@ -26,10 +26,10 @@ from oddkind.model.inputs import InputSpec
 from oddkind.model.model import Model, Normal, TrainingReport, example_rows
 from oddkind.model.outputs import Outputs, pooled
 from oddkind.model.places import MOST_SAMPLES, learn_places
+from oddkind.model.score import Score
 from oddkind.model.scores import (
     Combination,
     FittedScore,
-    Score,
     components_of,
     learn_score,
     reference_rows,
@@ -355,7 +355,7 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
     groups = None if plan.units is None else plan.units[reference_rows(plan.training_rows)]
     score = learn_score(
         plan.score_name, plan.score, reference, temperature, sure, plan.task.n_classes, groups, of_labels
-    )
+    ).extended(held_out)
     report = TrainingReport(
         accuracy,
         sure,
@@ -414,13 +414,12 @@ def _calibrate(plan: Plan, held_out: Sequence[Outputs], score: FittedScore, temp
     label_index = None if labels is None else task.label_index(labels)
     groups = plan.groups
 
-    def scores(known: Array | None) -> CalibrationScores:
-        targets = task.targets(known, len(groups))
-        components = score([replace(outputs, targets=targets) for outputs in held_out], temperature)
+    def scores(*, with_labels: bool) -> CalibrationScores:
+        components = score.of_held_out(held_out, groups, temperature, task, with_labels=with_labels)
         return CalibrationScores(
             components, combined_among_others(components, score.weights, score.fuse, groups), groups, label_index
         )
 
     without_labels = all(False in component.label_modes(task) for component in score.components)
-    unlabelled = scores(None) if without_labels else None
-    return Calibration(scores(labels), unlabelled, plan.problem.groups is not None)
+    unlabelled = scores(with_labels=False) if without_labels else None
+    return Calibration(scores(with_labels=True), unlabelled, plan.problem.groups is not None)

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from oddkind.errors import InputError
-from oddkind.model.scores import SCORES, Score
+from oddkind.model.score import Score
+from oddkind.model.scores import SCORES
 from oddkind.train.loop import SCHEDULES
 from oddkind.train.networks import Builder
 

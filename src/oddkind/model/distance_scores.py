@@ -1,0 +1,179 @@
+"""Scores that are distances to normal samples, in inputs or features; held-out samples are compared with, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from oddkind.arrays import Array, digests
+from oddkind.errors import InputError
+from oddkind.model.distances import (
+    among_others,
+    local_distances,
+    local_scales,
+    local_scales_beside,
+    neighbour_distances,
+    row_products,
+    whitening,
+)
+from oddkind.model.outputs import Outputs, mean_of
+from oddkind.model.score import Arrays, Score, by_class, within_label
+
+# Inputs with more numbers than this are not whitened: their covariance would take longer than the network.
+MAX_WHITENED_FEATURES = 1024
+
+# The usual distances are those of at most about this many samples.
+MAX_USUAL = 1000
+# Among more normal samples than this, a single nearest one is more often an accident.
+MANY_ROWS = 1000
+
+
+def distance_score(
+    formula: str, space: Literal["inputs", "features"], *, whiten: bool, local: bool = False, labelled: bool = True
+) -> Score:
+    """Return a score that compares inputs, or the features of all views, with normal samples by Euclidean distance.
+
+    With `whiten` they are whitened by the shrunk covariance within labels, unless they are long. The score is the
+    distance to the nearest normal sample, or the mean over the 3 nearest if there are more than `MANY_ROWS`. With
+    `local` it is the least distance to one of them, each divided by the mean distance of that one to its 8 nearest.
+    Without `labelled` labels are ignored, known or not.
+    """
+    distance = Distance(space, whiten, local, labelled)
+    return Score(
+        formula,
+        distance.compute,
+        distance.learn,
+        distance.usual,
+        distance.extend,
+        distance.left_out,
+        rows_needed=2.0 if local else 1.25 if whiten and labelled and space == "inputs" else 0.0,
+        needs_learnt=space == "features",
+    )
+
+
+@dataclass(frozen=True)
+class Distance:
+    """What a `distance_score` learns and computes, with its attributes."""
+
+    space: Literal["inputs", "features"]
+    whiten: bool
+    local: bool
+    labelled: bool
+
+    def learn(self, normal: Outputs, _: float) -> Arrays:
+        """Learn the whitening, the placed normal samples and their local scales."""
+        if not self.labelled:
+            normal = replace(normal, targets=np.zeros((len(normal), 1), int))
+        order, arrays = by_class(normal)
+        vectors = self._vectors(normal)
+        if self.whiten and vectors.shape[1] <= 2 * MAX_WHITENED_FEATURES:
+            index = np.unique(self._classes(normal), return_inverse=True)[1]
+            arrays["whitening"] = whitening(vectors, index, shrink=True)
+        arrays["reference"] = self._placed(normal, arrays)[order]
+        if self.local:
+            parts = np.split(arrays["reference"], arrays["starts"][1:-1])
+            arrays["scales"] = np.concatenate([local_scales(part) for part in parts])
+        return arrays
+
+    def compute(self, outputs: Outputs, arrays: Arrays, _: float) -> Array:
+        """Compute the score, [N]."""
+
+        def distance(some: Outputs, rows: slice, _: int) -> Array:
+            reference = arrays["reference"][rows]
+            own, skip = self._placed(some, arrays), _itself(some, arrays)
+            skip = None if skip is None else skip - rows.start
+            if self.local:
+                return local_distances(own, reference, arrays["scales"][rows], skip)
+            return mean_of(list(neighbour_distances(own, reference, self._count(len(reference)), skip).T))
+
+        known = outputs.targets if self.labelled else None
+        return within_label(replace(outputs, targets=known), arrays, distance)
+
+    def usual(self, arrays: Arrays, normal: Outputs, groups: Array | None) -> Array:
+        """Score some of the samples that were learnt from, each among those of other groups."""
+        order = by_class(normal)[0] if self.labelled else np.arange(len(normal))
+        of = order if groups is None else np.asarray(groups)[order]
+        rows = np.arange(0, len(order), -(-len(order) // MAX_USUAL))
+        found = self._among_others(arrays, of, rows, of[rows], within=True)
+        return found[np.isfinite(found)]
+
+    def extend(self, arrays: Arrays, held_out: Outputs) -> Arrays:
+        """Add the held-out samples; what was learnt stays as it is, and gives them local scales.
+
+        Of copies one is added. Its digest tells later that a sample is that one, not to be compared with itself.
+        """
+        assert held_out.inputs is not None  # noqa: S101 - as in `Outputs` of samples
+        found, first = np.unique(digests(held_out.inputs), return_index=True)
+        held_out = held_out[first]
+        own, of = self._placed(held_out, arrays), self._classes(held_out)
+        absent = np.setdiff1d(of, arrays["classes"])
+        if len(absent):
+            raise InputError(f"there is no normal sample of label {absent[0] // held_out.n_views} to compare with")
+        known = np.repeat(arrays["classes"], np.diff(arrays["starts"]))
+        order = np.argsort(np.concatenate([known, of]), kind="stable")
+        extended = arrays | {
+            "reference": np.concatenate([arrays["reference"], own])[order],
+            "starts": arrays["starts"] + np.searchsorted(np.sort(of), [*arrays["classes"], np.inf]),
+            "held_out": np.stack([found, np.argsort(order)[len(known) :].astype(np.uint64)]),
+        }
+        if self.local:
+            scales = np.empty(len(own))
+            for number in np.unique(of):
+                learnt, new = known == number, of == number
+                scales[new] = local_scales_beside(own[new], arrays["reference"][learnt], arrays["scales"][learnt])
+            extended["scales"] = np.concatenate([arrays["scales"], scales])[order]
+        return extended
+
+    def left_out(self, extended: Arrays, held_out: Outputs, groups: Array, with_labels: bool) -> Array:
+        """Score the held-out samples, each among all but those of its group [n]."""
+        rows, index = _itself(held_out, extended), np.unique(groups, return_inverse=True)[1]
+        assert rows is not None  # noqa: S101 - it is extended
+        among = np.full(len(extended["reference"]), -1)
+        among[rows[::-1]] = index[::-1]  # the group of the first of copies, which is the one that was added
+        return self._among_others(extended, among, rows, index, within=with_labels and self.labelled)
+
+    def _vectors(self, outputs: Outputs) -> Array:
+        if self.space == "features":
+            return outputs.features.reshape(len(outputs), -1)
+        if outputs.inputs is None:
+            raise InputError("this score compares inputs: pass outputs with inputs")
+        return outputs.inputs
+
+    def _placed(self, outputs: Outputs, arrays: Arrays) -> Array:
+        own, whitener = self._vectors(outputs), arrays.get("whitening")
+        return (own if whitener is None else row_products(own, whitener)).astype(np.float32)
+
+    def _classes(self, normal: Outputs) -> Array:
+        if not self.labelled:
+            return np.zeros(len(normal), int)
+        assert normal.targets is not None  # noqa: S101 - normal samples have them, as by_class checks
+        return normal.targets[:, 0]
+
+    def _count(self, n: int) -> int:
+        """How many nearest ones of n count."""
+        return 3 if n > MANY_ROWS and not self.local else 1
+
+    def _among_others(self, arrays: Arrays, groups: Array, rows: Array, own_groups: Array, *, within: bool) -> Array:
+        """Compare rows [n] of the reference, of groups [R], with those of other groups, `within` labels or not."""
+        bounds, found = [0, len(groups)], np.empty(len(rows))
+        for start, stop in pairwise(arrays["starts"].tolist() if within else bounds):
+            own, part = (start <= rows) & (rows < stop), slice(start, stop)
+            scales = arrays["scales"][part] if self.local else np.ones(stop - start)
+            k = self._count(stop - start)
+            found[own] = among_others(
+                arrays["reference"][part], groups[part], scales, rows[own] - start, own_groups[own], k
+            )
+        return found
+
+
+def _itself(outputs: Outputs, arrays: Arrays) -> Array | None:
+    """Row of the reference [N] that is a copy of each sample and was held out; −1: none. None if there can be none."""
+    if "held_out" not in arrays:
+        return None
+    assert outputs.inputs is not None  # noqa: S101 - as in `extend`
+    (known, rows), found = arrays["held_out"], digests(outputs.inputs)
+    place = np.searchsorted(known, found).clip(max=len(known) - 1)
+    return np.where(known[place] == found, rows[place].astype(int), -1)
