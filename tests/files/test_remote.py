@@ -4,7 +4,9 @@ import functools
 import http.server
 import os
 import shutil
+import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
@@ -227,8 +229,38 @@ def test_files_come_from_a_web_server(data, fitted):
     assert of_web == of_disk
 
 
+@pytest.mark.parametrize("given", [{"anon": True}, {"key": "a", "secret": "b", "token": "c"}, {}])
+def test_s3_is_asked_with_the_credentials_of_fsspec(given, monkeypatch):
+    s3fs = pytest.importorskip("s3fs")
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "d"),
+        ("AWS_SECRET_ACCESS_KEY", "e"),
+        ("AWS_DEFAULT_REGION", "eu-west-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    system = s3fs.S3FileSystem(**given, skip_instance_cache=True)
+    assert system.s3 is not None
+    credentials = oddkind.files.remote._credentials(system)
+    if "anon" in given:
+        assert credentials is None
+        return
+    found = credentials()
+    assert found["expires_at"] > datetime.now(UTC)
+    assert [found[name] for name in ("access_key_id", "secret_access_key", "token")] == (
+        ["a", "b", "c"] if given else ["d", "e", None]
+    )
+
+
 @pytest.mark.slow
-def test_files_come_from_s3(data, fitted, monkeypatch):
+@pytest.mark.parametrize("client", ["obstore", "s3fs"])
+def test_files_come_from_s3(data, fitted, monkeypatch, client):
+    fetched = []
+    if client == "obstore":
+        obstore = pytest.importorskip("obstore")
+        get = obstore.get
+        monkeypatch.setattr(obstore, "get", lambda store, name: fetched.append(name) or get(store, name))
+    else:
+        monkeypatch.setitem(sys.modules, "obstore", None)
     boto3, server = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
     for name, value in (
         ("AWS_ACCESS_KEY_ID", "x"),
@@ -242,13 +274,14 @@ def test_files_come_from_s3(data, fitted, monkeypatch):
         host, port = service.get_host_and_port()
         monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", f"http://{host}:{port}")
         fsspec.config.set_conf_env(fsspec.config.conf)
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        client.create_bucket(Bucket="bucket")
+        service_of = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+        service_of.create_bucket(Bucket="bucket")
         for file in data.rglob("*.wav"):
-            client.upload_file(str(file), "bucket", f"new/{file.relative_to(data).as_posix()}")
+            service_of.upload_file(str(file), "bucket", f"new/{file.relative_to(data).as_posix()}")
         remote = data_path("s3://bucket/new")
         files, _ = read_as_learnt(fitted, remote)
         assert score_files(files, fitted) == score_files(read_as_learnt(fitted, data)[0], fitted)
+        assert len(fetched) == (len(files) if client == "obstore" else 0)
         assert np.unique([entry.label for entry in files]).tolist() == sorted(LABELS)
         with pytest.raises(InputError, match="s3://missing/x"):
             data_path("s3://missing/x")

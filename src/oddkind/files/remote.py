@@ -19,6 +19,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -133,6 +134,7 @@ class Mirror:
 
     def __init__(self, system: Any, url: str, root: str) -> None:
         self._system, self._url, self._root = system, url, root
+        self._get = _getter(system, root)
         self.folder = os.path.realpath(tempfile.mkdtemp(prefix="oddkind-remote-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self._pool = ThreadPoolExecutor(FETCHED_TOGETHER, "fetch")
@@ -209,7 +211,7 @@ class Mirror:
         remote, part = f"{self._root.rstrip('/')}/{name}", f"{local}.part"
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._system.get_file(remote, part)
+                self._get(remote, part)
                 size, expected = os.path.getsize(part), self._sizes[local]
                 if expected is not None and size != expected:
                     raise OSError(errno.EIO, f"{size:,} of {expected:,} bytes came")
@@ -226,6 +228,58 @@ class Mirror:
                     self._kept += size
                 return size
         raise AssertionError  # the last attempt returns or raises
+
+
+def _getter(system: Any, root: str) -> Callable[[str, str], None]:
+    """Return what copies a remote file to a local one: for S3 obstore, if it is installed, else the file system.
+
+    obstore takes a third of the processor time. It asks as s3fs does: with its endpoint, region and credentials.
+    """
+    get: Callable[[str, str], None] = system.get_file
+    if "s3" not in system.protocol:
+        return get
+    try:
+        import obstore
+        from obstore.store import S3Store
+    except ImportError:
+        return get
+    meta, credentials = system.s3.meta, _credentials(system)
+    store = S3Store(
+        root.partition("/")[0],
+        endpoint=meta.endpoint_url,
+        region=meta.region_name,
+        skip_signature=credentials is None,
+        credential_provider=credentials,
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},  # `Mirror` tries again
+    )
+    return lambda remote, local: _write(obstore.get(store, remote.partition("/")[2]).bytes(), local)
+
+
+def _write(content: Any, local: str) -> None:
+    Path(local).write_bytes(content)
+
+
+def _credentials(system: Any) -> Any:
+    """Return a function that gives the credentials of s3fs, for a quarter of an hour; None if it has none."""
+    from fsspec.asyn import sync
+
+    if system.anon:
+        return None
+    found = None if system.key else sync(system.loop, system.session.get_credentials)
+    if found is None and not system.key:
+        return None
+
+    def current() -> dict[str, Any]:
+        if found is None:
+            key, secret, token = system.key, system.secret, system.token
+        else:
+            frozen = sync(system.loop, found.get_frozen_credentials)
+            key, secret, token = frozen.access_key, frozen.secret_key, frozen.token
+        expires = datetime.now(UTC) + timedelta(minutes=15)
+        return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": expires}
+
+    return current
 
 
 def _reason(error: Exception) -> str:
