@@ -1,9 +1,10 @@
 """How fast is scoring from object storage compared with a local disk, and is anything lost when requests fail?
 
-    python bench/storage.py [--recordings N] [--seconds S] [--rounds R]
+    python bench/storage.py [--recordings N] [--seconds S] [--rounds R] [--apart]
 
 A real S3 service (moto) runs in a process of its own on this machine, so it takes processor time that a service
-elsewhere would not take; that of the scoring process is printed, too. Recordings are scored from a folder and from
+elsewhere would not take; that of the scoring process is printed, too. With `--apart` the service has one core and
+scoring another, from the folder as well, as with a service elsewhere. Recordings are scored from a folder and from
 `s3://`, in turn; listing and fetching count. Then 5 of 100 requests fail: half of them are refused (503), the others
 break off in the middle of a file. Every verdict must be that of the local file. The last line is JSON.
 """
@@ -22,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import torch
+from threadpoolctl import threadpool_limits
 
 from oddkind import Detector, data_path, fit_files, source_of
 from oddkind.files.score import read_as_learnt, score_files
@@ -90,11 +93,17 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=400)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--apart", action="store_true", help="the service on one core, scoring on another")
     given = parser.parse_args()
     os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
     failing, port = multiprocessing.Value("d", 0.0), multiprocessing.Value("i", 0)
     service = multiprocessing.get_context("fork").Process(target=serve, args=(failing, port), daemon=True)
     service.start()
+    if given.apart:
+        threadpool_limits(1)
+        torch.set_num_threads(1)
+        os.sched_setaffinity(0, {0})  # threads that are started later, too
+        os.sched_setaffinity(service.pid or 0, {1})
     with TemporaryDirectory() as temporary:
         learnt, new = Path(temporary, "learnt"), Path(temporary, "new")
         for number in range(LEARNT):

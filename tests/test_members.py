@@ -89,7 +89,7 @@ def test_every_score_pools_its_members_as_it_declares(draw, name, temperature, k
 
 def test_what_each_score_pools():
     pools = {name: SCORES[name].pool for name in SINGLE}
-    assert {name for name, pool in pools.items() if pool == "logit"} == {"max-logit", "energy"}
+    assert {name for name, pool in pools.items() if pool == "logit"} == {"max-logit", "energy", "unscaled-energy"}
     assert {name for name, pool in pools.items() if pool == "score"} == {name for name in SINGLE if SCORES[name].learn}
 
 
@@ -162,7 +162,15 @@ def test_a_users_score_is_averaged_over_the_members():
     assert len(learnt) == 2
 
 
+@pytest.mark.parametrize(
+    ("network", "given", "expected"), [("spectrogram", "auto", 5), ("spectrogram", 2, 2), ("lecture", "auto", 1)]
+)
+def test_several_networks_for_spectrograms_score_together(network, given, expected):
+    detector = quick(network=network, task="labels", epochs=1, n_members=given).fit(*pictures())
+    assert len(detector.model_.members) == expected
+
+
 @pytest.mark.parametrize("n_members", [0, -1, 1.5, True, "3", None])
 def test_a_number_of_members_that_cannot_be_is_refused(n_members):
-    with pytest.raises(InputError, match=r"n_members=.*; it must be a whole number of at least 1"):
+    with pytest.raises(InputError, match=r"n_members=.*; it must be a whole number of at least 1, or 'auto'"):
         quick(n_members=n_members).fit(*kinds(60))

@@ -49,8 +49,9 @@ class Detector(Estimator):
         "auto" ("combined-with-input" for pictures, "combined" for those with pastes, "joint-neighbours" for signals,
         for vectors "fused-distances" with labels and "fused-input-distances" without), a name of `oddkind.SCORES`, or
         an `oddkind.Score`, such as `oddkind.neighbours(k=5)`.
-    n_members : int
-        The number of networks to train, at once and each from its own seed, which score together.
+    n_members : int or "auto"
+        The number of networks to train, at once and each from its own seed, which score together. "auto": 5 for the
+        network "spectrogram", otherwise 1.
     epochs : int or "auto"
         Passes over the samples; "auto": as many as make 900 steps, but at least 3 and at most 100.
     batch_size, learning_rate, weight_decay : int, float, float
@@ -117,7 +118,7 @@ class Detector(Estimator):
         task: str = "auto",
         network: str | nn.Module | Builder = "auto",
         score_function: str | Score = "auto",
-        n_members: int = 1,
+        n_members: int | str = "auto",
         epochs: int | Literal["auto"] = "auto",
         batch_size: int = 64,
         learning_rate: float = 2e-3,

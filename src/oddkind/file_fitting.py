@@ -88,9 +88,10 @@ def fit_files(
     kinds = np.zeros(len(samples)) if labels is None else labels
     pairs = {*zip(units.tolist(), kinds.tolist(), strict=True)}
     if len(pairs) == len({kind for _, kind in pairs}):
-        one = "all there is to learn from" if len(pairs) == 1 else f"the only file or group of label {pairs.pop()[1]!r}"
+        name = (samples.files if samples.groups is None else samples.groups)[0]
+        one = "that can be learnt from" if len(pairs) == 1 else f"of label {kinds.tolist()[0]!r}"
         raise InputError(
-            f"{units[0]} is {one}, so nothing can be held out; learn from several files, or cut "
+            f"{name} is the only file or group {one}, so nothing can be held out; learn from several files, or cut "
             "long ones into blocks with --block, such as --block 10min"
         )
     k = _folds(folds, len(np.unique(units)), detector)

@@ -313,6 +313,8 @@ def test_files_that_cannot_be_read_are_named_or_end_the_command(command, data, t
             ("fit", "DATA", "--out", "MODEL", "--cross", "five"),
             "--cross 'five'; it must be a number of folds such as 5",
         ),
+        (("fit", "DATA", "--out", "MODEL", "--members", "many"), "n_members='many'; it must be a whole number"),
+        (("fit", "DATA", "--out", "MODEL", "--members", "0"), "n_members=0; it must be a whole number"),
         (("fit", "DATA", "--out", "MODEL", "--cross", "1"), "folds=1; it must be a whole number of at least 2"),
         (("fit", "DATA", "--out", "MODEL", "--cross", "2.5"), "--cross '2.5'; it must be a number of folds"),
         (("fit", "DATA", "--out", "MODEL", "--cross", "100"), "100 folds take 100 normal groups; there are 48"),

@@ -124,17 +124,21 @@ def test_usual_logs_have_mean_0_and_deviation_1(draw):
 
 def test_standardised_logarithms_are_added_with_their_weights(draw):
     scores, normal = draw.gamma(2, size=(6, 2)), draw.gamma(2, size=(500, 2))
-    fuse = StandardisedLogs(("features", "softmax"))
+    fuse = StandardisedLogs(("features", "softmax"))  # which is a logarithm already
     weights = fuse.weights(2.0, 4)
-    assert weights.tolist() == [1, 0.5]
+    assert_allclose(weights, [1, 2 / 3])
+    assert_allclose([*fuse.weights(1.0, 4), *fuse.weights(4.0, 4), *fuse.weights(1.0, 1)], [1, 1, 1, 0, 1, 0])
     expected = 0
-    for column, weight in enumerate(weights):
-        logs = np.log(normal[:, column])
-        expected += weight * (np.log(scores[:, column]) - logs.mean()) / logs.std()
+    for own, logs, weight in zip(
+        (np.log(scores[:, 0]), scores[:, 1]), (np.log(normal[:, 0]), normal[:, 1]), weights, strict=True
+    ):
+        expected += weight * (own - logs.mean()) / logs.std()
     assert_allclose(combined(scores, normal, weights, fuse), expected, atol=0.01)  # a thousandth of the median is added
     # The units of the scores do not matter.
     assert_allclose(fuse([7, 0.1] * scores, [7, 0.1] * normal, weights), fuse(scores, normal, weights))
     assert np.isfinite(fuse(np.array([[0, np.nan]]), normal, weights)).all()
+    assert np.isfinite(fuse(scores, np.ones((9, 2)), weights)).all()
+    assert np.isfinite(fuse(scores, np.empty((0, 2)), weights)).all()
     among = combined_among_others(normal[:50], weights, fuse)
     assert_allclose(among[7], fuse(normal[7:8], np.delete(normal[:50], 7, 0), weights)[0])
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everyone writes it
 
@@ -130,6 +130,17 @@ def test_spectrogram_cnn_reads_any_size_and_keeps_the_bands_apart(shape):
     assert (features[0] - features[1]).abs().max() > 0.1
     with pytest.raises(InputError, match=r"'spectrogram' reads pictures .* of at least 8 × 8"):
         build("spectrogram", (1, 7, 32), 3, seed=0)
+
+
+def test_spectrogram_cnn_reads_the_slopes_of_the_bands_over_time(draw):
+    network, x = build("spectrogram", (1, 8, 32), 3, seed=0), draw.normal(size=(2, 1, 8, 32)).astype(np.float32)
+    read = []
+    network.stem.register_forward_hook(lambda module, given, found: read.append(given[0].numpy()))
+    with torch.no_grad():
+        network(torch.from_numpy(x))
+    assert_array_equal(read[0][:, :1], x)
+    assert_allclose(read[0][:, 1:, :, 1:-1], 3 * np.gradient(x, axis=-1)[..., 1:-1], rtol=1e-5, atol=1e-5)
+    assert_allclose(read[0][:, 1, :, 0], 1.5 * (x[:, 0, :, 1] - x[:, 0, :, 0]), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [1, 7, 100])

@@ -133,7 +133,9 @@ def fit(
     label_smoothing: Annotated[
         float, typer.Option(help="Fraction of each target that is spread over all classes in training.")
     ] = 0.1,
-    members: Annotated[int, typer.Option(help="Number of networks that score together.")] = 1,
+    members: Annotated[
+        str, typer.Option(help="Number of networks that score together. 'auto': 5 for spectrograms, otherwise 1.")
+    ] = "auto",
     random_state: Annotated[int, typer.Option(help="Seed for all randomness.")] = 0,
     cache: Cache = None,
     strict: Strict = False,
@@ -156,7 +158,7 @@ def fit(
             task=task,
             score_function=score,
             label_smoothing=label_smoothing,
-            n_members=members,
+            n_members=int(members) if members.isdecimal() else members,
             false_alarm_rate=false_alarm_rate,
             per_label=per_label,
             random_state=random_state,

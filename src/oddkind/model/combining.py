@@ -86,20 +86,29 @@ class Surprises:
 
 
 class StandardisedLogs(Surprises):
-    """Σ_p w_p z_p of P scores ≥ 0, z the logarithm in standard deviations from its mean among held-out normal samples.
+    """Σ_p w_p z_p of P scores, z the logarithm in standard deviations from its mean among held-out normal samples.
 
-    With few of these it is steadier than `Surprises`, whose tail depends on the largest tenth of them.
+    What is computed from the softmax is a logarithm already. With few held-out samples it is steadier than `Surprises`,
+    whose tail depends on the largest tenth of them.
     """
 
     def weights(self, perplexity: float, n_classes: int, label_perplexity: float = 1.0) -> Array:
-        """Weight of each score, [P]: the softmax has that of the fraction of the classes that the network rules out."""
-        return np.array([1 - perplexity / n_classes if source == "softmax" else 1.0 for source in self.made_of])
+        """Weight of each score, [P]: the softmax has that of the fraction of the other classes that are ruled out."""
+        known = (n_classes - perplexity) / max(1, n_classes - 1)
+        return np.array([known if source == "softmax" else 1.0 for source in self.made_of])
 
     def __call__(self, scores: Array, normal: Array, weights: Array) -> Array:
         """Combine [N, P] among [n, P] with the weights [P]; [N]."""
-        least, middle, deviation = np.transpose([usual_log(own) for own in normal.T])
         finite = np.nan_to_num(scores, nan=np.finfo(float).max)  # distances of damaged arrays overflow
-        return ((np.log(finite.clip(min=0) + least) - middle) / deviation) @ np.asarray(weights)
+        total = np.zeros(len(scores))
+        for source, own, among, weight in zip(self.made_of, finite.T, normal.T, weights, strict=True):
+            if source == "softmax":
+                middle, deviation = (among.mean(), among.std() or 1.0) if len(among) else (0.0, 1.0)
+                total += weight * (own - middle) / deviation
+            else:
+                least, middle, deviation = usual_log(among)
+                total += weight * (np.log(own.clip(min=0) + least) - middle) / deviation
+        return total
 
 
 def usual_log(usual: Array) -> tuple[float, float, float]:

@@ -587,6 +587,9 @@ SCORES: dict[str, Score | Combination] = {
     ),
     "max-logit": Score("−max z", lambda o, *_: max_logit(o.logits).mean(1), pool="logit", uses_softmax=True),
     "energy": Score("−T log Σ exp(z/T)", lambda o, _, t: energy(o.logits, t).mean(1), pool="logit", uses_softmax=True),
+    "unscaled-energy": Score(
+        "−log Σ exp z", lambda o, *_: energy(o.logits, 1.0).mean(1), pool="logit", uses_softmax=True
+    ),
     "entropy": Score(
         "−Σ p log p, p = softmax(z/T)",
         lambda o, _, t: entropy(o.logits, t).mean(1),
@@ -682,8 +685,8 @@ SCORES: dict[str, Score | Combination] = {
         Surprises(("features", "softmax", "softmax", "inputs")),
     ),
     "combined-logs": Combination(
-        "Σ z of log view-neighbours and log input-distance + (1 − perplexity / C) z of log msp",
-        ("view-neighbours", "input-distance", "msp"),
+        "Σ z of log view-neighbours and log input-distance + (C − perplexity) / (C − 1) z of unscaled-energy",
+        ("view-neighbours", "input-distance", "unscaled-energy"),
         StandardisedLogs(("features", "inputs", "softmax")),
     ),
 }

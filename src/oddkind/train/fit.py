@@ -55,6 +55,8 @@ EXAMINED, INDISTINGUISHABLE = 32, 0.1
 RELEVANT_SHARE = 0.1
 # How much spectrograms are stretched and moved in training.
 WARP = 0.3
+# How many of its networks score together.
+MEMBERS = 5
 # As many passes as make this many steps, within these bounds.
 AUTO_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 900, 3, 100
 
@@ -202,7 +204,10 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     targets = task.targets(labels, len(inputs), training=True)
     assert targets is not None  # noqa: S101 - make_task refuses a task with labels if there are none
     warp = float(given.warp) if given.warp != "auto" else WARP * (network == "spectrogram")
-    seeds = random_state.randint(2**31, size=(given.n_members, 2)).tolist()
+    n_members = MEMBERS if network == "spectrogram" else 1
+    if given.n_members != "auto":
+        n_members = int(given.n_members)
+    seeds = random_state.randint(2**31, size=(n_members, 2)).tolist()
     epochs = int(given.epochs) if given.epochs != "auto" else _enough_epochs(len(training_rows), given.batch_size)
     runs = []
     for for_weights, for_order in seeds:

@@ -25,7 +25,7 @@ class Parameters:
     task: str
     network: str | nn.Module | Builder
     score_function: str | Score
-    n_members: int
+    n_members: int | str
     epochs: int | Literal["auto"]
     batch_size: int
     learning_rate: float
@@ -62,7 +62,8 @@ class Parameters:
             if isinstance(value, bool) or not isinstance(value, kind) or not accept(value):
                 raise InputError(f"{name}={value!r}; it must be {right}")
 
-        number("n_members", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
+        if self.n_members != "auto":
+            number("n_members", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1, or 'auto'")
         if self.epochs != "auto":
             number("epochs", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1, or 'auto'")
         if self.max_shift != "auto":
