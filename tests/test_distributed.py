@@ -25,6 +25,8 @@ from oddkind.study.evaluation import Configuration
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    # When a run ends early, a thread of loky may look for a task that joblib has just withdrawn.
+    pytest.mark.filterwarnings("ignore:Exception in thread ExecutorManagerThread"),
 ]
 
 ENGINES = ("loky", "dask", "ray")

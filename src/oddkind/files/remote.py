@@ -253,11 +253,11 @@ def _getter(system: Any, root: str) -> Callable[[str, str], None]:
         client_options={"allow_http": True},
         retry_config={"max_retries": 0},  # `Mirror` tries again
     )
-    return lambda remote, local: _write(obstore.get(store, remote.partition("/")[2]).bytes(), local)
 
+    def fetch(remote: str, local: str) -> None:
+        Path(local).write_bytes(obstore.get(store, remote.partition("/")[2]).bytes())
 
-def _write(content: Any, local: str) -> None:
-    Path(local).write_bytes(content)
+    return fetch
 
 
 def _credentials(system: Any) -> Any:

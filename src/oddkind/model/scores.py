@@ -123,7 +123,7 @@ class FittedScore:
         )
 
     def extended(self, held_out: Sequence[Outputs]) -> FittedScore:
-        """Return the score with the held-out samples to compare with, too, where it can be said what they then get.
+        """Return the score with the held-out samples to compare with, too, where it can leave them out again.
 
         `held_out`: the outputs of each network for them, with targets. Nothing else is learnt from them.
         """

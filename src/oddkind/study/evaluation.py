@@ -303,7 +303,7 @@ def scorer_of(
     """Return a function that scores outputs of a trained network, without their labels, as a configuration says, [N].
 
     `calibration` are the outputs of the held-out normal samples; `references` are those of the samples learnt from, if
-    the score needs them.
+    the score needs them. Held-out samples are not compared with: some studies evaluate them.
     """
     score, temperature = SCORES[setting.score], _temperature(model, setting)
     fitted = learn_score(
