@@ -120,9 +120,7 @@ def test_an_ensemble_scores_with_every_score(score):
     )
     fitted = learn_score(score, SCORES[score], references, 2.0).extended(held_out)
     for known in (None, labels):
-        normal = fitted.of_held_out(
-            held_out, np.arange(len(held_out[0])), 2.0, model.task, with_labels=known is not None
-        )
+        normal = fitted.of_held_out(held_out, None, 2.0, model.task, with_labels=known is not None)
         samples = fitted(model.member_outputs(inputs, known), 2.0)
         expected = combined(samples, normal, model.score.weights, model.score.fuse)
         assert_allclose(detector.anomaly_score(inputs, known), expected, rtol=1e-5, atol=1e-6)

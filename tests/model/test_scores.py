@@ -681,7 +681,8 @@ def fitted_and_held_out(draw, name, n=9, n_learnt=60):
 def test_a_held_out_sample_is_scored_as_if_it_were_new_to_all_others(draw, name, grouped, with_labels):
     fitted, held_out = fitted_and_held_out(draw, name)
     groups = np.array([5, 5, 5, 7, 7, 1, 1, 2, 3]) if grouped else np.arange(9)
-    found = fitted.extended([held_out]).of_held_out([held_out], groups, 1.0, TASK, with_labels=with_labels)
+    extended, given = fitted.extended([held_out]), groups if grouped else None
+    found = extended.of_held_out([held_out], given, 1.0, TASK, with_labels=with_labels)
     for row, group in enumerate(groups):
         own = held_out[[row]]
         own = own if with_labels else replace(own, targets=None)
@@ -736,7 +737,7 @@ def test_p_values_of_samples_that_are_compared_with_each_other_are_valid(draw):
         normal, new = (
             combined(components, components, fitted.weights, fuse)
             for components in (
-                extended.of_held_out([held_out], np.arange(n), 1.0, TASK, with_labels=False),
+                extended.of_held_out([held_out], None, 1.0, TASK, with_labels=False),
                 extended([outputs_of(draw, 40, views=1, known=False)], 1.0),
             )
         )

@@ -20,7 +20,7 @@ from oddkind.model.distances import (
     whitening,
 )
 from oddkind.model.outputs import Outputs, mean_of
-from oddkind.model.score import Arrays, Score, by_class, within_label
+from oddkind.model.score import Arrays, Score, by_class, refuse_absent, within_label
 
 # Inputs with more numbers than this are not whitened: their covariance would take longer than the network.
 MAX_WHITENED_FEATURES = 1024
@@ -109,9 +109,7 @@ class Distance:
         found, first = np.unique(digests(held_out.inputs), return_index=True)
         held_out = held_out[first]
         own, of = self._placed(held_out, arrays), self._classes(held_out)
-        absent = np.setdiff1d(of, arrays["classes"])
-        if len(absent):
-            raise InputError(f"there is no normal sample of label {absent[0] // held_out.n_views} to compare with")
+        refuse_absent(of, arrays["classes"], held_out.n_views)
         known = np.repeat(arrays["classes"], np.diff(arrays["starts"]))
         order = np.argsort(np.concatenate([known, of]), kind="stable")
         extended = arrays | {

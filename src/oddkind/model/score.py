@@ -82,11 +82,17 @@ def within_label(outputs: Outputs, arrays: Arrays, distance: Callable[[Outputs, 
     if outputs.targets is None:
         return distance(outputs, slice(0, int(starts[-1])), -1)
     own = outputs.targets[:, 0]
+    refuse_absent(own, classes, outputs.n_views)
     result = np.empty(len(outputs))
     for label in np.unique(own):
         number = int(np.searchsorted(classes, label))
-        if number == len(classes) or classes[number] != label:
-            raise InputError(f"there is no normal sample of label {label // outputs.n_views} to compare with")
         rows = own == label
         result[rows] = distance(outputs[rows], slice(int(starts[number]), int(starts[number + 1])), number)
     return result
+
+
+def refuse_absent(classes: Array, known: Array, n_views: int) -> None:
+    """Refuse classes [N] that no normal sample has; class l · n_views + v is label l."""
+    absent = np.setdiff1d(classes, known)
+    if len(absent):
+        raise InputError(f"there is no normal sample of label {int(absent[0]) // n_views} to compare with")

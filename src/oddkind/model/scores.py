@@ -40,7 +40,7 @@ from oddkind.model.formulas import (
     target_nll,
 )
 from oddkind.model.outputs import Outputs, log_softmax, logsumexp, mean_of, pooled
-from oddkind.model.score import Arrays, Score, by_class, within_label
+from oddkind.model.score import Arrays, Score, by_class, refuse_absent, within_label
 from oddkind.model.task import Task
 
 # Samples are compared with at most this many normal ones: more would take more time and memory than most users have.
@@ -137,22 +137,25 @@ class FittedScore:
         return replace(self, learnt=learnt)
 
     def of_held_out(
-        self, held_out: Sequence[Outputs], groups: Array, temperature: float, task: Task, *, with_labels: bool
+        self, held_out: Sequence[Outputs], groups: Array | None, temperature: float, task: Task, *, with_labels: bool
     ) -> Array:
         """Compute the score of the held-out samples that it was `extended` by, as if each were new, [n, P].
 
-        Each is compared with all normal samples but itself and those of its own group [n]. `held_out` as in `extended`.
+        Each is compared with all normal samples but itself and those of its own group [n]; None: each is a group, and
+        is not compared with itself anyway. `held_out` as in `extended`.
         """
+        n = len(held_out[0])
+        known = held_out
+        if not with_labels:
+            known = [replace(outputs, targets=task.targets(None, n)) for outputs in held_out]
 
         def compute(score: Score, learnt: tuple[Arrays, ...]) -> Array:
-            if score.left_out is None:
+            if score.left_out is None or groups is None:
                 return _over_members(score, known, learnt, temperature)
             pairs = zip(learnt, held_out, strict=True)
             return mean_of([score.left_out(arrays, outputs, groups, with_labels) for arrays, outputs in pairs])
 
-        unknown = task.targets(None, len(groups))
-        known = held_out if with_labels else [replace(outputs, targets=unknown) for outputs in held_out]
-        return self._of_each(len(groups), compute)
+        return self._of_each(n, compute)
 
 
 def components_of(score: Score | Combination) -> tuple[Score, ...]:
@@ -490,9 +493,7 @@ def _joint_mahalanobis(outputs: Outputs, arrays: Arrays, _: float) -> Array:
     if outputs.targets is None:
         return squared_distances(whitened, arrays["means"]).min(1)
     own = outputs.targets[:, 0]
-    absent = np.setdiff1d(own, arrays["classes"])
-    if len(absent):
-        raise InputError(f"there is no normal sample of label {absent[0] // outputs.n_views} to compare with")
+    refuse_absent(own, arrays["classes"], outputs.n_views)
     places = np.searchsorted(arrays["classes"], own)
     return np.square(whitened - arrays["means"][places]).sum(1)
 
@@ -562,9 +563,7 @@ def _likelihood(outputs: Outputs, arrays: Arrays, temperature: float) -> Array:
     if outputs.targets is None:
         return standard.min(1)
     claimed = outputs.targets[:, 0] // outputs.n_views
-    absent = np.setdiff1d(claimed, arrays["labels"])
-    if len(absent):
-        raise InputError(f"there is no normal sample of label {absent[0]:g} to compare with")
+    refuse_absent(claimed, arrays["labels"], 1)
     return standard[np.arange(len(nll)), np.searchsorted(arrays["labels"], claimed)]
 
 

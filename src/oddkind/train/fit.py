@@ -204,9 +204,7 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     targets = task.targets(labels, len(inputs), training=True)
     assert targets is not None  # noqa: S101 - make_task refuses a task with labels if there are none
     warp = float(given.warp) if given.warp != "auto" else WARP * (network == "spectrogram")
-    n_members = MEMBERS if network == "spectrogram" else 1
-    if given.n_members != "auto":
-        n_members = int(given.n_members)
+    n_members = int(given.n_members) if given.n_members != "auto" else MEMBERS if network == "spectrogram" else 1
     seeds = random_state.randint(2**31, size=(n_members, 2)).tolist()
     epochs = int(given.epochs) if given.epochs != "auto" else _enough_epochs(len(training_rows), given.batch_size)
     runs = []
@@ -417,14 +415,18 @@ def _calibrate(plan: Plan, held_out: Sequence[Outputs], score: FittedScore, temp
     task, labels = plan.task, plan.problem.labels
     labels = None if labels is None or task.labels is None else labels[plan.calibration_rows]
     label_index = None if labels is None else task.label_index(labels)
-    groups = plan.groups
+    groups, grouped = plan.groups, plan.problem.groups is not None
+    apart = groups if grouped else None
 
     def scores(*, with_labels: bool) -> CalibrationScores:
-        components = score.of_held_out(held_out, groups, temperature, task, with_labels=with_labels)
+        components = score.of_held_out(held_out, apart, temperature, task, with_labels=with_labels)
         return CalibrationScores(
             components, combined_among_others(components, score.weights, score.fuse, groups), groups, label_index
         )
 
-    without_labels = all(False in component.label_modes(task) for component in score.components)
-    unlabelled = scores(with_labels=False) if without_labels else None
-    return Calibration(scores(with_labels=True), unlabelled, plan.problem.groups is not None)
+    labelled = scores(with_labels=True)
+    unlabelled: CalibrationScores | None = labelled
+    if task.labels is not None:
+        without_labels = all(False in component.label_modes(task) for component in score.components)
+        unlabelled = scores(with_labels=False) if without_labels else None
+    return Calibration(labelled, unlabelled, grouped)
