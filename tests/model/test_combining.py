@@ -144,7 +144,7 @@ def test_standardised_logarithms_are_added_with_their_weights(draw):
 
 
 FUSE = FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=0)
-ALL = np.ones(4, bool)
+ALL, FAR_APART = np.ones(4, bool), [9.0] * 4
 
 
 def usual_of(n_dimensions, n=400):
@@ -155,7 +155,7 @@ def usual_of(n_dimensions, n=400):
 @pytest.mark.parametrize(("n_dimensions", "share"), [(1, 0), (19, 0), (30, 0.5), (42, 1), (200, 1)])
 def test_in_few_dimensions_the_largest_distance_counts_and_in_many_the_local_ones(draw, n_dimensions, share):
     usual, scores = usual_of(n_dimensions), draw.uniform(1, 9, size=(6, 4))
-    weights = FUSE.weights(ALL, ALL, usual)
+    weights = FUSE.weights(ALL, ALL, usual, FAR_APART)
     expected = [1 - share, 1 - share, 0, 0, share / 3, 0, share / 3, share / 3]
     assert weights[:8].tolist() == pytest.approx(expected, abs=0.01)
     assert FUSE.counts(weights).tolist() == [True, share < 1, share > 0, share > 0]
@@ -169,7 +169,7 @@ def test_in_few_dimensions_the_largest_distance_counts_and_in_many_the_local_one
 
 def test_what_was_not_learnt_or_has_too_few_samples_is_left_out():
     def weights(*given):
-        return FUSE.weights(*given[:2], usual_of(given[2]))[:8].tolist()
+        return FUSE.weights(*given[:2], usual_of(given[2]), FAR_APART)[:8].tolist()
 
     some = np.array([True, False, True, False])
     assert weights(some, ALL, 1) == [1, 0, 0, 0, 0, 0, 0, 0]
@@ -179,14 +179,29 @@ def test_what_was_not_learnt_or_has_too_few_samples_is_left_out():
     assert weights(few, some, 99) == [0, 0, 0, 0, 1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("unit", [1, 7.0])
+def test_a_distance_with_less_contrast_than_the_first_one_is_discounted(unit):
+    usual, apart = usual_of(9), np.array([9.0, 9 / np.e**0.8, 9, 9])
+    plain = FUSE.weights(ALL, ALL, usual, [9.0] * 4).reshape(5, 4)
+    found = FUSE.weights(ALL, ALL, unit * usual, unit * apart).reshape(5, 4)
+    _, middle, deviation = np.transpose([usual_log(own) for own in unit * usual])
+    middle[1] += 0.4 * deviation[1]
+    assert_allclose(found[3], middle, rtol=1e-3)  # a thousandth of the median is added
+    assert_allclose(found[[0, 1, 4]], plain[[0, 1, 4]])
+    # One with more contrast gains nothing, and if all samples are equal there is none.
+    more = FUSE.weights(ALL, ALL, usual, [9.0, 99, 9, 9])
+    assert_allclose(more, plain.ravel())
+    assert np.isfinite(FUSE.weights(ALL, ALL, np.zeros((4, 9)), [0.0] * 4)).all()
+
+
 def test_distances_that_overflow_give_a_high_score_and_no_nan():
-    weights = FUSE.weights(ALL, ALL, usual_of(30))
+    weights = FUSE.weights(ALL, ALL, usual_of(30), FAR_APART)
     assert np.isfinite(FUSE(np.array([[np.inf, 1, np.nan, 1]]), np.empty((0, 4)), weights)).all()
 
 
 def test_what_counts_is_said_with_the_reason():
     def said(reliable, n_dimensions):
-        return FUSE.describe(("a", "b", "c", "d"), FUSE.weights(reliable, ALL, usual_of(n_dimensions)))
+        return FUSE.describe(("a", "b", "c", "d"), FUSE.weights(reliable, ALL, usual_of(n_dimensions), FAR_APART))
 
     assert said(ALL, 30) == "the largest of a, b and the mean of a, c, d, because the samples fill about 30 dimensions"
     assert said(ALL, 2) == "the largest of a, b, because the samples fill about 2 dimensions"

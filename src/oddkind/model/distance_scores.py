@@ -47,6 +47,7 @@ def distance_score(
         distance.compute,
         distance.learn,
         distance.usual,
+        apart,
         distance.extend,
         distance.left_out,
         rows_needed=2.0 if local else 1.25 if whiten and labelled and space == "inputs" else 0.0,
@@ -165,6 +166,16 @@ class Distance:
                 arrays["reference"][part], groups[part], scales, rows[own] - start, own_groups[own], k
             )
         return found
+
+
+def apart(arrays: Arrays) -> float:
+    """Return the root mean square distance of two normal samples of one label, as told by some of them."""
+    reference, squares, total = arrays["reference"], 0.0, 0
+    for start, stop in pairwise(arrays["starts"].tolist()):
+        some = reference[start : stop : -(-len(reference) // MAX_USUAL)]
+        squares += 2 * np.var(some, 0, dtype=float).sum() * len(some)
+        total += len(some)
+    return float(np.sqrt(squares / total))
 
 
 def _itself(outputs: Outputs, arrays: Arrays) -> Array | None:

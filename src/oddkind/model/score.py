@@ -30,6 +30,8 @@ class Score:
         What the score learns, once; None if it learns nothing. The arrays are saved with the model.
     usual : callable (learnt arrays, outputs of normal samples, their groups or None) → [n], or None
         Scores of some of the samples learnt from, each compared with those of other groups.
+    apart : callable (learnt arrays) → float, or None
+        How far two of the samples learnt from are apart.
     extend : callable (learnt arrays, outputs of held-out samples) → dict of arrays, or None
         What the score learnt, with the held-out samples to compare with, too.
     left_out : callable (extended arrays, outputs of held-out samples, their groups [n], with_labels) → [n], or None
@@ -50,6 +52,7 @@ class Score:
     compute: Callable[[Outputs, Arrays, float], Array]
     learn: Callable[[Outputs, float], Arrays] | None = None
     usual: Callable[[Arrays, Outputs, Array | None], Array] | None = None
+    apart: Callable[[Arrays], float] | None = None
     extend: Callable[[Arrays, Outputs], Arrays] | None = None
     left_out: Callable[[Arrays, Outputs, Array, bool], Array] | None = None
     pool: Literal["probability", "logit", "score"] = "score"

@@ -194,7 +194,12 @@ def _weights_of_distances(
         for component, arrays in zip(components, learnt, strict=True)
         if component.usual is not None
     ]
-    return fuse.weights(reliable, useful, usual)
+    apart = [
+        float(np.mean([component.apart(own) for own in arrays]))
+        for component, arrays in zip(components, learnt, strict=True)
+        if component.apart is not None
+    ]
+    return fuse.weights(reliable, useful, usual, apart)
 
 
 def softmax_share(
