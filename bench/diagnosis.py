@@ -167,9 +167,9 @@ def pointing(detector: Detector, normal: Array, seed: int) -> dict[str, Any]:
 
 
 def surfaces(seed: int, n: int) -> dict[str, Any]:
-    """Magnetic tiles, task pastes: deletion, and the pointing game with planted defects."""
+    """Magnetic tiles: deletion, and the pointing game with planted defects."""
     problem = tiles(seed)
-    detector = Detector(task="pastes", false_alarm_rate=0.2, random_state=seed)
+    detector = Detector(false_alarm_rate=0.2, random_state=seed)
     detector.fit(problem.train.inputs, groups=problem.train.groups)
     inputs = problem.test.inputs
     rows = some(problem.kind != "", detector.anomaly_score(inputs), detector, n, seed)

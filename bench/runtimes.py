@@ -45,9 +45,9 @@ RATES = 0.1, 0.05, 0.01
 TASKS = {
     1: ("labels", "affine", "labels+affine"),
     2: ("labels",),
-    3: ("labels", "rotations", "labels+rotations", "pastes"),
+    3: ("labels", "rotations", "labels+rotations", "pastes", "defects"),
 }
-NETWORKS = {1: ("mlp", "branches"), 2: ("signal",), 3: ("lecture", "picture", "local", "spectrogram")}
+NETWORKS = {1: ("mlp", "branches"), 2: ("signal",), 3: ("lecture", "picture", "local", "unet", "spectrogram")}
 Case = tuple[str, Array, Array | None, Array, Array | None, dict[str, Any]]
 
 

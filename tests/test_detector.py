@@ -35,6 +35,7 @@ from oddkind.train import loop
 from oddkind.train.networks import build
 from oddkind.train.temperature import fit_temperature, perplexity
 
+ANY_NETWORK = [name for name, score in SCORES.items() if not any(c.network for c in components_of(score))]
 NO_ROTATIONS = [name for name, score in SCORES.items() if not any(c.needs_rotations for c in components_of(score))]
 
 
@@ -90,7 +91,7 @@ def test_without_labels_the_task_makes_its_own(normal, new, odd):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("score", ANY_NETWORK)
 def test_every_score_finds_digits_it_was_not_shown(mnist, score):
     train, test = mnist
     train, test = train[::12], test[::12]
@@ -115,7 +116,7 @@ def test_without_any_option_digits_it_was_not_shown_are_found(mnist):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")  # too few epochs to learn anything
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("score", ANY_NETWORK)
 @pytest.mark.parametrize(
     ("data", "n_members"),
     [(kinds(), 1), (kinds(), 3), ((signals(), None), 1), (pictures(), 2)],
@@ -153,7 +154,8 @@ def test_many_samples_are_scored_some_at_a_time(monkeypatch):
 
 
 @pytest.mark.slow
-def test_pastes_find_a_small_mark_that_neighbours_on_pixels_miss():
+@pytest.mark.parametrize(("task", "epochs"), [("pastes", 40), ("auto", 20)])
+def test_surfaces_show_a_small_mark_that_neighbours_on_pixels_miss(task, epochs):
     draw = np.random.default_rng(0)
     # A brushed surface: each picture's stripes lie elsewhere and are lit otherwise.
     stripes = draw.normal(size=(300, 1, 1, 24)) * 20 + draw.uniform(80, 170, (300, 1, 1, 1))
@@ -163,7 +165,7 @@ def test_pastes_find_a_small_mark_that_neighbours_on_pixels_miss():
         y, x = draw.integers(20, size=2)
         one[0, y : y + 4, x : x + 4] += draw.choice([-40, 40])
     inputs = inputs.clip(0, 255).astype(np.uint8)
-    detector = Detector(task="pastes", epochs=40, random_state=0).fit(inputs[:200])
+    detector = Detector(task=task, epochs=epochs, random_state=0).fit(inputs[:200])
     found, pixels = auc(odd[200:], detector.anomaly_score(inputs[200:])), inputs.reshape(300, -1).astype(float)
     assert found > 0.95
     assert (
@@ -678,7 +680,7 @@ def test_a_first_fit_that_is_refused_leaves_a_detector_that_is_not_fitted():
 
 
 @pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")  # too few epochs to learn anything
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("score", ANY_NETWORK)
 def test_scoring_estimates_nothing(monkeypatch, score):
     inputs, labels = pictures(60)
     detector = quick(score_function=score, n_members=2, epochs=1).fit(inputs, labels)
@@ -788,6 +790,6 @@ def test_a_model_says_what_it_classifies_and_what_it_is_scored_by():
     noise = np.random.default_rng(0).integers(256, size=(60, 1, 16, 16)).astype(np.uint8)
     said = quick(score_function="msp").fit(noise).model_.describe()
     assert said == {
-        "task": "pastes, because the pictures vary equally at every place, as those of surfaces do",
+        "task": "defects, because the pictures vary equally at every place, as those of surfaces do",
         "score": "msp",
     }

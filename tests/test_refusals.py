@@ -124,6 +124,12 @@ def test_samples_that_cannot_be_learnt_are_refused(inputs, message):
         quick().fit(inputs)
 
 
+@pytest.mark.parametrize("given", [{"max_shift": 2}, {"warp": 0.1}], ids=str)
+def test_views_that_are_compared_place_by_place_cannot_be_moved(given):
+    with pytest.raises(InputError, match="network 'unet' compares the views place by place, so they cannot be moved"):
+        quick(task="defects", **given).fit(np.zeros((60, 1, 16, 16), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

@@ -35,32 +35,32 @@ class Detector(Estimator):
     ----------
     task : str
         What to classify. "labels": the internal labels passed to `fit`. Or known transforms: "rotations" of square
-        pictures; "pastes" of a piece of a picture into the picture, for surfaces, where defects are small marks
-        anywhere; "reversals" of signals in time, "speeds" (faster and slower), "bands" (without a third of the
-        frequencies), "permutations" of their channels; "affine" maps of vectors. "labels+rotations" and so on: both at
-        once, L · V classes. "auto": the transforms that suit the shape, together with the labels if there are any;
-        vectors and pictures that are not square: only the labels, if there are any; pictures of surfaces, which vary
-        equally at every place: only pastes.
+        pictures; "defects" planted into pictures of surfaces, where a defect is a small mark anywhere; "pastes" of a
+        piece of a picture into the picture; "reversals" of signals in time, "speeds" (faster and slower), "bands"
+        (without a third of the frequencies), "permutations" of their channels; "affine" maps of vectors.
+        "labels+rotations" and so on: both at once, L · V classes. "auto": the transforms that suit the shape, together
+        with the labels if there are any; vectors and pictures that are not square: only the labels, if there are any;
+        pictures of surfaces, which vary equally at every place: only defects.
     network : str, callable or torch module
-        "lecture", "picture", "local", "spectrogram", "mlp", "branches", "signal", "auto" (by shape and task); or a
-        builder `(input_shape, n_classes) → module`; or a module (a copy is trained, from the weights it has). It
+        "lecture", "picture", "local", "unet", "spectrogram", "mlp", "branches", "signal", "auto" (by shape and task);
+        or a builder `(input_shape, n_classes) → module`; or a module (a copy is trained, from the weights it has). It
         returns `(logits [B, C], features [B, D])`.
     score_function : str or Score
-        "auto" ("combined-with-input" for pictures, "combined" for those with pastes, "joint-neighbours" for signals,
-        for vectors "fused-distances" with labels and "fused-input-distances" without), a name of `oddkind.SCORES`, or
-        an `oddkind.Score`, such as `oddkind.neighbours(k=5)`.
+        "auto" ("combined-with-input" for pictures, "changed-place" for surfaces, "joint-neighbours" for signals, for
+        vectors "fused-distances" with labels and "fused-input-distances" without), a name of `oddkind.SCORES`, or an
+        `oddkind.Score`, such as `oddkind.neighbours(k=5)`.
     n_members : int or "auto"
         The number of networks to train, at once and each from its own seed, which score together. "auto": 5 for the
         network "spectrogram", otherwise 1.
     epochs : int or "auto"
         Passes over the samples; "auto": as many as make 900 steps, but at least 3 and at most 100.
-    batch_size, learning_rate, weight_decay : int, float, float
-        Training with AdamW; a batch is this many samples in all their views.
-    schedule : str
-        How the learning rate changes: "one-cycle" (warms up, then falls to 0) or "constant".
+    batch_size : int or "auto"
+        A step of training sees this many samples in all their views; "auto": 16 for the network "unet", otherwise 64.
+    learning_rate, weight_decay, schedule : float, float, str
+        Training with AdamW, and how the rate changes: "one-cycle" (warms up, then falls to 0) or "constant".
     max_shift : int or "auto"
         In training, pictures and signals are moved by up to this many points along each axis, differently in each
-        epoch; "auto": a fourteenth of the shortest axis.
+        epoch; "auto": a fourteenth of the shortest axis, 0 for the networks "unet" and "spectrogram".
     label_smoothing : float in [0, 1)
         The fraction of the target that is spread over all classes, in training only.
     mixup : float or "auto"
@@ -120,7 +120,7 @@ class Detector(Estimator):
         score_function: str | Score = "auto",
         n_members: int | str = "auto",
         epochs: int | Literal["auto"] = "auto",
-        batch_size: int = 64,
+        batch_size: int | Literal["auto"] = "auto",
         learning_rate: float = 2e-3,
         weight_decay: float = 0.0,
         schedule: str = "one-cycle",

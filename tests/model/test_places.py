@@ -88,9 +88,10 @@ def test_networks_without_local_features_have_no_map(draw):
     assert unusual_places([without], learn_places([Local()], normal(draw)), normal(draw)) is None
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    return quick(task="pastes", epochs=12).fit(textures(120)[0]).model_
+@pytest.fixture(scope="module", params=[("pastes", "local", 12), ("defects", "unet", 6)], ids=lambda one: one[0])
+def fitted(request):
+    task, network, epochs = request.param
+    return quick(task=task, network=network, epochs=epochs).fit(textures(120)[0]).model_
 
 
 def test_a_map_shows_where_a_spot_lies(fitted):

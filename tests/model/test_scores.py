@@ -99,6 +99,7 @@ def test_the_table_says_what_each_score_needs():
     assert all(part in SINGLE for name in COMBINED for part in SCORES[name].components)
     assert {name for name in SINGLE if SCORES[name].needs_rotations} == NEEDS_ROTATIONS
     assert {name for name in SINGLE if SCORES[name].needs_labels} == {"target-nll"}
+    assert {name for name in SINGLE if SCORES[name].network} == {"changed-place"}
     assert all(score.formula for score in SCORES.values())
 
 
@@ -155,7 +156,7 @@ def test_temperature_matters_where_the_formula_has_one(draw, name, views, known)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", [name for name in SINGLE if name != "changed-place"])
 def test_what_the_network_cannot_place_scores_higher(draw, name, known):
     views, label = np.arange(VIEWS), draw.integers(2, size=40)
     directions = np.eye(3, D)
@@ -564,8 +565,8 @@ def test_auto_stands_for_a_score_that_suits_the_shape():
         "combined-with-input",
     ]
     assert resolve_score("auto", (3,), with_labels=True)[0] == "fused-distances"
-    assert resolve_score("auto", (1, 8, 8), with_labels=False, local=True)[0] == "combined"
-    assert resolve_score("auto", (3,), with_labels=False, local=True)[0] == "fused-input-distances"
+    assert resolve_score("auto", (1, 8, 8), with_labels=False, network="local")[0] == "combined"
+    assert resolve_score("auto", (1, 16, 16), with_labels=False, network="unet")[0] == "changed-place"
     assert resolve_score("auto", (1, 40, 32), with_labels=True, network="spectrogram")[0] == "combined-logs"
     assert resolve_score("msp", (1, 40, 32), with_labels=True, network="spectrogram")[0] == "msp"
     assert resolve_score("msp", (3,), with_labels=True) == ("msp", SCORES["msp"])
@@ -585,6 +586,17 @@ def test_of_many_normal_samples_some_are_compared_with(monkeypatch):
 
 
 # --- refusals ---
+
+
+@pytest.mark.parametrize(("network", "what"), [("local", "'local'"), (None, "'your own'")])
+def test_a_score_of_places_refuses_a_network_without_them(network, what):
+    with pytest.raises(InputError, match=f"'changed-place' needs the network 'unet'; the network is {what}"):
+        resolve_score("changed-place", (1, 16, 16), with_labels=False, network=network)
+
+
+def test_a_changed_place_is_the_first_feature(draw):
+    outputs = outputs_of(draw, N)
+    assert_allclose(scored("changed-place", outputs), outputs.features[:, :, 0].mean(1))
 
 
 def test_target_nll_refuses_samples_without_labels(draw):

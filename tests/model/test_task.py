@@ -82,6 +82,7 @@ def test_a_task_without_labels_has_no_index_of_labels():
 
 @pytest.mark.parametrize("name", [name for name in TASKS if name != "auto" and not name.startswith("labels+")])
 def test_every_view_has_a_name_of_its_own(name):
-    shape = {"rotations": (1, 8, 8), "pastes": (1, 8, 8), "affine": (3,), "labels": (3,)}.get(name, (4, 16))
+    of_pictures = dict.fromkeys(("rotations", "pastes", "defects"), (1, 8, 8))
+    shape = (of_pictures | {"affine": (3,), "labels": (3,)}).get(name, (4, 16))
     task, transform, _ = make_task(name, shape, np.array([0, 1]), np.random.RandomState(0))
     assert len({*task.view_names}) == task.n_views == transform.count

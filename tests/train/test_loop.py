@@ -13,13 +13,14 @@ from oddkind.train import loop as training
 from oddkind.train.job import Job
 from oddkind.train.loop import SCHEDULES, Adam, train
 from oddkind.train.networks import NETWORKS, build
-from oddkind.train.transforms import Affine, Identity, Pastes, Reversals, Rotations, Transform
+from oddkind.train.transforms import Affine, Defects, Identity, Pastes, Reversals, Rotations, Transform
 
 CPU, N = torch.device("cpu"), 50
 SHAPES = {
     "lecture": (1, 16, 16),
     "picture": (1, 16, 16),
     "local": (1, 16, 12),
+    "unet": (1, 16, 18),
     "spectrogram": (1, 16, 16),
     "mlp": (5,),
     "branches": (5,),
@@ -29,6 +30,7 @@ TRANSFORMS = {
     "lecture": Rotations(),
     "picture": Rotations(),
     "local": Pastes(),
+    "unet": Defects(),
     "spectrogram": Rotations(),
     "mlp": Affine(np.random.default_rng(0).normal(size=(3, 5, 5)).astype(np.float32)),
     "branches": Identity(),
@@ -105,6 +107,32 @@ def test_one_model_is_a_plain_torch_loop(network):
     assert_allclose(losses[:, 0], expected_losses, rtol=1e-4)
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_unet_learns_which_places_were_changed_beside_the_classes():
+    one, transform = job("unet", transform=Defects(), seed=7, n=24, weight_decay=0.0), Defects()
+    (found,), losses = run(one, epochs=2, batch_size=8)
+    network, expected = copy.deepcopy(one.network), []
+    optimizer = torch.optim.Adam(network.parameters(), lr=one.learning_rate)
+    for epoch in range(2):
+        order = np.random.default_rng((7, epoch)).permutation(24)
+        draws = torch.from_numpy(np.random.default_rng((7, epoch, 2)).random((24, transform.n_draws), np.float32))
+        total = 0.0
+        for batch, drawn in zip(torch.from_numpy(order).split(8), draws.split(8), strict=True):
+            x = transform(one.inputs[batch], drawn).float() / 255
+            apart = (x[:, 1] - x[:, 0]).abs().amax(1) / x[:, 0].std((1, 2, 3))[:, None, None]
+            changed = torch.stack([torch.zeros_like(apart), (apart > 0.15).float()], 1).flatten(0, 1)
+            logits, _, places = network(x.flatten(0, 1))
+            of_places = nn.functional.binary_cross_entropy_with_logits(places, changed, weight=1 + 3 * changed)
+            targets = torch.from_numpy(one.targets[batch].ravel())
+            loss = of_places + 0.1 * nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() / 3
+        expected.append(total)
+    assert_allclose(losses[:, 0], expected, rtol=1e-3)
+    assert_allclose(weights(found), weights(network), atol=1e-3)
 
 
 def test_training_learns():
@@ -207,7 +235,7 @@ class Counted(Transform):
         return self.transform(x)
 
 
-@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "local"])
+@pytest.mark.parametrize("network", [name for name in NETWORKS if not TRANSFORMS[name].n_draws])
 def test_views_made_batch_by_batch_train_the_same(monkeypatch, network):
     counted = Counted(TRANSFORMS[network])
     first = job(network, transform=counted)

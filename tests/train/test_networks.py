@@ -6,12 +6,22 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everyone writes it
 
 from oddkind import InputError
-from oddkind.train.networks import MLP, NETWORKS, LectureCNN, LocalCNN, PictureCNN, SignalCNN, build
+from oddkind.train.networks import (
+    MLP,
+    NETWORKS,
+    LectureCNN,
+    PictureCNN,
+    SignalCNN,
+    UNet,
+    build,
+    resolve_network,
+)
 
 SHAPES = {
     "lecture": (1, 28, 28),
     "picture": (1, 28, 28),
     "local": (1, 28, 28),
+    "unet": (1, 28, 28),
     "spectrogram": (1, 40, 32),
     "mlp": (5,),
     "branches": (5,),
@@ -60,7 +70,7 @@ def test_lecture_cnn_computes_what_the_lecture_draws(shape):
     assert features.shape == (6, 8 * (shape[1] // 8) * (shape[2] // 8))
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "picture"])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("picture", "unet")])
 def test_logits_are_one_linear_layer_on_the_features(name):
     network = build(name, SHAPES[name], 7, seed=0)
     logits, features = network(torch.randn(3, *SHAPES[name], generator=torch.Generator().manual_seed(0)))
@@ -80,7 +90,33 @@ def test_local_cnn_sees_a_mark_wherever_it_is():
         logits, features = network(x)
     torch.testing.assert_close(logits[0], logits[1], atol=1e-4, rtol=1e-4)
     assert (features[0] - features[2]).abs().max() > 0.01
-    assert isinstance(build("auto", (1, 64, 64), 3, seed=0, local=True), LocalCNN)
+
+
+@pytest.mark.parametrize(
+    ("shape", "places"),
+    [((1, 16, 16), (16, 16)), ((3, 61, 95), (61, 95)), ((1, 96, 131), (48, 65)), ((2, 128, 128), (64, 64))],
+)
+def test_a_unet_answers_for_each_place_and_for_the_largest_of_all(shape, places):
+    network, x = UNet(shape, 2), torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    logits, features, changed = network(x)
+    assert changed.shape == (3, *places)
+    torch.testing.assert_close(features[:, 0], changed.amax((1, 2)))
+    found = network.local_features(x)
+    assert found.shape == (3, 16, *places)
+    torch.testing.assert_close(features[:, 1:], torch.cat([found.amax((2, 3)), found.mean((2, 3))], 1))
+    assert not network.of_largest.any()  # before it is trained
+    torch.testing.assert_close(logits, F.linear(features[:, 1:], network.classifier.weight, network.classifier.bias))
+    with torch.no_grad():
+        network.of_largest += torch.tensor([0.0, 2.0])
+        torch.testing.assert_close(network.head(found)[0] - logits, features[:, :1] * torch.tensor([0.0, 2.0]))
+
+
+def test_a_unet_sees_neither_how_bright_nor_how_rich_in_contrast_a_picture_is():
+    network, x = UNet((1, 24, 24), 2), torch.rand(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, brighter, blank = network(x)[2], network(9 * x + 7)[2], network(torch.full_like(x, 0.3))[2]
+    assert (brighter - found).abs().max() < 0.1 * found.std() < (x - found).abs().max()
+    assert torch.isfinite(blank).all()
 
 
 @pytest.mark.parametrize(
@@ -193,8 +229,15 @@ def test_a_callable_is_told_the_shape_and_the_number_of_classes():
     assert_array_equal(first, again)
 
 
+def test_the_network_that_suits_the_transform_comes_before_that_of_the_shape():
+    assert resolve_network("auto", (1, 64, 64), suited="unet") == "unet"
+    assert resolve_network("auto", (1, 64, 64)) == "picture"
+    assert resolve_network("lecture", (1, 64, 64), suited="unet") == "lecture"
+    assert [resolve_network("auto", (9,), labels=labels) for labels in (True, False)] == ["branches", "mlp"]
+
+
 def test_unknown_names_are_refused():
-    known = "'auto', 'lecture', 'picture', 'local', 'spectrogram', 'mlp', 'branches', 'signal'"
+    known = "'auto', 'lecture', 'picture', 'local', 'unet', 'spectrogram', 'mlp', 'branches', 'signal'"
     with pytest.raises(InputError, match=f"network='resnet'; known are {known}"):
         build("resnet", (5,), 3, seed=0)
 
@@ -209,6 +252,8 @@ def test_unknown_names_are_refused():
         ("picture", (28, 28), r"network 'picture' reads pictures \[N, C, H, W\]"),
         ("local", (1, 28, 7), r"at least 8 × 8; got \(1, 28, 7\)"),
         ("local", (28, 28), r"network 'local' reads pictures \[N, C, H, W\]"),
+        ("unet", (1, 28, 15), r"at least 16 × 16; got \(1, 28, 15\)"),
+        ("unet", (28, 28), r"network 'unet' reads pictures \[N, C, H, W\]"),
         ("mlp", (1, 28, 28), r"reads vectors \[N, D\]"),
         ("signal", (5,), r"reads signals \[N, C, T\]"),
     ],

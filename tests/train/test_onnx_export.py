@@ -32,6 +32,7 @@ PROBLEMS = {
     "pictures in floats": ((pictures()[0] / 9.0, pictures()[1]), {"per_label": True}),
     "rotations": ((pictures()[0], None), {"n_members": 2}),
     "pastes": (surfaces(), {"task": "pastes", "epochs": 1}),
+    "defects": (surfaces(), {"task": "defects", "network": "unet", "epochs": 1}),
     "the lecture's network": (pictures(), {"network": "lecture", "score_function": "msp", "task": "labels"}),
     "a score that needs labels": (pictures(), {"score_function": "target-nll", "task": "labels"}),
 }
@@ -62,7 +63,7 @@ def test_outputs_and_decisions_are_those_of_torch(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["vectors with labels", "affine maps", "signals", "pictures in floats", "rotations", "pastes"]
+    "name", ["vectors with labels", "affine maps", "signals", "pictures in floats", "rotations", "pastes", "defects"]
 )
 def test_networks_of_one_form_share_a_graph_that_reads_their_weights(name):
     (x, y), parameters = PROBLEMS[name]
@@ -157,8 +158,9 @@ def test_a_network_of_ones_own_needs_no_code_when_it_is_a_graph(tmp_path):
         load(tmp_path / "a.oddkind", runtime="torch")
 
 
-def test_a_map_is_drawn_from_the_graph_as_from_torch(tmp_path):
-    quick(task="pastes", epochs=1).fit(*surfaces()).save(tmp_path / "a.oddkind", onnx=True)
+@pytest.mark.parametrize(("task", "network"), [("pastes", "local"), ("defects", "unet")])
+def test_a_map_is_drawn_from_the_graph_as_from_torch(tmp_path, task, network):
+    quick(task=task, network=network, epochs=1).fit(*surfaces()).save(tmp_path / "a.oddkind", onnx=True)
     pictures = surfaces()[0][:3].copy()
     pictures[:, :, 4:9, 20:25] = 255
     found, expected = (explain(load(tmp_path / "a.oddkind", runtime=one), pictures) for one in ("onnx", "torch"))

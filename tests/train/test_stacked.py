@@ -5,7 +5,7 @@ import torch
 from problems import Own, frozen, with_batch_norm, with_dropout
 from torch import nn
 
-from oddkind.train.networks import MLP, BranchedMLP, LectureCNN, LocalCNN, PictureCNN, SignalCNN
+from oddkind.train.networks import MLP, BranchedMLP, LectureCNN, LocalCNN, PictureCNN, SignalCNN, UNet
 from oddkind.train.stacked import Stack, why_alone
 
 CPU = torch.device("cpu")
@@ -19,6 +19,7 @@ CASES = [
     (PictureCNN, (1, 28, 28)),
     (PictureCNN, (3, 40, 21)),
     (LocalCNN, (2, 21, 30)),
+    (UNet, (1, 17, 20)),
     (MLP, (5,)),
     (BranchedMLP, (5,)),
     (SignalCNN, (2, 50)),
@@ -49,9 +50,12 @@ def arranged(stack, x):
 def test_a_stack_says_what_each_network_says_of_its_own_batch(stack_of, kind, shape, n_models):
     networks, x = stack_of(kind, shape, n_models)
     stack = Stack(networks, CPU)
-    logits = stack.logits(arranged(stack, x))
+    logits, places = stack.logits(arranged(stack, x))
     assert logits.shape == (n_models, 4, 6)
+    assert (places is not None) == (kind is UNet)
     for m, network in enumerate(networks):
+        if places is not None:
+            torch.testing.assert_close(places[m], network(x[m])[2])
         torch.testing.assert_close(logits[m].T, network(x[m])[0])
 
 
@@ -60,7 +64,7 @@ def test_bytes_are_read_as_0_to_1(stack_of, kind, shape):
     networks, x = stack_of(kind, shape, 2)
     x = (40 * x + 100).clamp(0, 255).to(torch.uint8)
     stack = Stack(networks, CPU)
-    logits = stack.logits(arranged(stack, x))
+    logits, _ = stack.logits(arranged(stack, x))
     for m, network in enumerate(networks):
         torch.testing.assert_close(logits[m].T, network(x[m] / 255)[0])
 
@@ -71,7 +75,8 @@ def test_gradients_are_each_networks_own(stack_of, kind, shape, n_models):
     networks, x = stack_of(kind, shape, n_models)
     stack = Stack(networks, CPU)
     weight = torch.randn(n_models, 4, 6)
-    gradients = torch.autograd.grad((stack.logits(arranged(stack, x)) * weight).sum(), list(stack.parameters.values()))
+    logits, _ = stack.logits(arranged(stack, x))
+    gradients = torch.autograd.grad((logits * weight).sum(), list(stack.parameters.values()))
     for m, network in enumerate(networks):
         own = torch.autograd.grad((network(x[m])[0].T * weight[m]).sum(), list(network.parameters()))
         for found, expected in zip(gradients, own, strict=True):
@@ -100,7 +105,7 @@ def test_parameters_are_views_of_the_weights_and_unstack_copies_them_back(stack_
     stack = Stack(networks, CPU)
     with torch.no_grad():
         stack.weights.mul_(torch.tensor([[1.0], [2.0], [-3.0]]))
-    expected = stack.logits(arranged(stack, x)).detach()
+    expected = stack.logits(arranged(stack, x))[0].detach()
     for name, parameter in networks[1].named_parameters():
         torch.testing.assert_close(stack.parameters[name][1], 2 * parameter)
     stack.unstack()
@@ -167,5 +172,5 @@ def test_frozen_built_in_networks_are_not_stacked_or_still_right(kind):
     network.feature_extractor[0].requires_grad_(False)
     x = torch.randn(1, 6, *shape)
     stack = Stack([network], CPU)
-    torch.testing.assert_close(stack.logits(arranged(stack, x))[0].T, network(x[0])[0])
+    torch.testing.assert_close(stack.logits(arranged(stack, x))[0][0].T, network(x[0])[0])
     assert why_alone(network, shape, CPU) == "some of their parameters are frozen"

@@ -17,7 +17,8 @@ from oddkind.train.torch_forward import TorchForward, restore_forward
 from oddkind.train.transforms import TRANSFORMS, Identity, Rotations
 
 CPU = torch.device("cpu")
-CASES = {"mlp": (5,), "signal": (2, 40), "picture": (1, 16, 16), "lecture": (1, 16, 16), "local": (1, 16, 16)}
+CASES = {"mlp": (5,), "signal": (2, 40), "picture": (1, 16, 16), "lecture": (1, 16, 16)}
+CASES |= {"local": (1, 16, 16), "unet": (1, 16, 16)}
 
 
 def samples_of(shape, n=50, seed=0):
@@ -102,6 +103,18 @@ def test_the_outputs_of_a_sample_are_the_same_bits_in_every_batch(name):
         assert_array_equal(own_features, features[rows])
 
 
+@pytest.mark.parametrize("name", ["picture", "unet"])
+def test_a_batch_that_threads_cannot_share_evenly_gives_the_same_bits(name):
+    forward = TorchForward(build(name, (1, 40, 56), 2, seed=0).eval(), Identity(), name, "")
+    inputs, threads = samples_of((1, 40, 56), n=64), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for found, expected in zip(forward(inputs[:17]), forward(inputs), strict=True):
+            assert_array_equal(found, expected[:17])
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("batch", [1, 9, 4000])
 def test_the_size_of_a_batch_changes_no_bits(monkeypatch, batch):
     forward, inputs = forward_of("lecture", "rotations"), samples_of((1, 16, 16))
@@ -129,7 +142,10 @@ def test_it_uses_evaluation_mode_and_leaves_inputs_and_network_alone():
 
 @pytest.mark.parametrize(
     ("name", "transform_name"),
-    [("mlp", ""), ("mlp", "affine"), ("signal", "reversals"), ("lecture", "rotations"), ("local", "pastes")],
+    [
+        *(("mlp", ""), ("mlp", "affine"), ("signal", "reversals"), ("lecture", "rotations"), ("local", "pastes")),
+        ("unet", "defects"),
+    ],
 )
 def test_from_its_description_and_weights_it_is_built_again_to_the_same_bits(name, transform_name):
     forward, inputs = forward_of(name, transform_name), samples_of(CASES[name])

@@ -12,6 +12,7 @@ from oddkind.train.transforms import (
     TRANSFORMS,
     Affine,
     Bands,
+    Defects,
     HadamardMaps,
     Identity,
     Pastes,
@@ -24,7 +25,7 @@ from oddkind.train.transforms import (
     show_surfaces,
 )
 
-SHAPES = {"affine": (5,), "pastes": (1, 9, 8), "rotations": (1, 6, 6)}
+SHAPES = {"affine": (5,), "pastes": (1, 9, 8), "defects": (1, 9, 8), "rotations": (1, 6, 6)}
 SHAPES |= dict.fromkeys(("reversals", "speeds", "bands", "permutations"), (2, 9))
 
 
@@ -193,9 +194,90 @@ def test_pastes_reach_every_place_of_the_smallest_picture():
     assert changed[:, 1:].any(0).all()
 
 
+# The first draw of a defect, after which come, as `Defects` uses them: darker, tone, …, texture toned, opacity, toned.
+LOOK = 5
+PATCH, LINE, BLOB, BOX = (torch.arange(4) / 4 + 0.1).tolist()
+
+
+def drawn(n, seed=0, *, form=None, twice=False):
+    """Random numbers for defects of one form, in pictures that are neither mirrored nor lit unevenly."""
+    draws = torch.rand(n, Defects.n_draws, generator=torch.Generator().manual_seed(seed))
+    draws[:, :2], draws[:, 2:4], draws[:, 4] = 0, 0.5, 0 if twice else 1
+    if form is not None:
+        draws[:, LOOK] = form
+    return draws
+
+
+@given(st.integers(0, 99), st.sampled_from(["uint8", "float"]), st.integers(1, 3))
+def test_a_defect_changes_some_places_of_the_picture_and_no_other(seed, kind, channels):
+    x = pictures(kind, channels=channels, height=40, width=30)
+    views = Defects()(x, drawn(len(x), seed))
+    assert views.shape == (len(x), 2, *x.shape[1:])
+    assert views.dtype == x.dtype
+    assert torch.equal(views[:, 0], x)
+    changed = (views[:, 1] != x).any(1).flatten(1)
+    assert (changed.float().mean(1) < 0.5).all()
+    twice = (Defects()(x, drawn(len(x), seed, twice=True))[:, 1] != x).any(1).flatten(1)
+    assert (twice | ~changed).float().mean() > 0.99  # the second defect seldom hides the first
+
+
+def test_the_picture_is_mirrored_and_lit_unevenly_before_a_defect_is_planted():
+    x = pictures("float", height=30, width=30)
+    for mirrored, axes in (((0.6, 0.4), [-1]), ((0.4, 0.6), [-2]), ((0.6, 0.6), [-1, -2])):
+        draws = drawn(len(x))
+        draws[:, :2] = torch.tensor(mirrored)
+        assert torch.equal(Defects()(x, draws)[:, 0], x.flip(axes))
+    draws = drawn(len(x))
+    draws[:, 2:4] = torch.tensor([1.0, 0.5])  # brighter towards the bottom
+    added = (Defects()(x, draws)[:, 0] - x) / x.std((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(added[:, 0, :, 3], torch.linspace(-0.4, 0.4, 30).expand(len(x), -1))
+
+
+@pytest.mark.parametrize("form", [LINE, BLOB])
+@pytest.mark.parametrize(("darker", "sign"), [(0.1, -1), (0.9, 1)])
+def test_lines_and_blobs_are_darker_or_brighter_by_their_tone(form, darker, sign):
+    x = pictures("float", n=50, channels=1, height=40, width=40)
+    draws = drawn(len(x), form=form)
+    draws[:, LOOK + 1] = darker
+    added = sign * (Defects()(x, draws)[:, 1] - x).flatten(1) / x.std((1, 2, 3))[:, None]
+    tone = 0.4 + 2.1 * draws[:, LOOK + 2, None]
+    assert (added >= -1e-5).all()
+    assert (added <= tone + 1e-5).all()
+    assert (added.amax(1) > 0.3 * tone[:, 0]).float().mean() > 0.9  # the others are thin or lie at the border
+
+
+def test_texture_is_that_of_the_picture_blended_in():
+    x = pictures("float", n=50, channels=1, height=40, width=40)
+    draws = drawn(len(x), form=BOX)
+    draws[:, LOOK + 5] = 0.9  # neither darker nor brighter
+    draws[:, LOOK + 7] = 0.9
+    draws[:, LOOK + 6] = 1.0  # opaque
+    for one, view in zip(x, Defects()(x, draws)[:, 1], strict=True):
+        assert torch.isclose(view.flatten()[:, None], one.flatten(), atol=1e-5).any(1).all()
+
+
+def test_forms_have_the_sizes_that_their_descriptions_say():
+    x = torch.zeros(300, 1, 64, 64)
+    x[:, :, ::2] = 1
+    draws = drawn(len(x))
+    draws[:, LOOK + 7] = 0  # a tone, which changes every place
+    shares = {}
+    for form in (PATCH, LINE, BLOB, BOX):
+        draws[:, LOOK] = form
+        changed = (Defects()(x, draws)[:, 1] - x).abs().amax(1) > 0
+        shares[form] = changed.float().mean((1, 2))
+        assert (shares[form] > 0).float().mean() > 0.85
+        assert changed.any(0).view(8, 8, 8, 8).any(3).any(1).all()  # every place may have one
+    assert shares[BOX].max() <= 0.2 + 2 / 64
+    assert shares[BLOB].max() <= np.pi * (0.24 + 1 / 64) ** 2
+    assert shares[LINE].mean() < shares[BOX].mean() < shares[PATCH].max() < 0.5
+
+
 def test_only_pictures_as_they_are_are_scored_where_views_are_drawn():
     x = pictures("uint8")
     assert torch.equal(Pastes()(x), x[:, None])
+    assert torch.equal(Defects()(x), x[:, None])
+    assert task("defects", x.shape[1:]).targets(None, 2).tolist() == [[0], [0]]
     one = task("labels+pastes", x.shape[1:], np.array([7, 3]))
     assert one.n_classes == 6
     assert one.targets(np.array([7, 3]), 2).tolist() == [[3], [0]]
@@ -310,6 +392,7 @@ def test_a_task_of_labels_needs_labels(name):
     [
         ("rotations", (1, 6, 7), r"rotates square pictures \[N, C, S, S\]; got samples of shape \(1, 6, 7\)"),
         ("rotations", (6, 6), "rotates square pictures"),
+        ("defects", (6, 6), r"plants defects into pictures \[N, C, H, W\]; got samples of shape \(6, 6\)"),
         ("pastes", (6, 6), r"pastes into pictures \[N, C, H, W\]; got samples of shape \(6, 6\)"),
         ("reversals", (5,), r"task 'reversals' reverses signals \[N, C, T\]; got samples of shape \(5,\)"),
         ("speeds", (5,), r"task 'speeds' speeds up and slows down signals \[N, C, T\]"),
@@ -341,9 +424,9 @@ def test_pictures_that_vary_equally_at_every_place_show_surfaces(draw, mnist):
     assert not show_surfaces(mnist[0].inputs)
     assert not show_surfaces(noise[:10])  # too few to see that
     assert not show_surfaces(noise[:, 0])
-    assert not show_surfaces(noise[..., :7])
+    assert not show_surfaces(noise[..., :15])
     centred = noise * (np.hypot(*np.mgrid[-8:8, -8:8]) < 6)
     assert not show_surfaces(centred)
     for labels in (None, np.array([0, 1])):
         task, transform, name = make_task("auto", (1, 16, 16), labels, np.random.RandomState(0), surfaces=True)
-        assert (task.labels, type(transform), name) == (None, Pastes, "pastes")
+        assert (task.labels, type(transform), name) == (None, Defects, "defects")

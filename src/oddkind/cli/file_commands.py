@@ -127,7 +127,7 @@ def fit(
         ),
     ] = "auto",
     task: Annotated[
-        str, typer.Option(help="auto, labels, rotations, pastes (small defects of surfaces), labels+rotations, …")
+        str, typer.Option(help="auto, labels, rotations, defects (small marks on surfaces), labels+rotations, …")
     ] = "auto",
     score: Annotated[str, typer.Option(help="auto, or the name of a score.")] = "auto",
     label_smoothing: Annotated[

@@ -12,9 +12,10 @@ from oddkind.errors import InputError
 
 # As many views are run at once.
 PREDICT_BATCH = 512
-# A matrix product with few rows is summed in a different order. Small batches are padded with zeros to this size, so
-# that the score of a sample does not depend on the batch.
-FEWEST = 16
+# A matrix product with few rows is summed in a different order, and so is a convolution whose batch is not divided
+# evenly between the threads. Batches are padded with zeros to a multiple of this size, so that the score of a sample
+# does not depend on the batch.
+MULTIPLE = 16
 
 
 class Forward(Protocol):
@@ -57,7 +58,8 @@ def run_in_batches(run: Callable[[Array], Sequence[Array]], inputs: Array, n_vie
     size, found = max(1, PREDICT_BATCH // n_views), []
     for start in range(0, max(1, len(inputs)), size):
         part = inputs[start : start + size]
-        blanks = np.zeros((max(0, FEWEST - len(part)), *part.shape[1:]), part.dtype)
+        rows = -(-max(1, len(part)) // MULTIPLE) * MULTIPLE
+        blanks = np.zeros((rows - len(part), *part.shape[1:]), part.dtype)
         outputs = [output[: len(part)] for output in run(np.concatenate([part, blanks]))]
         if not all(np.isfinite(output).all() for output in outputs):
             raise InputError("the network returns NaN or infinity; fit it again, with a lower learning rate")

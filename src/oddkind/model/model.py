@@ -322,8 +322,7 @@ class Model(FittedModel):
         """Say what the networks classify ("task") and how samples are scored ("score"), one line each."""
         transform = str(self.members[0].describe().get("transform", ""))
         task = "+".join([*(["labels"] if self.task.labels is not None else []), *([transform] if transform else [])])
-        square = len(self.inputs.shape) == 3 and self.inputs.shape[1] == self.inputs.shape[2]
-        if task == "pastes" and square and self.report.parameters.get("task") == "auto":
+        if task == "defects" and self.report.parameters.get("task") == "auto":
             task = Message(
                 "{task}, because the pictures vary equally at every place, as those of surfaces do", task=task
             )

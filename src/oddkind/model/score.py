@@ -38,6 +38,8 @@ class Score:
         Scores of the held-out samples, each compared with all normal samples but those of its own group.
     pool : "probability", "logit" or "score"
         What is averaged over several networks before the rest is computed.
+    network : str or None
+        The name of the network that it needs; None: any.
     needs_rotations, needs_labels : bool
         Requirements; labels are needed if samples are seen in one view only.
     rows_needed : float
@@ -56,6 +58,7 @@ class Score:
     extend: Callable[[Arrays, Outputs], Arrays] | None = None
     left_out: Callable[[Arrays, Outputs, Array, bool], Array] | None = None
     pool: Literal["probability", "logit", "score"] = "score"
+    network: str | None = None
     needs_rotations: bool = False
     needs_labels: bool = False
     rows_needed: float = 0.0

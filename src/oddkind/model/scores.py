@@ -581,6 +581,11 @@ def _target_nll(outputs: Outputs, _: Arrays, temperature: float) -> Array:
     raise InputError("score 'target-nll' compares with a known label: pass the labels of the samples too")
 
 
+def _changed_place(outputs: Outputs, *_: object) -> Array:
+    """Return the first feature of `oddkind.train.networks.UNet`, mean over the views."""
+    return np.asarray(outputs.features[:, :, 0], float).mean(1)
+
+
 def _transform_logits(outputs: Outputs, temperature: float) -> Array:
     return replace(outputs, logits=outputs.logits / temperature).transform_logits()
 
@@ -641,6 +646,7 @@ SCORES: dict[str, Score | Combination] = {
     "local-input-neighbours": Score(
         "mean of the 5 least ‖x − normal x‖², each by its local distance", _local_input_neighbours, _learn_local_inputs
     ),
+    "changed-place": Score("max over places of the logit of 'changed'", _changed_place, network="unet"),
     "mahalanobis": Score("min (f − μ)ᵀ Σ⁺ (f − μ)", _mahalanobis, _learn_mahalanobis),
     "relative-mahalanobis": Score("mahalanobis − (f − μ₀)ᵀ Σ₀⁺ (f − μ₀)", _relative_mahalanobis, _learn_mahalanobis),
     "joint-mahalanobis": Score(
@@ -697,6 +703,8 @@ SCORES: dict[str, Score | Combination] = {
 
 # The score "auto" stands for, by the number of axes of one sample: [D], [C, T], [C, H, W].
 _AUTO = {1: "fused-input-distances", 2: "joint-neighbours", 3: "combined-with-input"}
+# The same for pictures, by the network.
+_OF_NETWORK: dict[str | None, str] = {"spectrogram": "combined-logs", "local": "combined", "unet": "changed-place"}
 
 
 def resolve_score(
@@ -704,14 +712,18 @@ def resolve_score(
     input_shape: tuple[int, ...],
     *,
     with_labels: bool,
-    local: bool = False,
     network: str | None = None,
 ) -> tuple[str | None, Score | Combination]:
     """Return the name (None for a score of your own) and the score.
 
-    "auto" depends on the shape of a sample, on whether internal labels are learnt, on whether the network is the one
-    for spectrograms, and on whether anomalies are `local`: a small mark hardly changes the distance of a whole picture
-    to another.
+    "auto" depends on the shape of a sample, on whether internal labels are learnt, and on the network of a picture:
+    some are for spectrograms or for surfaces, where a small mark hardly changes the distance of a whole picture to
+    another.
+
+    Raises
+    ------
+    InputError
+        If the score needs another network.
     """
     if not isinstance(score, str):
         return None, score
@@ -719,7 +731,12 @@ def resolve_score(
     if score == "auto":
         name = "fused-distances" if len(input_shape) == 1 and with_labels else _AUTO[len(input_shape)]
         if name == "combined-with-input":
-            name = "combined-logs" if network == "spectrogram" else "combined" if local else name
+            name = _OF_NETWORK.get(network, name)
+    for component in components_of(SCORES[name]):
+        if component.network not in (None, network):
+            raise InputError(
+                f"score {name!r} needs the network {component.network!r}; the network is {network or 'your own'!r}"
+            )
     return name, SCORES[name]
 
 

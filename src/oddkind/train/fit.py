@@ -55,8 +55,10 @@ EXAMINED, INDISTINGUISHABLE = 32, 0.1
 RELEVANT_SHARE = 0.1
 # How much spectrograms are stretched and moved in training.
 WARP = 0.3
-# How many of its networks score together.
-MEMBERS = 5
+# How many networks score together, and how many samples a step sees; otherwise 1 and 64. A network that is told which
+# places were changed learns much from each sample, so many small steps teach it more than few large ones.
+MEMBERS: Mapping[str | None, int] = {"spectrogram": 5}
+BATCH: Mapping[str | None, int] = {"unet": 16}
 # As many passes as make this many steps, within these bounds.
 AUTO_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 900, 3, 100
 
@@ -183,9 +185,7 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     surfaces = given.task == "auto" and not given.per_label and show_surfaces(inputs)
     task, transform, transform_name = make_task(given.task, shape, labels, random_state, surfaces=surfaces)
     network, with_labels = _network_name(given, transform, task, shape), task.labels is not None
-    score_name, score = resolve_score(
-        given.score_function, shape, with_labels=with_labels, local=transform.local, network=network
-    )
+    score_name, score = resolve_score(given.score_function, shape, with_labels=with_labels, network=network)
     if any(one.needs_rotations for one in components_of(score)) and not isinstance(transform, Rotations):
         raise InputError(f"score {score_name!r} needs a task with rotations; task={given.task!r} has none here")
     if given.per_label and task.labels is None:
@@ -204,13 +204,22 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
     targets = task.targets(labels, len(inputs), training=True)
     assert targets is not None  # noqa: S101 - make_task refuses a task with labels if there are none
     warp = float(given.warp) if given.warp != "auto" else WARP * (network == "spectrogram")
-    n_members = int(given.n_members) if given.n_members != "auto" else MEMBERS if network == "spectrogram" else 1
+    n_members = int(given.n_members) if given.n_members != "auto" else MEMBERS.get(network, 1)
     seeds = random_state.randint(2**31, size=(n_members, 2)).tolist()
-    epochs = int(given.epochs) if given.epochs != "auto" else _enough_epochs(len(training_rows), given.batch_size)
+    batch_size = int(given.batch_size) if given.batch_size != "auto" else BATCH.get(network, 64)
+    shift = 0 if warp or network == "unet" else min(shape[1:], default=0) // 14
+    if given.max_shift != "auto":
+        shift = int(given.max_shift)
+    if network == "unet" and (warp or shift):
+        raise InputError(
+            f"network 'unet' compares the views place by place, so they cannot be moved; max_shift={shift} and "
+            f"warp={warp} must be 0"
+        )
+    epochs = int(given.epochs) if given.epochs != "auto" else _enough_epochs(len(training_rows), batch_size)
     runs = []
     for for_weights, for_order in seeds:
         job = Job(
-            build(given.network, shape, task.n_classes, for_weights, local=transform.local, labels=task.n_views == 1),
+            build(network or given.network, shape, task.n_classes, for_weights),
             torch.from_numpy(prepared),
             transform,
             targets,
@@ -219,13 +228,13 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
             float(given.label_smoothing),
             float(given.learning_rate),
             float(given.weight_decay),
-            int(given.max_shift) if given.max_shift != "auto" else 0 if warp else min(shape[1:], default=0) // 14,
+            shift,
             float(given.mixup)
             if given.mixup != "auto"
             else float(task.n_views == 1 and (len(shape) == 1 or network == "spectrogram")),
             warp,
         )
-        runs.append(Run(job, epochs, given.batch_size, given.schedule, device_of(given.device)))
+        runs.append(Run(job, epochs, batch_size, given.schedule, device_of(given.device)))
     _warn_about_views(transform, prepared[training_rows[:EXAMINED]], given.task)
     split = training_rows, calibration_rows, units
     return Plan(
@@ -237,7 +246,7 @@ def _network_name(given: Parameters, transform: Transform, task: Task, shape: tu
     """Return the name of the network; None for one of your own."""
     if not isinstance(given.network, str):
         return None
-    return resolve_network(given.network, shape, local=transform.local, labels=task.n_views == 1)
+    return resolve_network(given.network, shape, suited=transform.network, labels=task.n_views == 1)
 
 
 def _spread(rows: Array, most: int) -> Array:
@@ -351,7 +360,9 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         for issue in check_learnt(accuracy, len(together), targets, together.n_views):
             warnings.warn(plan.problem.name + issue.message, ConcernWarning, stacklevel=6)
     reference, normal = None, None
-    if any(component.learn for component in components_of(plan.score)):
+    places = learn_places(members, plan.prepared[_spread(plan.training_rows, MOST_SAMPLES)])
+    # Explanations compare with normal samples, too.
+    if places is not None or any(component.learn for component in components_of(plan.score)):
         rows = reference_rows(plan.training_rows)
         reference = _outputs(plan, members, rows)
         normal = _normal(plan, reference, rows, temperature)
@@ -381,7 +392,7 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         bool(given.per_label),
         report,
         examples=plan.prepared[plan.calibration_rows[example_rows(len(plan.calibration_rows), plan.prepared[0].size)]],
-        places=learn_places(members, plan.prepared[_spread(plan.training_rows, MOST_SAMPLES)]),
+        places=places,
     )
     problem = model.promise_problem()
     if problem is not None:

@@ -27,6 +27,8 @@ PREPARED_BYTES = 1 << 27
 SMALL_BATCH = 100_000
 # A run with checkpoints that is killed loses at most this much work.
 CHECKPOINT_SECONDS = 2.0
+# How much the class of the whole picture counts beside the places that were changed.
+WHOLE_SHARE = 0.1
 
 
 # The factor of the learning rate, by the fraction of the steps done. "one-cycle": it warms up over a fifth of the run,
@@ -124,19 +126,13 @@ def train(
                     share, class_other = share.repeat_interleave(views, 1)[:, None], true.unflatten(1, (-1, views))
                     class_other = class_other.take_along_dim(other[..., None], 1).flatten(1)[:, None].long()
                     classes_of = [(classes_of[0][0], on_true * share), (class_other, on_true * (1 - share))]
-                z = stack.logits(x.view(len(jobs), -1, *x.shape[2:]))  # [M, C, B · V]
-                with torch.no_grad():
-                    scale = weight[:, None, in_views]
-                    log_p = z.log_softmax(1)
-                    target = (smoothing / z.shape[1]).expand_as(z)
-                    for index, on_class in classes_of:
-                        target = target.scatter_add(1, index, on_class.expand_as(index))
-                    losses[epoch] -= (target * log_p * scale).sum((1, 2))
-                    # The gradient of cross-entropy, written out: half the work of deriving it automatically.
-                    gradient = log_p.exp_().sub_(target).mul_(scale)
-                # Models share no parameter, so each gets the gradient of its own loss. It is written as a sum, because
-                # passing a gradient to torch.autograd.grad makes it import sympy: a third of the time of one model.
-                gradients = torch.autograd.grad((z * gradient).sum(), parameters, materialize_grads=True)
+                z, places = stack.logits(x.view(len(jobs), -1, *x.shape[2:]))  # [M, C, B · V]
+                objective, loss = _of_classes(z, classes_of, smoothing, weight[:, None, in_views])
+                if places is not None:
+                    of_places, loss_of_places = _of_changed(places, x, weight[:, in_views])
+                    objective, loss = of_places + WHOLE_SHARE * objective, loss_of_places + WHOLE_SHARE * loss
+                losses[epoch] += loss
+                gradients = torch.autograd.grad(objective, parameters, materialize_grads=True)
                 optimizer.step(gradients, SCHEDULES[schedule](optimizer.steps / (epochs * steps)))
                 on_progress(optimizer.steps / (epochs * steps))
                 finished = optimizer.steps == epochs * steps
@@ -145,6 +141,52 @@ def train(
                     saved = time.monotonic()
     stack.unstack()
     return losses.div_(steps).cpu().numpy()
+
+
+def _of_classes(
+    z: Tensor, classes: Sequence[tuple[Tensor, Tensor]], smoothing: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the classes: a sum with its gradient, and its value for each model [M].
+
+    z : logits [M, C, B · V]
+    classes : pairs of classes and their targets, [M, 1, B · V] each; the rest of the target is spread over all classes
+    smoothing : the target of each class beside those, times C, [M, 1, 1]
+    scale : the weight of each view, [M, 1, B · V]
+
+    Models share no parameter, so each gets the gradient of its own loss. It is written as a sum, because passing a
+    gradient to torch.autograd.grad makes it import sympy: a third of the time of one model.
+    """
+    with torch.no_grad():
+        log_p = z.log_softmax(1)
+        target = (smoothing / z.shape[1]).expand_as(z)
+        for index, on_class in classes:
+            target = target.scatter_add(1, index, on_class.expand_as(index))
+        loss = -(target * log_p * scale).sum((1, 2))
+        # The gradient of cross-entropy, written out: half the work of deriving it automatically.
+        gradient = log_p.exp_().sub_(target).mul_(scale)
+    return (z * gradient).sum(), loss
+
+
+def _of_changed(places: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of which places were changed, as `_of_classes` returns it.
+
+    places : logits [M, B · V, H', W']
+    x : views [M · B, V, C, H, W], of which the first is not changed
+    weight : of each view [M, B · V]
+
+    A place was changed if more than a quarter of its pixels were, each by more than 0.15 standard deviations of the
+    picture. Changed places count four times, as they are few.
+    """
+    with torch.no_grad():
+        views = as_float(x)
+        plain = views[:, :1]
+        differs = (views - plain).abs().amax(2) > 0.15 * plain.std((2, 3, 4))[..., None, None]
+        share = torch.nn.functional.adaptive_avg_pool2d(differs.float(), (places.shape[2], places.shape[3]))
+        changed = (share > 0.25).view_as(places).to(places.dtype)
+        scale = (1 + 3 * changed) * weight[..., None, None] / places[0, 0].numel()
+        entropy = torch.nn.functional.binary_cross_entropy_with_logits(places, changed, reduction="none")
+        gradient = (places.sigmoid() - changed) * scale
+    return (places * gradient).sum(), (entropy * scale).sum((1, 2, 3))
 
 
 @contextmanager

@@ -125,6 +125,59 @@ class LocalCNN(nn.Module):
         return self.classifier(features), features
 
 
+class UNet(nn.Module):
+    """Says which places of a picture were changed, and classifies the picture by that.
+
+    Each picture is first brought to mean 0 and deviation 1. Three 4×4 convolutions of stride 2 (four, if it has at
+    least 96 rows and columns), each followed by a 3×3 one, then back up, step by step, beside the earlier maps
+    (Ronneberger et al., "U-Net", MICCAI 2015), with group norm and ReLU after each convolution; and a 1×1 convolution.
+
+    [B, C, H, W] → logits [B, n_classes]; features [B, 33]: the largest logit of a changed place, then the maximum and
+    the mean of the last map over the places; logits of each place, [B, H', W'], above 0 where it was rather changed.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        if len(input_shape) != 3 or min(input_shape[1:]) < 16:
+            raise InputError(f"network 'unet' reads pictures [N, C, H, W] of at least 16 × 16; got {input_shape}")
+        stride = 2 if min(input_shape[1:]) >= 96 else 1
+        self.stem = nn.ModuleList([Convolution(input_shape[0], 16, 2 + stride, stride), Convolution(16, 16)])
+        self.down = nn.ModuleList(
+            nn.ModuleList([Convolution(narrow, wide, kernel_size=4, stride=2), Convolution(wide, wide)])
+            for narrow, wide in [(16, 32), (32, 64), (64, 64)]
+        )
+        self.up = nn.ModuleList([Convolution(64 + 64, 64), Convolution(64 + 32, 32), Convolution(32 + 16, 16)])
+        self.changed = nn.Conv2d(16, 1, kernel_size=1)
+        # Apart from the largest logit, because products of rows of 33 numbers depend on where a row lies in memory.
+        self.classifier = nn.Linear(32, n_classes)
+        self.of_largest = nn.Parameter(torch.zeros(n_classes))
+
+    def local_features(self, x: Tensor) -> Tensor:
+        """Features at each place, [B, C, H, W] → [B, 16, H', W']."""
+        x = functional.group_norm(x, 1, eps=1e-4)
+        for convolution in self.stem:
+            x = convolution(x)
+        maps = [x]
+        for block in self.down:
+            for convolution in block.children():
+                x = convolution(x)
+            maps.append(x)
+        for convolution, beside in zip(self.up, reversed(maps[:-1]), strict=True):
+            x = convolution(torch.cat([functional.interpolate(x, beside.shape[-2:]), beside], 1))
+        return torch.as_tensor(x)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, features and the logits of each place."""
+        places = self.local_features(x)
+        return *self.head(places), self.changed(places)[:, 0]
+
+    def head(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features from the features at each place."""
+        largest = self.changed(places).amax((-2, -1))
+        pooled = torch.cat([places.amax((-2, -1)), places.mean((-2, -1))], 1)
+        return self.classifier(pooled) + self.of_largest * largest, torch.cat([largest, pooled], 1)
+
+
 class Convolution(nn.Module):
     """A convolution that keeps or halves the size, optional max-pooling, group norm and ReLU."""
 
@@ -248,6 +301,7 @@ NETWORKS: dict[str, Builder] = {
     "lecture": LectureCNN,
     "picture": PictureCNN,
     "local": LocalCNN,
+    "unet": UNet,
     "spectrogram": SpectrogramCNN,
     "mlp": MLP,
     "branches": BranchedMLP,
@@ -258,8 +312,11 @@ NETWORKS: dict[str, Builder] = {
 _AUTO = {1: "mlp", 2: "signal", 3: "picture"}
 
 
-def resolve_network(name: str, input_shape: tuple[int, ...], *, local: bool = False, labels: bool = False) -> str:
-    """Return the name in `NETWORKS` of a network; "auto" is resolved by shape, `local` and `labels`, as in `build`.
+def resolve_network(name: str, input_shape: tuple[int, ...], *, suited: str = "auto", labels: bool = False) -> str:
+    """Return the name in `NETWORKS` of a network.
+
+    "auto" is what is `suited` to the transform or else, if that is "auto", chosen by the input shape and by `labels`:
+    whether internal labels alone are classified.
 
     Raises
     ------
@@ -271,28 +328,19 @@ def resolve_network(name: str, input_shape: tuple[int, ...], *, local: bool = Fa
     if name == "auto":
         if len(input_shape) == 1 and labels:
             return "branches"
-        return "local" if local else _AUTO[len(input_shape)]
+        return suited if suited != "auto" else _AUTO[len(input_shape)]
     return name
 
 
-def build(
-    network: str | nn.Module | Builder,
-    input_shape: tuple[int, ...],
-    n_classes: int,
-    seed: int,
-    *,
-    local: bool = False,
-    labels: bool = False,
-) -> nn.Module:
+def build(network: str | nn.Module | Builder, input_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
     """Build the network for samples of `input_shape`; its initial weights depend on `seed` alone.
 
     Parameters
     ----------
     network : str, callable or nn.Module
-        "auto" (chosen by the input shape, by `local`: whether views differ in one place of a picture only, and by
-        `labels`: whether internal labels alone are classified) or a name of `NETWORKS`; a callable `(input_shape,
-        n_classes) → nn.Module`; or a module, which is copied with the weights it has. A module takes [B, *input_shape]
-        and returns `(logits [B, n_classes], features [B, D])`.
+        A name, as in `resolve_network`; a callable `(input_shape, n_classes) → nn.Module`; or a module, which is copied
+        with the weights it has. A module takes [B, *input_shape] and returns `(logits [B, n_classes], features
+        [B, D])`.
 
     Raises
     ------
@@ -300,7 +348,7 @@ def build(
         If the name is unknown, or the network does not return logits and features of the right shapes.
     """
     if isinstance(network, str):
-        network = NETWORKS[resolve_network(network, input_shape, local=local, labels=labels)]
+        network = NETWORKS[resolve_network(network, input_shape)]
     if not callable(network):
         raise InputError(f"network={network!r}; pass a name, a torch module or a callable that builds one")
     with seeded(seed):

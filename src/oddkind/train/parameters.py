@@ -27,7 +27,7 @@ class Parameters:
     score_function: str | Score
     n_members: int | str
     epochs: int | Literal["auto"]
-    batch_size: int
+    batch_size: int | Literal["auto"]
     learning_rate: float
     weight_decay: float
     schedule: str
@@ -66,11 +66,12 @@ class Parameters:
             number("n_members", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1, or 'auto'")
         if self.epochs != "auto":
             number("epochs", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1, or 'auto'")
+        if self.batch_size != "auto":
+            number("batch_size", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1, or 'auto'")
         if self.max_shift != "auto":
             number("max_shift", numbers.Integral, lambda v: v >= 0, "a whole number of at least 0, or 'auto'")
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule={self.schedule!r}; known are {', '.join(map(repr, SCHEDULES))}")
-        number("batch_size", numbers.Integral, lambda v: v >= 1, "a whole number of at least 1")
         number("learning_rate", numbers.Real, lambda v: 0 < v < np.inf, "a number above 0")
         number("weight_decay", numbers.Real, lambda v: 0 <= v < np.inf, "a number of at least 0")
         number("label_smoothing", numbers.Real, lambda v: 0 <= v < 1, "a number from 0 to below 1")

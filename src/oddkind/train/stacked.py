@@ -53,9 +53,10 @@ class Stack:
         """Rearrange inputs [n, ...] into the order in which `logits` reads them, once, before training."""
         return x if self._native is None else self._native[0](x)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Run every model on its own batch: arranged inputs [M, B, ...], uint8 or float32 → logits [M, C, B].
 
+        From networks that say which places of a picture were changed come their logits of that, too, [M, B, H', W'].
         The gradient of a batch can be computed until the next call.
         """
         if self._native is not None:
@@ -65,17 +66,19 @@ class Stack:
             self._batch = torch.empty(x.shape, device=x.device)
         x = as_float(x, out=self._batch)
         if self._native is not None:
-            return self._native[2](self.parameters, x)
+            return self._native[2](self.parameters, x), None
         template = self.networks[0]
 
-        def run(parameters: Parameters, batch: Tensor) -> Tensor:
-            logits: Tensor = functional_call(template, parameters, (batch,))[0]
-            return logits
+        def run(parameters: Parameters, batch: Tensor) -> tuple[Tensor, ...]:
+            logits, _, *places = functional_call(template, parameters, (batch,))
+            return logits.T, *places
 
         if self._in_turn:
-            runs = [run({name: p[m] for name, p in self.parameters.items()}, batch).T for m, batch in enumerate(x)]
-            return torch.stack(runs)
-        return vmap(run, randomness="different")(self.parameters, x).transpose(1, 2)
+            runs = [run({name: p[m] for name, p in self.parameters.items()}, batch) for m, batch in enumerate(x)]
+            outputs = tuple(map(torch.stack, zip(*runs, strict=True)))
+        else:
+            outputs = vmap(run, randomness="different")(self.parameters, x)
+        return outputs[0], outputs[1] if len(outputs) > 1 else None
 
     def unstack(self) -> None:
         """Copy the weights back into the networks, ready to predict.

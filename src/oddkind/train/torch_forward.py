@@ -16,7 +16,7 @@ from oddkind.errors import InputError
 from oddkind.model.forward import run_in_batches
 from oddkind.model.inputs import InputSpec
 from oddkind.model.task import Task
-from oddkind.train.networks import NETWORKS, Builder, LocalCNN, build
+from oddkind.train.networks import NETWORKS, Builder, LocalCNN, UNet, build
 from oddkind.train.stacked import as_float
 from oddkind.train.transforms import BLOCK, TRANSFORMS, Affine, HadamardMaps, Identity, Transform
 
@@ -46,7 +46,8 @@ class TorchForward:
 
         def run(x: torch.Tensor) -> Iterable[torch.Tensor]:
             views = self.transform(x)
-            return (found.unflatten(0, views.shape[:2]) for found in self.network(as_float(views.flatten(0, 1))))
+            outputs = self.network(as_float(views.flatten(0, 1)))[:2]
+            return (found.unflatten(0, views.shape[:2]) for found in outputs)
 
         logits, features = self._run(run, inputs, self.transform.scored)
         return logits, features
@@ -54,7 +55,7 @@ class TorchForward:
     def local_features(self, inputs: Array) -> Array | None:
         """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
         network = self.network
-        if not isinstance(network, LocalCNN):
+        if not isinstance(network, LocalCNN | UNet):
             return None
         return self._run(lambda x: [network.local_features(as_float(x))], inputs, 1)[0]
 
