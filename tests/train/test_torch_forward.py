@@ -115,6 +115,15 @@ def test_a_batch_that_threads_cannot_share_evenly_gives_the_same_bits(name):
         torch.set_num_threads(threads)
 
 
+def test_fewer_views_of_many_numbers_are_run_at_once(monkeypatch):
+    monkeypatch.setattr("oddkind.model.forward.PREDICT_NUMBERS", 2 * 48 * 16 * 16)
+    forward, inputs = forward_of("lecture", "rotations"), samples_of((1, 16, 16))
+    shown = []
+    forward.network.register_forward_pre_hook(lambda _, given: shown.append(len(given[0]) // 4))
+    assert len(forward(inputs)[0]) == 50
+    assert shown == [32, 32, 16]  # 24, 24 and 2 samples in 4 views, each padded to a multiple of 16
+
+
 @pytest.mark.parametrize("batch", [1, 9, 4000])
 def test_the_size_of_a_batch_changes_no_bits(monkeypatch, batch):
     forward, inputs = forward_of("lecture", "rotations"), samples_of((1, 16, 16))

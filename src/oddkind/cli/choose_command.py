@@ -88,7 +88,8 @@ def choose(
             on_progress=lambda done: update("reading", done),
         )
         network, shape = "spectrogram" if source.front_end == PICTURE else "auto", samples.inputs.shape[1:]
-        usual, suited = Detector(network=network), "unet" if show_surfaces(samples.inputs) else network
+        usual = Detector(network=network)
+        suited = "unet" if network == "auto" and show_surfaces(samples.inputs) else network
         usual_score, _ = resolve_score(usual.score_function, shape, with_labels=True, network=suited)
         default = Configuration("", usual.task, usual.label_smoothing, score=str(usual_score))
         choices = [Configuration("", task, level, score=score) for task, level, score in product(tasks, levels, scores)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -10,8 +11,8 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 
-# As many views are run at once.
-PREDICT_BATCH = 512
+# At most so many views are run at once, and, as those of large pictures take much memory, views of so many numbers.
+PREDICT_BATCH, PREDICT_NUMBERS = 512, 1 << 19
 # A matrix product with few rows is summed in a different order, and so is a convolution whose batch is not divided
 # evenly between the threads. Batches are padded with zeros to a multiple of this size, so that the score of a sample
 # does not depend on the batch.
@@ -55,7 +56,8 @@ def run_in_batches(run: Callable[[Array], Sequence[Array]], inputs: Array, n_vie
     InputError
         If an output is NaN or infinite.
     """
-    size, found = max(1, PREDICT_BATCH // n_views), []
+    n_numbers = max(1, math.prod(inputs.shape[1:]))
+    size, found = max(1, min(PREDICT_BATCH, PREDICT_NUMBERS // n_numbers) // n_views), []
     for start in range(0, max(1, len(inputs)), size):
         part = inputs[start : start + size]
         rows = -(-max(1, len(part)) // MULTIPLE) * MULTIPLE

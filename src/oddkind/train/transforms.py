@@ -270,9 +270,10 @@ class Defects(Transform):
         light = slopes[:, 0] * down[:, None] + slopes[:, 1] * right
         plain = _like(x + light * x.float().std((1, 2, 3), keepdim=True), x)
         first, second = draws[:, 5:].unflatten(1, (2, -1)).unbind(1)
-        planted = _with_defect(plain, first)
-        again = (draws[:, 4] < 0.3)[:, None, None, None]
-        return torch.stack([plain, torch.where(again, _with_defect(planted, second), planted)], 1)
+        planted, again = _with_defect(plain, first), draws[:, 4] < 0.3
+        if again.any():
+            planted[again] = _with_defect(planted[again], second[again])
+        return torch.stack([plain, planted], 1)
 
 
 def _with_defect(x: Tensor, draws: Tensor) -> Tensor:
