@@ -13,7 +13,9 @@ from oddkind.train import loop as training
 from oddkind.train.job import Job
 from oddkind.train.loop import SCHEDULES, Adam, train
 from oddkind.train.networks import NETWORKS, build
-from oddkind.train.transforms import Affine, Defects, Identity, Pastes, Reversals, Rotations, Transform
+from oddkind.train.planted import Defects, Pastes
+from oddkind.train.transform import Transform
+from oddkind.train.transforms import Affine, Identity, Reversals, Rotations
 
 CPU, N = torch.device("cpu"), 50
 SHAPES = {
@@ -254,27 +256,6 @@ def test_views_made_batch_by_batch_train_the_same(monkeypatch, network):
 # --- Shifts and schedules -----------------------------------------------------------------------------------
 
 
-def test_shifted_moves_samples_and_repeats_the_border():
-    x = torch.arange(12).view(1, 1, 3, 4)
-    down = training.shifted(x, torch.tensor([[1, 0]]))
-    left = training.shifted(x, torch.tensor([[0, -2]]))
-    assert down[0, 0].tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]]
-    assert left[0, 0].tolist() == [[2, 3, 3, 3], [6, 7, 7, 7], [10, 11, 11, 11]]
-    wave = torch.arange(5).view(1, 1, 5)
-    assert training.shifted(wave, torch.tensor([[2]]))[0, 0].tolist() == [0, 0, 0, 1, 2]
-    vector = torch.rand(3, 5)
-    assert training.shifted(vector, torch.zeros(3, 0, dtype=torch.int64)) is vector
-
-
-def test_each_sample_and_channel_is_moved_as_told():
-    x = torch.randint(256, (9, 3, 8, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    moves = np.random.default_rng(0).integers(-3, 4, (9, 2))
-    found = training.shifted(x, torch.from_numpy(moves)).numpy()
-    for one, (down, right), expected in zip(found, moves, x.numpy(), strict=True):
-        padded = np.pad(expected, ((0, 0), (3, 3), (3, 3)), "edge")
-        assert_array_equal(one, padded[:, 3 - down : 11 - down, 3 - right : 13 - right])
-
-
 @pytest.mark.parametrize("network", ["picture", "lecture", "signal"])
 def test_training_with_shifts_learns_from_moved_views_anew_each_epoch(monkeypatch, network):
     shown = []
@@ -321,30 +302,6 @@ def test_models_shifted_at_once_are_those_shifted_alone(network):
     together, _ = run(*jobs)
     for found, one in zip(together, jobs, strict=True):
         assert_allclose(weights(found), weights(run(one)[0][0]), atol=1e-4)
-
-
-def test_warped_stretches_and_moves_and_leaves_zeros_beyond_the_border():
-    x = torch.rand(1, 2, 8, 10, generator=torch.Generator().manual_seed(0))
-    assert_allclose(training.warped(x, torch.zeros(1, 4)), x, atol=1e-6)
-    up, left = (
-        training.warped(x, torch.tensor([[0, 0, 2 / 8, 0]])),
-        training.warped(x, torch.tensor([[0, 0, 0, 4 / 10]])),
-    )
-    assert_allclose(up, np.pad(x[:, :, 1:], ((0, 0), (0, 0), (0, 1), (0, 0))), atol=1e-5)
-    assert_allclose(left, np.pad(x[..., 2:], ((0, 0), (0, 0), (0, 0), (0, 2))), atol=1e-5)
-    ramp = torch.arange(10.0).expand(1, 1, 8, 10)
-    wide = training.warped(ramp, torch.tensor([[0.0, np.log(0.5), 0, 0]], dtype=torch.float32))
-    assert_allclose(wide[0, 0], (4.5 + (np.arange(10) - 4.5) / 2) * np.ones((8, 1)), atol=1e-5)
-    uint8 = torch.randint(256, (1, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert_allclose(training.warped(uint8, torch.zeros(1, 4)), uint8 / 255, atol=1e-6)
-
-
-def test_a_warped_picture_is_the_same_whatever_is_warped_with_it():
-    draw = torch.Generator().manual_seed(0)
-    x, warps = torch.rand(37, 1, 40, 32, generator=draw), torch.rand(37, 4, generator=draw) - 0.5
-    together = training.warped(x, warps)
-    for row in range(37):
-        assert_array_equal(training.warped(x[row : row + 1], warps[row : row + 1])[0], together[row])
 
 
 @pytest.mark.parametrize("mixup", [0.0, 1.0])
@@ -500,11 +457,6 @@ def test_each_view_is_mixed_with_the_same_view_of_another_sample(monkeypatch):
     partner = draw.permutation(N)
     assert_allclose(other, x[torch.from_numpy(partner)])
     assert_allclose(share, draw.beta(1, 1, N), rtol=1e-6)
-
-
-def test_bytes_are_mixed_as_networks_read_them():
-    x, other = torch.tensor([[255], [0]], dtype=torch.uint8), torch.tensor([[0], [255]], dtype=torch.uint8)
-    assert_allclose(training.mixed(x, other, torch.tensor([0.25, 1.0])), [[0.25], [0]])
 
 
 @pytest.mark.parametrize("network", ["mlp", "branches", "picture"])

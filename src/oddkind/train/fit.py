@@ -47,7 +47,8 @@ from oddkind.train.scaling import Scaling, learn_scaling
 from oddkind.train.stacks import Run, divide, train_together
 from oddkind.train.temperature import fit_temperature, label_perplexity, perplexity
 from oddkind.train.torch_forward import TorchForward
-from oddkind.train.transforms import Rotations, Transform, indistinguishable_views, make_task, show_surfaces
+from oddkind.train.transform import Transform
+from oddkind.train.transforms import Rotations, indistinguishable_views, make_task, show_surfaces
 
 # This many samples are examined before training; a warning says so if a larger fraction of them has equal views.
 EXAMINED, INDISTINGUISHABLE = 32, 0.1

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from oddkind.arrays import Array
-from oddkind.train.transforms import Transform
+from oddkind.train.transform import Transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,13 @@ class Job:
         ε of Szegedy et al. (CVPR 2016); the step size of Adam; the decay, which shrinks the weights by this fraction of
         the step size at each step.
     mixup : float
-        If above 0, each sample is mixed with another one, by a share drawn from Beta(mixup, mixup); see `loop.mixed`.
+        If above 0, each sample is mixed with another one, by a share drawn from Beta(mixup, mixup); see
+        `augmentation.mixed`.
     shift : int
         Every view is moved by up to this many pixels or points along each of its axes, differently in each epoch; the
         border is repeated.
     warp : float
-        If above 0, every view of a picture is stretched and moved differently in each epoch; see `loop.warped`.
+        If above 0, every view of a picture is stretched and moved differently in each epoch; see `augmentation.warped`.
     """
 
     network: nn.Module

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from oddkind.arrays import Array
+from oddkind.train.augmentation import mixed, shifted, warped
 from oddkind.train.checkpoints import fingerprint, restore, save
 from oddkind.train.job import Job
 from oddkind.train.networks import NETWORKS
 from oddkind.train.stacked import Stack, as_float
 from oddkind.train.torch_state import seeded
-from oddkind.train.transforms import Transform
+from oddkind.train.transform import Transform
 
 # Views are made and arranged once, before the first epoch, if they fit in this many bytes.
 PREPARED_BYTES = 1 << 27
@@ -289,34 +290,6 @@ def _mixtures(jobs: Sequence[Job], epoch: int, longest: int, device: torch.devic
             partners[m, :n], shares[m, :n] = draw.permutation(n), draw.beta(job.mixup, job.mixup, n)
     found = torch.as_tensor(partners, device=device) if any(job.mixup > 0 for job in jobs) else None
     return found, torch.as_tensor(shares, device=device)
-
-
-def mixed(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """Mixtures λ x + (1 − λ) x' of samples [n, ...], λ [n], as networks read them: Zhang et al., ICLR 2018."""
-    share = share.view(-1, *[1] * (x.ndim - 1))
-    return share * as_float(x) + (1 - share) * as_float(other)
-
-
-def shifted(x: Tensor, moves: Tensor) -> Tensor:
-    """Move samples [n, C, ...] along the axes after the channels by `moves` [n, axes]; the border is repeated."""
-    for axis in range(moves.shape[1]):
-        size = x.shape[axis + 2]
-        index = (torch.arange(size, device=x.device) - moves[:, axis, None]).clamp_(0, size - 1)  # [n, size]
-        x = x.take_along_dim(index.view(len(x), *[1] * (axis + 1), size, *[1] * (x.ndim - axis - 3)), axis + 2)
-    return x
-
-
-def warped(x: Tensor, warps: Tensor) -> Tensor:
-    """Stretch and move pictures [n, C, H, W] by `warps` [n, 4], interpolating linearly; beyond the border lies 0.
-
-    (a, b, c, d): the height is divided by exp a and the width by exp b, around the middle; then the picture is moved up
-    by c and to the left by d, in halves of its size.
-    """
-    tall, wide, up, left = warps[:, :, None, None].unbind(1)
-    down, across = ((torch.arange(size, device=x.device, dtype=warps.dtype) * 2 + 1) / size - 1 for size in x.shape[2:])
-    rows, columns = down[:, None] * tall.exp() + up, across * wide.exp() + left
-    grid = torch.stack(torch.broadcast_tensors(columns, rows), 3)
-    return torch.nn.functional.grid_sample(as_float(x), grid, align_corners=False)
 
 
 def _weights(n: int, longest: int, batch_size: int) -> Tensor:

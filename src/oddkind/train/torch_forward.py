@@ -18,7 +18,8 @@ from oddkind.model.inputs import InputSpec
 from oddkind.model.task import Task
 from oddkind.train.networks import NETWORKS, Builder, LocalCNN, UNet, build
 from oddkind.train.stacked import as_float
-from oddkind.train.transforms import BLOCK, TRANSFORMS, Affine, HadamardMaps, Identity, Transform
+from oddkind.train.transform import Transform
+from oddkind.train.transforms import BLOCK, TRANSFORMS, Affine, HadamardMaps, Identity
 
 
 @dataclass(frozen=True, eq=False)
