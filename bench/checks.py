@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits, load_iris
 from oddkind import SCORES, Detector, Samples
 from oddkind.checks import best_single_feature, check_data
 from oddkind.errors import ConcernWarning
-from oddkind.model.scores import learn_score
+from oddkind.model.fitted_score import learn_score
 from oddkind.study.evaluation import LECTURE
 
 

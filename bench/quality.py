@@ -44,7 +44,8 @@ from oddkind import Detector, Samples, load_mnist
 from oddkind.metrics import auc, mean_interval
 from oddkind.model.combining import Surprises, combined
 from oddkind.model.distances import neighbour_distances, unit
-from oddkind.model.scores import SCORES, Combination, learn_score
+from oddkind.model.fitted_score import learn_score
+from oddkind.model.scores import SCORES, Combination
 from oddkind.train.networks import PictureCNN
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

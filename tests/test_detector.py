@@ -688,9 +688,10 @@ def test_scoring_estimates_nothing(monkeypatch, score):
     for name in ("numpy.linalg.eigh", "numpy.linalg.eig", "numpy.linalg.svd", "numpy.linalg.inv", "numpy.cov"):
         monkeypatch.setattr(name, interrupt)
     for name in ("class_means", "whitening", "principal_residual"):
-        monkeypatch.setattr(f"oddkind.model.scores.{name}", interrupt)
+        monkeypatch.setattr(f"oddkind.model.covariance_scores.{name}", interrupt)
         monkeypatch.setattr(f"oddkind.model.distances.{name}", interrupt)
-    monkeypatch.setattr("oddkind.model.scores.learn_score", interrupt)
+    monkeypatch.setattr("oddkind.model.neighbour_scores.whitening", interrupt)
+    monkeypatch.setattr("oddkind.model.fitted_score.learn_score", interrupt)
     monkeypatch.setattr("oddkind.train.fit.fit_temperature", interrupt)
     assert_array_equal(detector.anomaly_score(inputs[:5]), expected[0])
     assert_array_equal(detector.p_value(inputs[:5], labels[:5]), expected[1])

@@ -9,9 +9,9 @@ from scipy.special import softmax as probabilities
 
 from oddkind import SCORES, InputError, Outputs, Score
 from oddkind.model.combining import combined
+from oddkind.model.fitted_score import learn_score
 from oddkind.model.formulas import target_nll
 from oddkind.model.outputs import pooled
-from oddkind.model.scores import learn_score
 
 # Two epochs teach little, and pictures of one slope or another are told apart by a single pixel.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::oddkind.ConcernWarning")]

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from oddkind.model.explain import explain as explain
     from oddkind.model.model import CrossModel as CrossModel
     from oddkind.model.model import Model as Model
+    from oddkind.model.neighbour_scores import neighbours as neighbours
     from oddkind.model.outputs import Outputs as Outputs
     from oddkind.model.score import Score as Score
     from oddkind.model.scores import SCORES as SCORES
-    from oddkind.model.scores import neighbours as neighbours
     from oddkind.samples import Samples as Samples
     from oddkind.scorer import Scorer as Scorer
     from oddkind.study.deletion_test import deletion_test as deletion_test
@@ -92,7 +92,7 @@ _HOME = {
     "leave_one_label_out": "study.selection",
     "load": "loading",
     "load_mnist": "lab.mnist",
-    "neighbours": "model.scores",
+    "neighbours": "model.neighbour_scores",
     "reliability": "study.reliability",
     "save": "model.bundle",
     "score_files": "files.score",

@@ -160,7 +160,7 @@ def test_every_score_has_the_same_bits(tmp_path, score, n_members):
 
 
 def test_of_many_samples_some_are_compared_with_and_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("oddkind.model.scores.MAX_REFERENCE_ROWS", 50)
+    monkeypatch.setattr("oddkind.model.fitted_score.MAX_REFERENCE_ROWS", 50)
     inputs, labels = DATA["vectors"]
     model = quick(epochs=1).fit(inputs, labels).model_
     learnt = model.report.training_rows

@@ -1,10 +1,44 @@
-"""What distances of vectors tell about how far normal samples are apart; the distances themselves: test_scores.py."""
+"""Distances of vectors against scipy, and what they tell about how far normal samples are apart."""
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import pdist
+from numpy.testing import assert_allclose
+from scipy.spatial.distance import cdist, pdist
+from scoring import (
+    DISTANCES,
+    N,
+    outputs_of,
+    scored,
+)
+from sklearn.covariance import LedoitWolf
 
 from oddkind.model.distance_scores import apart
+
+
+@pytest.mark.parametrize("name", sorted(DISTANCES))
+@pytest.mark.parametrize("known", [True, False])
+def test_distances_are_those_of_scipy(draw, name, known):
+    outputs, normal = outputs_of(draw, N, views=1, known=known), outputs_of(draw, 60, views=1)
+    own, others = (o.features[:, 0] if "feature" in name else o.inputs for o in (outputs, normal))
+    label = np.zeros(60, int) if "to-all" in name else normal.targets[:, 0]
+    if "input" not in name:
+        means = np.stack([others[label == one].mean(0) for one in range(label.max() + 1)])
+        covariance = LedoitWolf(assume_centered=True).fit(others - means[label]).covariance_
+        root = np.linalg.cholesky(np.linalg.inv(covariance))
+        own, others = own @ root, others @ root
+    distances = cdist(own, others)
+    if "local" in name:
+        inner = np.where(label[:, None] == label, cdist(others, others), np.inf)
+        distances /= np.sort(inner, axis=1)[:, 1:9].mean(1)
+    if known and "to-all" not in name:
+        distances = np.where(outputs.targets == label, distances, np.inf)
+    assert_allclose(scored(name, outputs, normal), distances.min(1), rtol=1e-5)
+
+
+def test_with_many_normal_samples_the_3_nearest_count(draw):
+    outputs, normal = outputs_of(draw, N, known=False), outputs_of(draw, 1001)
+    nearest = np.sort(cdist(outputs.inputs, normal.inputs), axis=1)[:, :3]
+    assert_allclose(scored("input-distance", outputs, normal), nearest.mean(1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("most", [1000, 7])

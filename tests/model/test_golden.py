@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose
 from oddkind import SCORES, Outputs
 from oddkind.model.combining import combined, combined_among_others
 from oddkind.model.conformal import p_values
-from oddkind.model.scores import components_of, learn_score
+from oddkind.model.fitted_score import learn_score
+from oddkind.model.scores import components_of
 from oddkind.model.task import Task
 
 with np.load(GOLDEN) as archive:

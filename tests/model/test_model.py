@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from oddkind import CrossModel, InputError, Model, PromiseWarning, Score
 from oddkind.model.conformal import Calibration, CalibrationScores, group_weights, p_values
+from oddkind.model.fitted_score import FittedScore
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import TrainingReport, checked_labels
-from oddkind.model.scores import FittedScore
 from oddkind.model.task import Task
 
 LABELS = np.array(["a", "b", "c"])

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from oddkind import SCORES, Detector, InputError
 from oddkind.metrics import auc
 from oddkind.model.combining import combined
-from oddkind.model.scores import learn_score
+from oddkind.model.fitted_score import learn_score
 from oddkind.samples import Samples
 from oddkind.study.evaluation import Configuration, Result, Row, evaluate_settings, train_settings
 from oddkind.train.temperature import fit_temperature, label_perplexity

@@ -25,12 +25,13 @@ from safetensors.numpy import save as to_safetensors
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.model.conformal import Calibration, CalibrationScores
+from oddkind.model.fitted_score import FittedScore
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, FittedModel, Model, Normal, TrainingReport, example_rows
 from oddkind.model.places import Places, unusual_places
 from oddkind.model.score import Score
-from oddkind.model.scores import SCORES, FittedScore, components_of, fusion_of
+from oddkind.model.scores import SCORES, components_of, fusion_of
 from oddkind.model.task import Task
 from oddkind.output import written_whole
 

@@ -22,11 +22,11 @@ from oddkind.model.conformal import (
     min_calibration_size,
     unpromised,
 )
+from oddkind.model.fitted_score import FittedScore
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.outputs import Outputs, pooled
 from oddkind.model.places import Places
-from oddkind.model.scores import FittedScore
 from oddkind.model.task import Task
 
 

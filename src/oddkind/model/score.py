@@ -15,6 +15,9 @@ from oddkind.model.task import Task
 
 Arrays = dict[str, Array]
 
+# Of pictures with more numbers, this many evenly spread ones are compared.
+MAX_COMPARED_NUMBERS = 1024
+
 
 @dataclass(frozen=True)
 class Score:
@@ -102,3 +105,13 @@ def refuse_absent(classes: Array, known: Array, n_views: int) -> None:
     absent = np.setdiff1d(classes, known)
     if len(absent):
         raise InputError(f"there is no normal sample of label {int(absent[0]) // n_views} to compare with")
+
+
+def some_numbers(outputs: Outputs) -> Array:
+    """Inputs [N, D]; of more than `MAX_COMPARED_NUMBERS` numbers so many, evenly spread."""
+    if outputs.inputs is None:
+        raise InputError("this score compares inputs: pass outputs with inputs")
+    n = outputs.inputs.shape[1]
+    if n <= MAX_COMPARED_NUMBERS:
+        return outputs.inputs
+    return outputs.inputs[:, np.linspace(0, n - 1, MAX_COMPARED_NUMBERS).astype(int)]

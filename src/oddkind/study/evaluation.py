@@ -18,10 +18,11 @@ from oddkind.errors import ConcernWarning, InputError, PromiseWarning
 from oddkind.fitting import fit_together
 from oddkind.metrics import auc, mean_interval
 from oddkind.model.combining import combined
+from oddkind.model.fitted_score import learn_score
 from oddkind.model.formulas import target_nll
 from oddkind.model.model import Model
 from oddkind.model.outputs import Outputs
-from oddkind.model.scores import SCORES, Combination, components_of, learn_score
+from oddkind.model.scores import SCORES, Combination, components_of
 from oddkind.samples import Samples
 from oddkind.study.reliability import reliability
 from oddkind.train.temperature import fit_temperature, label_perplexity

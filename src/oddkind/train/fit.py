@@ -22,20 +22,13 @@ from oddkind.errors import ConcernWarning, InputError, PromiseWarning
 from oddkind.model.combining import combined_among_others
 from oddkind.model.conformal import Calibration, CalibrationScores, min_calibration_size
 from oddkind.model.explain import view_nll
+from oddkind.model.fitted_score import FittedScore, learn_score, reference_rows, softmax_share
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import Model, Normal, TrainingReport, example_rows
 from oddkind.model.outputs import Outputs, pooled
 from oddkind.model.places import MOST_SAMPLES, learn_places
 from oddkind.model.score import Score
-from oddkind.model.scores import (
-    Combination,
-    FittedScore,
-    components_of,
-    learn_score,
-    reference_rows,
-    resolve_score,
-    softmax_share,
-)
+from oddkind.model.scores import Combination, components_of, resolve_score
 from oddkind.model.task import Task
 from oddkind.samples import Samples
 from oddkind.train.holdout import calibration_fraction, copy_groups, holdout

@@ -1,0 +1,221 @@
+"""What a score learns and how several networks and components score together; held-out samples to compare with."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scoring import (
+    COMBINED,
+    DISTANCES,
+    LABELS,
+    SINGLE,
+    N,
+    outputs_of,
+    scored,
+)
+
+from oddkind import SCORES, InputError, Outputs, Score
+from oddkind.model.combining import combined
+from oddkind.model.conformal import p_values
+from oddkind.model.fitted_score import learn_score, reference_rows, softmax_share
+from oddkind.model.outputs import pooled
+from oddkind.model.task import Task
+
+
+def test_the_share_of_the_softmax_grows_with_the_classes_that_it_rules_out():
+    score = SCORES["combined"]
+    assert softmax_share(score, 4.0, 4) == 0
+    weight = 0.75**4  # of each of its two scores made of the softmax, beside one that is not
+    assert softmax_share(score, 1.0, 4) == pytest.approx(2 * weight / (1 + 2 * weight))
+    for name, share in (("msp", 1), ("mahalanobis", 0)):
+        assert softmax_share(SCORES[name], 4.0, 4) == share
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_several_networks_are_pooled_as_the_score_says(draw, name):
+    score, new, normal = SCORES[name], *([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
+    found = learn_score(name, score, normal, 2.0)(new, 2.0)
+    assert found.shape == (N, 1)
+    if score.pool == "probability":
+        expected = score.compute(pooled(new, 2.0), {}, 1.0)
+    elif score.pool == "logit":
+        expected = score.compute(replace(new[0], logits=(new[0].logits + new[1].logits) / 2), {}, 2.0)
+    else:
+        expected = np.mean([scored(name, *pair, 2.0) for pair in zip(new, normal, strict=True)], 0)
+    assert_allclose(found[:, 0], expected, rtol=1e-12)
+    assert not score.learn or score.pool == "score"  # what is pooled has learnt nothing
+
+
+@pytest.mark.parametrize("name", sorted(COMBINED))
+def test_a_combination_has_a_column_for_each_of_its_scores(draw, name):
+    new, normal = ([outputs_of(draw, n) for _ in range(2)] for n in (N, 60))
+    fitted = learn_score(name, SCORES[name], normal, 2.0, 2.0, 12)
+    assert [SCORES[part] for part in SCORES[name].components] == list(fitted.components)
+    columns = fitted(new, 2.0)
+    counts = fitted.fuse.counts(fitted.weights)
+    assert counts.any()
+    for column, part, own, counted in zip(columns.T, SCORES[name].components, fitted.learnt, counts, strict=True):
+        if not counted:  # it is neither kept nor computed
+            assert (own, column.tolist()) == (({}, {}), [0] * N)
+            continue
+        alone = learn_score(part, SCORES[part], normal, 2.0)
+        assert_array_equal(column, alone(new, 2.0)[:, 0])
+
+
+def test_the_softmax_counts_the_more_the_more_classes_it_rules_out():
+    score = SCORES["combined"]
+    assert dict(zip(score.components, score.fuse.weights(2.0, 4), strict=True)) == {
+        "view-neighbours": 1,
+        "hellinger-neighbours": 1 / 16,
+        "likelihood": 1 / 16,
+    }
+    assert score.fuse.weights(4, 4).tolist() == [1, 0, 0]
+    assert score.fuse.weights(1, 24)[1] > score.fuse.weights(1, 4)[1]
+
+
+def test_the_softmax_counts_less_where_it_hesitates_between_labels_and_the_input_counts_in_its_place():
+    fuse = SCORES["combined-with-input"].fuse
+    features, hellinger, likelihood, inputs = fuse.weights(2.0, 8, 1.5)
+    assert (features, hellinger, likelihood) == (1, 0.5**4, 0.5**4)
+    assert inputs == (1 - 0.5**4) ** 2 / 2
+    assert fuse.weights(8, 8, 2.0).tolist() == [1, 0, 0, 0.5]
+
+
+def test_a_score_of_ones_own_learns_once_and_scores_by_what_it_learnt(draw):
+    learnt_from = []
+
+    def learn(normal, temperature):
+        learnt_from.append((len(normal), temperature))
+        return {"centre": normal.features.mean((0, 1))}
+
+    own = Score(
+        "‖f − mean f‖", lambda o, arrays, _: np.linalg.norm(o.features - arrays["centre"], axis=2).sum(1), learn
+    )
+    fitted = learn_score(None, own, [outputs_of(draw, 60)], 2.0)
+    assert (fitted.name, fitted.own, fitted.components) == (None, own, (own,))
+    for n in (1, N):
+        assert fitted([outputs_of(draw, n)], 2.0).shape == (n, 1)
+    assert learnt_from == [(60, 2.0)]
+
+
+def test_of_many_normal_samples_some_are_compared_with(monkeypatch):
+    rows = np.arange(0, 300, 3)
+    assert reference_rows(rows) is rows
+    monkeypatch.setattr("oddkind.model.fitted_score.MAX_REFERENCE_ROWS", 7)
+    some = reference_rows(rows)
+    assert (len(some), some[0], some[-1]) == (7, 0, 297)
+    assert np.ptp(np.diff(some)) <= 3
+    assert np.isin(some, rows).all()
+
+
+# --- held-out samples to compare with ---
+
+FUSED = ["fused-distances", "fused-input-distances"]
+TASK = Task(np.arange(LABELS), ("0",), 1)
+
+
+def fitted_and_held_out(draw, name, n=9, n_learnt=60):
+    """A score learnt from some samples, and outputs of n held-out ones; every label is among both."""
+    normal, held_out = (outputs_of(draw, size, views=1) for size in (n_learnt, n))
+    normal.targets[:LABELS, 0] = held_out.targets[:LABELS, 0] = range(LABELS)
+    return learn_score(name, SCORES[name], [normal], 1.0, 1.0, LABELS), held_out
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("name", [*sorted(DISTANCES), *FUSED, "combined-logs", "msp"])
+def test_a_held_out_sample_is_scored_as_if_it_were_new_to_all_others(draw, name, grouped, with_labels):
+    fitted, held_out = fitted_and_held_out(draw, name)
+    groups = np.array([5, 5, 5, 7, 7, 1, 1, 2, 3]) if grouped else np.arange(9)
+    extended, given = fitted.extended([held_out]), groups if grouped else None
+    found = extended.of_held_out([held_out], given, 1.0, TASK, with_labels=with_labels)
+    for row, group in enumerate(groups):
+        own = held_out[[row]]
+        own = own if with_labels else replace(own, targets=None)
+        expected = fitted.extended([held_out[groups != group]])([own], 1.0)
+        assert_allclose(found[[row]], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+@pytest.mark.parametrize("name", [*sorted(DISTANCES), *FUSED])
+def test_a_copy_of_a_held_out_sample_is_not_compared_with_that_one(draw, name, with_labels):
+    fitted, held_out = fitted_and_held_out(draw, name)
+    held_out.inputs[4], held_out.features[4], held_out.targets[4] = 0.0, held_out.features[2], held_out.targets[2]
+    held_out.inputs[2] = -0.0
+    extended = fitted.extended([held_out])
+    known = held_out if with_labels else replace(held_out, targets=None)
+    found = extended.of_held_out([held_out], np.arange(9), 1.0, TASK, with_labels=with_labels)
+    assert_allclose(extended([known], 1.0), found, rtol=1e-5)
+    assert_array_equal(found[2], found[4])
+    assert (found[:, fitted.fuse.counts(fitted.weights)] > 1e-3).all()
+
+
+@pytest.mark.parametrize("name", ["input-distance", "input-distance-to-all"])
+def test_with_held_out_samples_it_is_the_score_that_would_be_learnt_from_all(draw, name):
+    normal, others, new = (outputs_of(draw, n, views=1) for n in (60, 9, N))
+    both = Outputs(*(np.concatenate([getattr(o, field) for o in (normal, others)]) for field in vars(normal)))
+    found = learn_score(name, SCORES[name], [normal], 1.0).extended([others])([new], 1.0)
+    assert_array_equal(found, learn_score(name, SCORES[name], [both], 1.0)([new], 1.0))
+
+
+def test_held_out_samples_change_no_weight_and_are_left_out_where_nothing_counts(draw):
+    fitted, held_out = fitted_and_held_out(draw, "fused-distances")
+    extended = fitted.extended([held_out])
+    assert_array_equal(extended.weights, fitted.weights)
+    for before, after in zip(fitted.learnt, extended.learnt, strict=True):
+        assert before[0].keys() <= after[0].keys()
+        assert not after[0] or len(after[0]["reference"]) == len(before[0]["reference"]) + 9
+
+
+def test_a_held_out_sample_of_a_label_that_was_not_learnt_is_refused(draw):
+    fitted, held_out = fitted_and_held_out(draw, "input-distance")
+    held_out.targets[4] = LABELS
+    with pytest.raises(InputError, match=r"^there is no normal sample of label 3 to compare with$"):
+        fitted.extended([held_out])
+
+
+def test_p_values_of_samples_that_are_compared_with_each_other_are_valid(draw):
+    """A tenth too few alarms or more would be lost power, one too many a broken promise."""
+    fuse, n, p = SCORES["fused-input-distances"].fuse, 9, []
+    for _ in range(600):
+        fitted, held_out = fitted_and_held_out(draw, "fused-input-distances", n, n_learnt=12)
+        extended = fitted.extended([held_out])
+        normal, new = (
+            combined(components, components, fitted.weights, fuse)
+            for components in (
+                extended.of_held_out([held_out], None, 1.0, TASK, with_labels=False),
+                extended([outputs_of(draw, 40, views=1, known=False)], 1.0),
+            )
+        )
+        p.append((p_values(new, normal) <= 0.1 + 1e-9).mean())
+    assert 0.07 < np.mean(p) < 0.1 + 3 * np.std(p) / len(p) ** 0.5
+
+
+def evidence(draw, size, n, perplexity=1.0, groups=None):
+    """Names of the distances of which the largest, and of those of which the mean counts."""
+    targets = draw.integers(2, size=(n, 1))
+    inputs = (draw.normal(size=(n, size)) + 50 * targets).astype(np.float32)
+    outputs = Outputs(draw.normal(size=(n, 1, 2)), draw.normal(size=(n, 1, 3)), targets, inputs)
+    score = SCORES["fused-distances"]
+    found = learn_score("fused-distances", score, [outputs], 1.0, perplexity, 2, groups).weights.reshape(5, -1)
+    return [[name for name, one in zip(score.components, row, strict=True) if one] for row in found[:2]]
+
+
+NAMES = list(SCORES["fused-distances"].components)
+FAR, LOCAL = NAMES[:5], [NAMES[0], *NAMES[5:]]
+
+
+def test_the_number_of_dimensions_decides_which_distances_count(draw):
+    assert evidence(draw, 3, 200) == [FAR, []]
+    assert evidence(draw, 90, 400) == [[], LOCAL]
+
+
+def test_evidence_leaves_out_what_was_not_learnt_and_what_too_few_samples_tell(draw):
+    assert evidence(draw, 3, 200, perplexity=1.6)[0] == [name for name in FAR if "feature" not in name]
+    assert evidence(draw, 90, 400, perplexity=1.6)[1] == [name for name in LOCAL if "feature" not in name]
+    assert evidence(draw, 90, 80)[1] == ["input-distance", "whitened-distance", "feature-distance"]
+    assert evidence(draw, 90, 80, perplexity=1.6)[1] == ["input-distance", "whitened-distance"]
+    # A network knows the groups that it was trained with.
+    grouped = evidence(draw, 3, 200, groups=np.arange(200) // 20)
+    assert grouped == [[name for name in FAR if "feature" not in name], []]
