@@ -130,7 +130,11 @@ OURS: dict[str, dict[str, Callable[[Case, int], Array]]] = {
         "Detector(), with the label": detector(known=True),
         "Detector(), no labels": detector(labels=False),
     },
-    "magnetic tiles": {"Detector()": detector(), 'Detector(task="pastes")': detector(task="pastes")},
+    "magnetic tiles": {
+        "Detector()": detector(),
+        "Detector(n_members=5)": detector(n_members=5),
+        'Detector(task="pastes")': detector(task="pastes"),
+    },
     "hydraulic rig": {"Detector()": detector(), "Detector(), no labels": detector(labels=False)},
 }
 OTHERS: dict[str, Callable[[Case, int], Array]] = {

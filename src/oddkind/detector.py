@@ -53,9 +53,10 @@ class Detector(Estimator):
         The number of networks to train, at once and each from its own seed, which score together. "auto": 5 for the
         network "spectrogram", otherwise 1.
     epochs : int or "auto"
-        Passes over the samples; "auto": as many as make 900 steps, but at least 3 and at most 100.
+        Passes over the samples; "auto": as many as make 900 steps (1,800 for the network "unet"), but at least 3
+        and at most 100.
     batch_size : int or "auto"
-        A step of training sees this many samples in all their views; "auto": 16 for the network "unet", otherwise 64.
+        A step of training sees this many samples in all their views; "auto": 8 for the network "unet", otherwise 64.
     learning_rate, weight_decay, schedule : float, float, str
         Training with AdamW, and how the rate changes: "one-cycle" (warms up, then falls to 0) or "constant".
     max_shift : int or "auto"

@@ -12,9 +12,10 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from problems import LABELS, RATE, record
 
-from oddkind import CrossModel, load, save
+from oddkind import CrossModel, InputError, load, save
 from oddkind.cli.file_commands import promise_line
 from oddkind.files.evaluate import Promise
+from oddkind.train.transforms import show_surfaces
 
 
 def test_check_prints_what_the_data_set_contains(command, data):
@@ -283,6 +284,27 @@ def test_settings_are_chosen_by_hiding_one_machine_after_another(command, tmp_pa
     code, out, err = command("choose", tmp_path, "--score", "magic")
     assert (code, out) == (2, "")
     assert "score='magic'; known are" in err
+
+
+def test_spectrograms_that_vary_equally_everywhere_are_no_surfaces_to_choose_settings_for(
+    command, monkeypatch, tmp_path
+):
+    draw = np.random.default_rng(0)
+    for number in range(40):
+        path = tmp_path / f"m{number % 4}" / f"{number}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, 0.1 * draw.normal(size=2 * RATE).clip(-4, 4), RATE)
+    tried = []
+
+    def stop(samples, choices, *, like, **_):
+        tried.append((show_surfaces(samples.inputs), like.network, choices[-1].score))
+        raise InputError("enough")
+
+    monkeypatch.setattr("oddkind.study.selection.leave_one_label_out", stop)
+    words = "--front-end", "mel-spectrogram", "--score", "msp", "--task", "labels", "--window", "1"
+    code, _, err = command("choose", tmp_path, *words)
+    assert (code, err) == (2, "oddkind: enough\n")
+    assert tried == [(True, "spectrogram", "combined-logs")]
 
 
 def test_files_that_cannot_be_read_are_named_or_end_the_command(command, data, tmp_path):

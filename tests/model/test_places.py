@@ -88,7 +88,7 @@ def test_networks_without_local_features_have_no_map(draw):
     assert unusual_places([without], learn_places([Local()], normal(draw)), normal(draw)) is None
 
 
-@pytest.fixture(scope="module", params=[("pastes", "local", 12), ("defects", "unet", 6)], ids=lambda one: one[0])
+@pytest.fixture(scope="module", params=[("pastes", "local", 12), ("defects", "unet", 12)], ids=lambda one: one[0])
 def fitted(request):
     task, network, epochs = request.param
     return quick(task=task, network=network, epochs=epochs).fit(textures(120)[0]).model_

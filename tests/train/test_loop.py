@@ -119,9 +119,10 @@ def test_a_unet_learns_which_places_were_changed_beside_the_classes():
     for epoch in range(2):
         order = np.random.default_rng((7, epoch)).permutation(24)
         draws = torch.from_numpy(np.random.default_rng((7, epoch, 2)).random((24, transform.n_draws), np.float32))
+        lent = one.inputs[np.random.default_rng((7, epoch, 5)).permutation(24)]
         total = 0.0
-        for batch, drawn in zip(torch.from_numpy(order).split(8), draws.split(8), strict=True):
-            x = transform(one.inputs[batch], drawn).float() / 255
+        for batch, *given in zip(torch.from_numpy(order).split(8), draws.split(8), lent.split(8), strict=True):
+            x = transform(one.inputs[batch], *given).float() / 255
             apart = (x[:, 1] - x[:, 0]).abs().amax(1) / x[:, 0].std((1, 2, 3))[:, None, None]
             changed = torch.stack([torch.zeros_like(apart), (apart > 0.15).float()], 1).flatten(0, 1)
             logits, _, places = network(x.flatten(0, 1))
@@ -232,7 +233,7 @@ class Counted(Transform):
     def __init__(self, transform):
         self.transform, self.count, self.shown = transform, transform.count, 0
 
-    def __call__(self, x, draws=None):
+    def __call__(self, x, draws=None, others=None):
         self.shown += len(x)
         return self.transform(x)
 
@@ -276,24 +277,34 @@ def test_training_with_shifts_learns_from_moved_views_anew_each_epoch(monkeypatc
     assert_array_equal(weights(found), weights(run(one, epochs=2)[0][0]))
 
 
-def test_drawn_views_are_drawn_anew_each_epoch_from_the_seed_alone(monkeypatch):
-    drawn = []
+@pytest.mark.parametrize(("network", "transform"), [("local", Pastes), ("unet", Defects)])
+def test_views_are_drawn_and_borrowed_anew_each_epoch_from_the_seed_alone(monkeypatch, network, transform):
+    drawn, borrowed = [], []
 
-    def spy(self, x, draws=None):
+    def spy(self, x, draws=None, others=None):
         drawn.append(draws.numpy())
-        return call(self, x, draws)
+        borrowed.append(x.numpy() if others is None else others.numpy())
+        return call(self, x, draws, others)
 
-    call = Pastes.__call__
-    monkeypatch.setattr(Pastes, "__call__", spy)
-    jobs = [job("local", transform=Pastes(), seed=seed, shift=seed) for seed in range(2)]
-    run(*jobs, epochs=2, batch_size=N)
-    together = np.stack(drawn).reshape(2, 2, N, Pastes.n_draws)  # epochs, models
-    assert not np.array_equal(together[0], together[1])
-    assert not np.array_equal(together[:, 0], together[:, 1])
-    for m, one in enumerate(jobs):
+    call = transform.__call__
+    monkeypatch.setattr(transform, "__call__", spy)
+    jobs = [job(network, transform=transform(), seed=seed) for seed in range(2)]
+
+    def seen(*some):
+        """Random numbers, and what was borrowed, [epochs, models, N, …] each."""
         drawn.clear()
-        run(one, epochs=2, batch_size=N)
-        assert_array_equal(np.stack(drawn), together[:, m])
+        borrowed.clear()
+        run(*some, epochs=2, batch_size=N)
+        return [np.stack(found).reshape(2, len(some), N, *found[0].shape[1:]) for found in (drawn, borrowed)]
+
+    together, alone = seen(*jobs), [seen(one) for one in jobs]
+    for number, found in enumerate(together):
+        assert not np.array_equal(found[0], found[1])
+        assert not np.array_equal(found[:, 0], found[:, 1])
+        for m in range(2):
+            assert_array_equal(alone[m][number][:, 0], found[:, m])
+    for lent in together[1].reshape(4, N, -1):  # every sample lends once
+        assert_array_equal(np.unique(lent, axis=0), np.unique(jobs[0].inputs.reshape(N, -1).numpy(), axis=0))
 
 
 @pytest.mark.parametrize("network", ["picture", "lecture"])

@@ -53,15 +53,18 @@ def test_pastes_reach_every_place_of_the_smallest_picture():
     assert changed[:, 1:].any(0).all()
 
 
+# How the picture itself is drawn: mirrored, slopes of the light, size and place of the part, then the switches.
+MIRRORED, SLOPES, SIZES, AGAIN, LIT, FOREIGN = slice(0, 2), slice(2, 4), slice(4, 6), 8, 9, 10
 # The first draw of a defect, after which come, as `Defects` uses them: darker, tone, …, texture toned, opacity, toned.
-LOOK = 5
+LOOK = 11
 PATCH, LINE, BLOB, BOX = (torch.arange(4) / 4 + 0.1).tolist()
 
 
 def drawn(n, seed=0, *, form=None, twice=False):
-    """Random numbers for defects of one form, in pictures that are neither mirrored nor lit unevenly."""
+    """Random numbers for defects of one form, in pictures that stay as they are and borrow nothing."""
     draws = torch.rand(n, Defects.n_draws, generator=torch.Generator().manual_seed(seed))
-    draws[:, :2], draws[:, 2:4], draws[:, 4] = 0, 0.5, 0 if twice else 1
+    draws[:, MIRRORED], draws[:, SLOPES], draws[:, SIZES], draws[:, [LIT, FOREIGN]] = 0, 0.5, 1, 1
+    draws[:, AGAIN] = 0 if twice else 1
     if form is not None:
         draws[:, LOOK] = form
     return draws
@@ -73,10 +76,10 @@ def test_a_defect_changes_some_places_of_the_picture_and_no_other(seed, kind, ch
     views = Defects()(x, drawn(len(x), seed))
     assert views.shape == (len(x), 2, *x.shape[1:])
     assert views.dtype == x.dtype
-    assert torch.equal(views[:, 0], x)
-    changed = (views[:, 1] != x).any(1).flatten(1)
+    torch.testing.assert_close(views[:, 0], x, rtol=0, atol=1e-4)
+    changed = (views[:, 1] != views[:, 0]).any(1).flatten(1)
     assert (changed.float().mean(1) < 0.5).all()
-    twice = (Defects()(x, drawn(len(x), seed, twice=True))[:, 1] != x).any(1).flatten(1)
+    twice = (Defects()(x, drawn(len(x), seed, twice=True))[:, 1] != views[:, 0]).any(1).flatten(1)
     assert (twice | ~changed).float().mean() > 0.99  # the second defect seldom hides the first
 
 
@@ -84,12 +87,55 @@ def test_the_picture_is_mirrored_and_lit_unevenly_before_a_defect_is_planted():
     x = pictures("float", height=30, width=30)
     for mirrored, axes in (((0.6, 0.4), [-1]), ((0.4, 0.6), [-2]), ((0.6, 0.6), [-1, -2])):
         draws = drawn(len(x))
-        draws[:, :2] = torch.tensor(mirrored)
-        assert torch.equal(Defects()(x, draws)[:, 0], x.flip(axes))
+        draws[:, MIRRORED] = torch.tensor(mirrored)
+        torch.testing.assert_close(Defects()(x, draws)[:, 0], x.flip(axes), rtol=0, atol=1e-4)
     draws = drawn(len(x))
-    draws[:, 2:4] = torch.tensor([1.0, 0.5])  # brighter towards the bottom
+    draws[:, SLOPES] = torch.tensor([1.0, 0.5])  # brighter towards the bottom
     added = (Defects()(x, draws)[:, 0] - x) / x.std((1, 2, 3), keepdim=True)
-    torch.testing.assert_close(added[:, 0, :, 3], torch.linspace(-0.4, 0.4, 30).expand(len(x), -1))
+    torch.testing.assert_close(added[:, 0, :, 3], torch.linspace(-0.4, 0.4, 30).expand(len(x), -1), atol=1e-4, rtol=0)
+
+
+def test_a_part_of_the_picture_is_magnified():
+    ramp = torch.arange(40.0).expand(3, 1, 40, 40)
+    draws = drawn(3)
+    draws[:, 5] = torch.tensor([0.0, 0.0, 0.75])  # of the width: as little as possible, twice, and all
+    draws[:, 7] = torch.tensor([0.0, 0.5, 0.5])  # on the left, in the middle
+    found = Defects()(ramp, draws)[:, 0, 0, 0]
+    share = np.exp(-0.3)
+    inside = (np.arange(40) + 0.5) * share - 0.5
+    np.testing.assert_allclose(found[0], inside.clip(0), atol=1e-4)
+    np.testing.assert_allclose(found[1], inside + 20 * (1 - share), atol=1e-4)
+    np.testing.assert_allclose(found[2], ramp[0, 0, 0], atol=1e-4)
+    draws[:, 4] = 0  # of the height, along which the ramp is even
+    torch.testing.assert_close(Defects()(ramp, draws)[:, 0, 0, 0], found, atol=1e-4, rtol=0)
+
+
+def test_light_and_texture_are_borrowed_from_other_pictures():
+    fine = torch.rand(20, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    bright = torch.linspace(0, 9, 64).expand(20, 1, 64, 64)
+    draws = drawn(20, form=BOX)
+    draws[:, LOOK + 5], draws[:, LOOK + 7], draws[:, LOOK + 6] = 0.9, 0.9, 1.0  # texture as it is, opaque
+    draws[:10, LIT] = 0
+    lit, unlit = Defects()(fine, draws, bright)[:, 0, 0].split(10)
+    torch.testing.assert_close(unlit, fine[10:, 0], atol=1e-4, rtol=0)
+    blocks = (lit - bright[:10, 0]).unflatten(1, (8, 8)).unflatten(3, (8, 8)).mean((2, 4))
+    assert blocks.abs().max() < 0.3  # the light is that of the other picture, the rest the picture's own
+    assert np.corrcoef((lit - bright[:10, 0]).flatten(), fine[:10, 0].flatten())[0, 1] > 0.9
+    draws[:, LIT], draws[:10, FOREIGN] = 1, 0
+    steps = 7.0 * (torch.rand(20, 1, 64, 64, generator=torch.Generator().manual_seed(1)) < 0.5)
+    views = Defects()(fine, draws, steps)[:, :, 0]
+    changed = (views[:, 1] - views[:, 0]).abs() > 1e-6
+    level = fine.mean((1, 2, 3)) - steps.mean((1, 2, 3))
+    for one, where, base in zip(views[:10, 1], changed[:10], level[:10], strict=True):
+        values = one[where] - base
+        assert torch.minimum(values.abs(), (values - 7).abs()).max() < 1e-3
+    assert views[10:, 1].max() <= 1  # texture of the picture itself
+
+
+def test_nothing_is_borrowed_from_pictures_that_are_not_given():
+    x = pictures("float", height=30, width=30)
+    draws = torch.rand(len(x), Defects.n_draws, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Defects()(x, draws), Defects()(x, draws, x), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("form", [LINE, BLOB])
@@ -98,7 +144,8 @@ def test_lines_and_blobs_are_darker_or_brighter_by_their_tone(form, darker, sign
     x = pictures("float", n=50, channels=1, height=40, width=40)
     draws = drawn(len(x), form=form)
     draws[:, LOOK + 1] = darker
-    added = sign * (Defects()(x, draws)[:, 1] - x).flatten(1) / x.std((1, 2, 3))[:, None]
+    plain, planted = Defects()(x, draws).unbind(1)
+    added = sign * (planted - plain).flatten(1) / x.std((1, 2, 3))[:, None]
     tone = 0.4 + 2.1 * draws[:, LOOK + 2, None]
     assert (added >= -1e-5).all()
     assert (added <= tone + 1e-5).all()
@@ -112,7 +159,7 @@ def test_texture_is_that_of_the_picture_blended_in():
     draws[:, LOOK + 7] = 0.9
     draws[:, LOOK + 6] = 1.0  # opaque
     for one, view in zip(x, Defects()(x, draws)[:, 1], strict=True):
-        assert torch.isclose(view.flatten()[:, None], one.flatten(), atol=1e-5).any(1).all()
+        assert torch.isclose(view.flatten()[:, None], one.flatten(), atol=1e-4).any(1).all()
 
 
 def test_forms_have_the_sizes_that_their_descriptions_say():
@@ -123,7 +170,8 @@ def test_forms_have_the_sizes_that_their_descriptions_say():
     shares = {}
     for form in (PATCH, LINE, BLOB, BOX):
         draws[:, LOOK] = form
-        changed = (Defects()(x, draws)[:, 1] - x).abs().amax(1) > 0
+        plain, planted = Defects()(x, draws).unbind(1)
+        changed = (planted - plain).abs().amax(1) > 0
         shares[form] = changed.float().mean((1, 2))
         assert (shares[form] > 0).float().mean() > 0.85
         assert changed.any(0).view(8, 8, 8, 8).any(3).any(1).all()  # every place may have one

@@ -23,8 +23,10 @@ def shifted(x: Tensor, moves: Tensor) -> Tensor:
     return x
 
 
-def warped(x: Tensor, warps: Tensor) -> Tensor:
-    """Stretch and move pictures [n, C, H, W] by `warps` [n, 4], interpolating linearly; beyond the border lies 0.
+def warped(x: Tensor, warps: Tensor, beyond: str = "zeros") -> Tensor:
+    """Stretch and move pictures [n, C, H, W] by `warps` [n, 4], interpolating linearly.
+
+    Beyond the border lies 0, or the border itself ("border").
 
     (a, b, c, d): the height is divided by exp a and the width by exp b, around the middle; then the picture is moved up
     by c and to the left by d, in halves of its size.
@@ -33,4 +35,4 @@ def warped(x: Tensor, warps: Tensor) -> Tensor:
     down, across = ((torch.arange(size, device=x.device, dtype=warps.dtype) * 2 + 1) / size - 1 for size in x.shape[2:])
     rows, columns = down[:, None] * tall.exp() + up, across * wide.exp() + left
     grid = torch.stack(torch.broadcast_tensors(columns, rows), 3)
-    return torch.nn.functional.grid_sample(as_float(x), grid, align_corners=False)
+    return torch.nn.functional.grid_sample(as_float(x), grid, padding_mode=beyond, align_corners=False)

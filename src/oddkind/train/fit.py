@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import math
 import platform
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,12 +50,14 @@ EXAMINED, INDISTINGUISHABLE = 32, 0.1
 RELEVANT_SHARE = 0.1
 # How much spectrograms are stretched and moved in training.
 WARP = 0.3
-# How many networks score together, and how many samples a step sees; otherwise 1 and 64. A network that is told which
-# places were changed learns much from each sample, so many small steps teach it more than few large ones.
+# How many networks score together, how many samples a step sees, and how many steps are enough; if not said, 1, 64 and
+# 900. A network that is told which places were changed learns much from each sample, so many small steps teach it more
+# than few large ones.
 MEMBERS: Mapping[str | None, int] = {"spectrogram": 5}
-BATCH: Mapping[str | None, int] = {"unet": 16}
-# As many passes as make this many steps, within these bounds.
-AUTO_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 900, 3, 100
+BATCH: Mapping[str | None, int] = {"unet": 8}
+STEPS: Mapping[str | None, int] = {"unet": 1800}
+# As many passes as make these steps, within these bounds.
+FEWEST_EPOCHS, MOST_EPOCHS = 3, 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +212,9 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
             f"network 'unet' compares the views place by place, so they cannot be moved; max_shift={shift} and "
             f"warp={warp} must be 0"
         )
-    epochs = int(given.epochs) if given.epochs != "auto" else _enough_epochs(len(training_rows), batch_size)
+    passes = STEPS.get(network, 900) / -(-len(training_rows) // batch_size)
+    enough = min(max(math.ceil(passes), FEWEST_EPOCHS), MOST_EPOCHS)
+    epochs = int(given.epochs) if given.epochs != "auto" else enough
     runs = []
     for for_weights, for_order in seeds:
         job = Job(
@@ -288,11 +293,6 @@ def _of_one_label(units: Array | None, labels: Array | None) -> bool:
 def _n_groups(groups: Array | None, rows: Array) -> int:
     """Number of groups among some rows, bool [N]; without groups each sample is one."""
     return int(rows.sum()) if groups is None else len(np.unique(groups[rows]))
-
-
-def _enough_epochs(n: int, batch_size: int) -> int:
-    steps = -(-n // batch_size)
-    return int(np.clip(-(-AUTO_STEPS // steps), FEWEST_EPOCHS, MOST_EPOCHS))
 
 
 def _warn_about_views(transform: Transform, x: Array, task_name: str) -> None:

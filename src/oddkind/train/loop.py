@@ -17,14 +17,15 @@ from oddkind.arrays import Array
 from oddkind.train.augmentation import mixed, shifted, warped
 from oddkind.train.checkpoints import fingerprint, restore, save
 from oddkind.train.job import Job
-from oddkind.train.networks import NETWORKS
+from oddkind.train.networks import NETWORKS, PlaceNetwork
 from oddkind.train.stacked import Stack, as_float
 from oddkind.train.torch_state import seeded
 from oddkind.train.transform import Transform
 
 # Views are made and arranged once, before the first epoch, if they fit in this many bytes.
 PREPARED_BYTES = 1 << 27
-# For the built-in networks, a batch with fewer numbers than this is computed faster by one thread.
+# For the built-in networks, a batch with fewer numbers than this is computed faster by one thread, except by networks
+# with features at each place, which compute much with each number.
 SMALL_BATCH = 100_000
 # A run with checkpoints that is killed loses at most this much work.
 CHECKPOINT_SECONDS = 2.0
@@ -72,7 +73,7 @@ def train(
         The training loss, averaged over the batches of each epoch.
     """
     stack = Stack([job.network for job in jobs], device)
-    views = jobs[0].transform.count
+    views, borrows = jobs[0].transform.count, jobs[0].transform.borrows
     pool, rows, prepare = _pool(jobs, stack, device)
     lengths = [len(job.rows) for job in jobs]
     longest = max(lengths)
@@ -90,8 +91,8 @@ def train(
     optimizer = Adam(stack.weights, rates, decays)
     parameters = list(stack.parameters.values())
     losses = torch.zeros(epochs, len(jobs), device=device)
-    known = type(jobs[0].network) in NETWORKS.values()
-    few = known and device.type == "cpu" and len(jobs) * batch_size * views * pool[0].numel() < SMALL_BATCH
+    light = type(jobs[0].network) in NETWORKS.values() and not isinstance(jobs[0].network, PlaceNetwork)
+    few = light and device.type == "cpu" and len(jobs) * batch_size * views * pool[0].numel() < SMALL_BATCH
     # The seed is for layers that draw at random, such as dropout.
     with seeded(jobs[0].seed), _threads(1 if few else torch.get_num_threads()):
         state = {"losses": losses, "weights": stack.weights, "mean": optimizer.mean, "square": optimizer.square}
@@ -104,7 +105,11 @@ def train(
         saved = time.monotonic()
         for epoch in range(optimizer.steps // steps, epochs):
             order = [_order(job, epoch, longest) for job in jobs]
-            picked = torch.as_tensor(np.take_along_axis(rows, np.stack(order), 1), device=device)  # [M, longest]
+            lenders = [_order(job, epoch, longest, 5) for job in jobs] if borrows else order
+            picked, lent = (
+                torch.as_tensor(np.take_along_axis(rows, np.stack(places), 1), device=device)
+                for places in (order, lenders)
+            )  # [M, longest] each
             classes = [job.targets[job.rows[turn]].astype(np.int32) for job, turn in zip(jobs, order, strict=True)]
             moves, draws, warps = (
                 torch.as_tensor(np.stack([draw(job, epoch, longest) for job in jobs]), device=device)
@@ -114,7 +119,8 @@ def train(
             partners, shares = _mixtures(jobs, epoch, longest, device)
             for step in range(optimizer.steps % steps, steps):
                 samples = slice(step * batch_size, (step + 1) * batch_size)
-                rest = moves[:, samples].flatten(0, 1), draws[:, samples].flatten(0, 1)
+                others = torch.index_select(pool, 0, lent[:, samples].flatten()) if borrows else None
+                rest = others, moves[:, samples].flatten(0, 1), draws[:, samples].flatten(0, 1)
                 warp = warps[:, samples].flatten(0, 1)
                 x = prepare(torch.index_select(pool, 0, picked[:, samples].flatten()), *rest, warp)  # [M · B, V, ...]
                 in_views = slice(samples.start * views, samples.stop * views)
@@ -202,7 +208,7 @@ def _threads(count: int) -> Iterator[None]:
 
 def _pool(
     jobs: Sequence[Job], stack: Stack, device: torch.device
-) -> tuple[Tensor, Array, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]]:
+) -> tuple[Tensor, Array, Callable[[Tensor, Tensor | None, Tensor, Tensor, Tensor], Tensor]]:
     """Concatenate the inputs of all jobs; inputs that several jobs share are included once.
 
     Returns the pool, the rows of it that each job learns from [M, longest n], and a function that turns a batch of the
@@ -214,11 +220,12 @@ def _pool(
     def prepare(
         x: Tensor,
         transform: Transform,
+        others: Tensor | None = None,
         moves: Tensor | None = None,
         draws: Tensor | None = None,
         warps: Tensor | None = None,
     ) -> Tensor:
-        views = transform(x, draws).flatten(0, 1)
+        views = transform(x, draws, others).flatten(0, 1)
         views = views if moves is None else shifted(views, moves.flatten(0, 1))
         views = views if warps is None else warped(views, warps.flatten(0, 1))
         return stack.arrange(views).unflatten(0, (len(x), -1))
@@ -238,18 +245,18 @@ def _pool(
     rows = [starts[job.source] + np.pad(job.rows, (0, longest - len(job.rows)), "edge") for job in jobs]
     pool = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
-    def ready(x: Tensor, moves: Tensor, draws: Tensor, warps: Tensor) -> Tensor:
+    def ready(x: Tensor, others: Tensor | None, moves: Tensor, draws: Tensor, warps: Tensor) -> Tensor:
         if not lazy:
             return x
-        given = moves if moved else None, draws if drawn else None, warps if is_warped else None
+        given = others, moves if moved else None, draws if drawn else None, warps if is_warped else None
         return prepare(x, jobs[0].transform, *given)
 
     return pool, np.stack(rows).astype(np.int32), ready
 
 
-def _order(job: Job, epoch: int, longest: int) -> Array:
-    """Order in which a job learns from its rows, padded; depends on seed and epoch alone, so a run can resume."""
-    order = np.random.default_rng((job.seed, epoch)).permutation(len(job.rows))
+def _order(job: Job, epoch: int, longest: int, *purpose: int) -> Array:
+    """Order of the rows of a job, padded; depends on seed, epoch and purpose alone, so a run can resume."""
+    order = np.random.default_rng((job.seed, epoch, *purpose)).permutation(len(job.rows))
     return np.pad(order, (0, longest - len(order)), "edge")
 
 

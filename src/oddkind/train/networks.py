@@ -91,7 +91,19 @@ class PictureCNN(nn.Module):
         return self.classifier(x.flatten(1)), features
 
 
-class LocalCNN(nn.Module):
+class PlaceNetwork(nn.Module):
+    """A network of pictures that has features at each place, and pools them."""
+
+    def local_features(self, x: Tensor) -> Tensor:
+        """Features at each place, [B, C, H, W] → [B, K, H', W']."""
+        raise NotImplementedError
+
+    def head(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features from the features at each place."""
+        raise NotImplementedError
+
+
+class LocalCNN(PlaceNetwork):
     """Convolutions with a receptive field of 26 × 26 pixels, then their maximum and mean, for local defects.
 
     A 4×4 convolution of stride 2, a 3×3 convolution with 2×2 max-pooling and two without, group norm and ReLU after
@@ -125,7 +137,7 @@ class LocalCNN(nn.Module):
         return self.classifier(features), features
 
 
-class UNet(nn.Module):
+class UNet(PlaceNetwork):
     """Says which places of a picture were changed, and classifies the picture by that.
 
     Each picture is first brought to mean 0 and deviation 1. Three 4×4 convolutions of stride 2 (four, if it has at

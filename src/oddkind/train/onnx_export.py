@@ -20,7 +20,7 @@ from oddkind.model.conformal import alarms
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, FittedModel, Model, example_rows
 from oddkind.model.onnx_forward import OnnxForward
-from oddkind.train.networks import LocalCNN, UNet
+from oddkind.train.networks import PlaceNetwork
 from oddkind.train.stacked import as_float
 from oddkind.train.torch_forward import TorchForward, state_of
 
@@ -109,7 +109,7 @@ class _Network(nn.Module):
             return functional_call(self, dict(zip(self.weights, weights, strict=True)), (x,))
         views = self.transform(x)
         inputs = as_float(views.flatten(0, 1))
-        if not isinstance(self.network, LocalCNN | UNet):
+        if not isinstance(self.network, PlaceNetwork):
             return tuple(found.unflatten(0, views.shape[:2]) for found in self.network(inputs))
         places = self.network.local_features(inputs)
         logits, features = (found.unflatten(0, views.shape[:2]) for found in self.network.head(places))

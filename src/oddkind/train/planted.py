@@ -8,10 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from oddkind.train.augmentation import warped
 from oddkind.train.transform import Transform, like
 
 # What a defect takes to draw: how it looks, where it is, and smooth noise of `NOISE` × `NOISE` numbers.
 LOOK, PLACE, NOISE = 8, 7, 16
+# What comes before: how the picture itself is changed, and whether there is a second defect.
+HEAD = 11
+# The light of a picture is the mean of each of so many parts of its height and width.
+PARTS = 8
 # The pieces of a line.
 PIECES = 10
 
@@ -37,7 +42,7 @@ class Pastes(Transform):
         """A description of each view."""
         return "as it is", "with a piece pasted in", "with a scar pasted in"
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, C, H, W] → [N, 3, C, H, W], or [N, 1, C, H, W] without draws."""
         if draws is None:
             return x[:, None]
@@ -80,10 +85,13 @@ def _from_elsewhere(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
 class Defects(Transform):
     """A picture as it is, and with one or two defects planted.
 
-    In training, the picture may first be mirrored left to right, top to bottom or both, and is lit a little unevenly. A
-    defect is a patch of any outline, a bent line, a blob or a rectangle (`_patch`, `_line`, `_blob`, `_box`). Lines and
-    blobs, and some of the others, are darker or brighter than the picture by 0.4 to 2.5 of its standard deviations; in
-    the others, texture from elsewhere in the picture is blended in, with an opacity of 0.3 to 1.
+    In training, the picture is first made another one that would be as normal: a part of it is magnified by up to 1.35,
+    it may be mirrored left to right, top to bottom or both, it is lit a little unevenly, and half of the pictures get
+    their light, which is the mean of each of 8 × 8 parts, from another picture.
+
+    A defect is a patch of any outline, a bent line, a blob or a rectangle (`_patch`, `_line`, `_blob`, `_box`). Lines
+    and blobs, and some of the others, are darker or brighter than the picture by 0.4 to 2.5 of its standard deviations.
+    In the rest, texture is blended in with an opacity of 0.3 to 1, from elsewhere in the picture or in another one.
 
     Schlüter et al., "Natural synthetic anomalies for self-supervised anomaly detection and localization", ECCV 2022;
     Zavrtanik et al., "DRÆM: a discriminatively trained reconstruction embedding for surface anomaly detection", ICCV
@@ -91,7 +99,8 @@ class Defects(Transform):
     """
 
     count: int = 2
-    n_draws: ClassVar[int] = 5 + 2 * (LOOK + PLACE + NOISE**2)
+    n_draws: ClassVar[int] = HEAD + 2 * (LOOK + PLACE + NOISE**2)
+    borrows: ClassVar[bool] = True
     network: ClassVar[str] = "unet"
 
     @property
@@ -99,25 +108,44 @@ class Defects(Transform):
         """A description of each view."""
         return "as it is", "with defects planted"
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, C, H, W] → [N, 2, C, H, W], or [N, 1, C, H, W] without draws."""
         if draws is None:
             return x[:, None]
-        for axis, mirrored in ((-1, draws[:, 0]), (-2, draws[:, 1])):
-            x = torch.where(mirrored[:, None, None, None] < 0.5, x, x.flip(axis))
+        others = x if others is None else others
+        mirrored, slopes, parts = draws[:, 0:2], 0.8 * draws[:, 2:4, None, None, None] - 0.4, draws[:, 4:8]
+        again, lit, foreign = draws[:, 8] < 0.3, *(draws[:, 9:HEAD, None, None, None] < 0.5).unbind(1)
+        first, second = draws[:, HEAD:].unflatten(1, (2, -1)).unbind(1)
+        seen = _magnified(x.float(), parts)
+        for axis, side in ((-1, mirrored[:, 0]), (-2, mirrored[:, 1])):
+            seen = torch.where(side[:, None, None, None] < 0.5, seen, seen.flip(axis))
+        seen = torch.where(lit, seen + _light(others.float()) - _light(seen), seen)
         down, right = (torch.linspace(-1, 1, size, device=x.device) for size in x.shape[2:])
-        slopes = 0.8 * draws[:, 2:4, None, None, None] - 0.4
-        light = slopes[:, 0] * down[:, None] + slopes[:, 1] * right
-        plain = like(x + light * x.float().std((1, 2, 3), keepdim=True), x)
-        first, second = draws[:, 5:].unflatten(1, (2, -1)).unbind(1)
-        planted, again = _with_defect(plain, first), draws[:, 4] < 0.3
+        slope = slopes[:, 0] * down[:, None] + slopes[:, 1] * right
+        plain = like(seen + slope * seen.std((1, 2, 3), keepdim=True), x)
+        texture = others + (plain.float() - others).mean((1, 2, 3), keepdim=True)
+        texture = torch.where(foreign, texture, plain)
+        planted = _with_defect(plain, texture, first)
         if again.any():
-            planted[again] = _with_defect(planted[again], second[again])
+            planted[again] = _with_defect(planted[again], texture[again], second[again])
         return torch.stack([plain, planted], 1)
 
 
-def _with_defect(x: Tensor, draws: Tensor) -> Tensor:
-    """Plant a defect into each picture [N, C, H, W], by draws [N, LOOK + PLACE + NOISE²]."""
+def _magnified(x: Tensor, draws: Tensor) -> Tensor:
+    """Show a part of pictures [N, C, H, W], by draws [N, 4]: all of the height or width, or as little as 74 % of it."""
+    size = (0.3 * (2 * draws[:, :2] - 1)).exp().clamp(max=1)
+    place = (2 * draws[:, 2:] - 1) * (1 - size)
+    return warped(x, torch.cat([size.log(), place], 1), beyond="border")
+
+
+def _light(x: Tensor) -> Tensor:
+    """Return the means of 8 × 8 parts of pictures [N, C, H, W], interpolated between."""
+    means = torch.nn.functional.adaptive_avg_pool2d(x, PARTS)
+    return torch.nn.functional.interpolate(means, x.shape[2:], mode="bicubic", align_corners=False)
+
+
+def _with_defect(x: Tensor, texture: Tensor, draws: Tensor) -> Tensor:
+    """Plant a defect into each picture [N, C, H, W], by draws [N, LOOK + PLACE + NOISE²]; `texture` is like x."""
     look, where = draws[:, :LOOK, None, None, None], draws[:, LOOK:]
     darker, tone, from_y, from_x, toned_too, opacity, toned = look[:, 1:].unbind(1)
     form, forms = (4 * draws[:, 0]).long(), (_patch, _line, _blob, _box)
@@ -127,10 +155,10 @@ def _with_defect(x: Tensor, draws: Tensor) -> Tensor:
         if rows.any():
             mask[rows, 0] = make(where[rows], *x.shape[2:])
     tone = torch.where(darker < 0.65, -1, 1) * (0.4 + 2.1 * tone) * x.float().std((1, 2, 3), keepdim=True)
-    texture = _from_elsewhere(x, from_y[:, 0], from_x[:, 0]) + torch.where(toned_too < 0.5, 0.5, 0.0) * tone
+    blended = _from_elsewhere(texture, from_y[:, 0], from_x[:, 0]) + torch.where(toned_too < 0.5, 0.5, 0.0) * tone
     always_toned = torch.isin(form, torch.tensor([forms.index(_line), forms.index(_blob)], device=x.device))
     toned = always_toned[:, None, None, None] | (toned < 0.3)
-    return like(torch.where(toned, x + tone * mask, x + (0.3 + 0.7 * opacity) * mask * (texture - x)), x)
+    return like(torch.where(toned, x + tone * mask, x + (0.3 + 0.7 * opacity) * mask * (blended - x)), x)
 
 
 def _patch(draws: Tensor, height: int, width: int) -> Tensor:

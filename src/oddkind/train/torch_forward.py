@@ -16,7 +16,7 @@ from oddkind.errors import InputError
 from oddkind.model.forward import run_in_batches
 from oddkind.model.inputs import InputSpec
 from oddkind.model.task import Task
-from oddkind.train.networks import NETWORKS, Builder, LocalCNN, UNet, build
+from oddkind.train.networks import NETWORKS, Builder, PlaceNetwork, build
 from oddkind.train.stacked import as_float
 from oddkind.train.transform import Transform
 from oddkind.train.transforms import BLOCK, TRANSFORMS, Affine, HadamardMaps, Identity
@@ -56,7 +56,7 @@ class TorchForward:
     def local_features(self, inputs: Array) -> Array | None:
         """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
         network = self.network
-        if not isinstance(network, LocalCNN | UNet):
+        if not isinstance(network, PlaceNetwork):
             return None
         return self._run(lambda x: [network.local_features(as_float(x))], inputs, 1)[0]
 

@@ -16,11 +16,14 @@ class Transform:
     n_draws : int
         The number of random numbers that the views of a sample need. 0: its views are always the same. Otherwise only
         the first view is scored, because it needs none.
+    borrows : bool
+        Whether the views of a sample take something from another one.
     network : str
         The name of the network that suits it; "auto": that of the shape.
     """
 
     n_draws: ClassVar[int] = 0
+    borrows: ClassVar[bool] = False
     network: ClassVar[str] = "auto"
 
     @property
@@ -38,10 +41,11 @@ class Transform:
         """A description of each view, [V]."""
         raise NotImplementedError
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """Map samples [N, ...] to views [N, V, ...], using random numbers `draws` [N, n_draws] in [0, 1).
 
-        Without `draws`, only the views that are scored are returned.
+        Without `draws`, only the views that are scored are returned. `others` [N, ...] are the samples to borrow from;
+        without them, the samples themselves.
         """
         raise NotImplementedError
 

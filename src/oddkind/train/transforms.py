@@ -27,7 +27,7 @@ class Identity(Transform):
         """A description of each view."""
         return ("as it is",)
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, ...] → [N, 1, ...]."""
         return x[:, None]
 
@@ -46,7 +46,7 @@ class Rotations(Transform):
         """A description of each view."""
         return "as it is", *(f"turned by {360 * turn // self.count}°" for turn in range(1, self.count))
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, C, S, S] → [N, 4, C, S, S]."""
         return torch.stack([torch.rot90(x, turns, (-2, -1)) for turns in range(self.count)], 1)
 
@@ -62,7 +62,7 @@ class Reversals(Transform):
         """A description of each view."""
         return "forwards", "backwards"
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, C, T] → [N, 2, C, T]."""
         return torch.stack([x, x.flip(-1)], 1)
 
@@ -82,7 +82,7 @@ class Speeds(Transform):
         """A description of each view."""
         return "as it is", "faster by a quarter", "slower by a fifth"
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, C, T] → [N, 3, C, T]."""
         last = x.shape[-1] - 1
         now = torch.arange(last + 1, device=x.device) - last / 2
@@ -108,7 +108,7 @@ class Bands(Transform):
         """A description of each view."""
         return "as it is", *(f"without the {band} third of its frequencies" for band in ("lowest", "middle", "highest"))
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, C, T] → [N, 4, C, T]."""
         spectrum = torch.fft.rfft(x.float())
         third = 3 * torch.arange(spectrum.shape[-1] - 1, device=x.device) // max(1, spectrum.shape[-1] - 1)
@@ -128,7 +128,7 @@ class Permutations(Transform):
         """A description of each view."""
         return "as it is", *(f"channels moved on by {view}/{self.count}" for view in range(1, self.count))
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, C, T] → [N, V, C, T]."""
         channels = x.shape[1]
         return torch.stack([x.roll(view * channels // self.count, 1) for view in range(self.count)], 1)
@@ -150,7 +150,7 @@ class Affine(Transform):
         """A description of each view."""
         return tuple(f"map {view + 1}" for view in range(self.count))
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, D] → [N, V, D]."""
         return torch.einsum("nd,vde->nve", x, torch.as_tensor(self.matrices, dtype=x.dtype, device=x.device))
 
@@ -181,7 +181,7 @@ class HadamardMaps(Transform):
         """A description of each view."""
         return tuple(f"map {view + 1}" for view in range(self.count))
 
-    def __call__(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Tensor | None = None, others: Tensor | None = None) -> Tensor:
         """[N, D] → [N, V, D]."""
         hadamard = torch.ones(1, 1, device=x.device)
         while len(hadamard) < BLOCK:
