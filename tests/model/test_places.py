@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import quick
+from scipy import stats
 
 from oddkind import InputError, explain, load, save
 from oddkind.model.places import SHRINKAGE, learn_places, unusual_places
@@ -75,6 +76,14 @@ def test_maps_of_several_networks_are_averaged(draw):
     places = learn_places(members, inputs)
     each = [unusual_places([member], learn_places([member], inputs), inputs[:4]) for member in members]
     assert_allclose(unusual_places(members, places, inputs[:4]), np.mean(each, 0))
+
+
+def test_a_single_feature_is_a_logit_of_which_only_large_values_are_unusual(draw):
+    logits = draw.normal(-5, 2, (50, 1, 8, 8))
+    member = SimpleNamespace(local_features=lambda inputs: logits[: len(inputs)])
+    found = unusual_places([member], learn_places([member], np.zeros((50, 1, 8, 8))), np.zeros((50, 1, 8, 8)))
+    expected = stats.zscore(logits[:, 0], axis=None)
+    assert_allclose(found, expected / np.quantile(expected, 0.99) - 1, rtol=1e-6, atol=1e-9)
 
 
 def test_features_that_never_vary_are_usual_everywhere():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oddkind.arrays import Array
+from oddkind.errors import InputError
 from oddkind.model.forward import Forward
 
 # Learnt from at most this many samples, and from so few that their features are at most so many numbers.
@@ -28,7 +29,7 @@ class Places:
     whitening : array [M, K, K]
         The length of (f − mean) W is the Mahalanobis distance of features f.
     usual : array [M]
-        The square of the distance that 99 in 100 places of normal samples have at most.
+        How unusual (`_unusual`) 99 in 100 places of normal samples are at most.
     """
 
     mean: Array
@@ -53,7 +54,7 @@ def learn_places(members: Sequence[Forward], inputs: Array) -> Places | None:
         values, vectors = np.linalg.eigh((1 - SHRINKAGE) * covariance + SHRINKAGE * even)
         varies = values > 0
         whitening = vectors * np.where(varies, 1 / np.sqrt(np.where(varies, values, 1)), 0)
-        usual = np.quantile(np.square((rows - mean) @ whitening).sum(1), USUAL)
+        usual = np.quantile(_unusual((rows - mean) @ whitening), USUAL)
         learnt.append((mean, whitening, usual or 1.0))
     return Places(*(np.stack(values) for values in zip(*learnt, strict=True)))
 
@@ -63,20 +64,28 @@ def unusual_places(members: Sequence[Forward], places: Places, inputs: Array) ->
 
     It is d² / u − 1, mean over the networks, interpolated between places: d is the Mahalanobis distance of the features
     from those of normal samples at any place, and u the d² that 99 in 100 normal places have at most. Above 0 a place
-    is rarer than that. After Defard et al., "PaDiM: a patch distribution modeling framework for anomaly detection and
-    localization", ICPR 2021, with the features of a network that learnt from these samples alone, and one distribution
-    for all places.
+    is rarer than that. A network that says by a logit how unusual a place is has this one feature, and its standardised
+    value stands in place of d².
+
+    After Defard et al., "PaDiM: a patch distribution modeling framework for anomaly detection and localization", ICPR
+    2021, with the features of a network that learnt from these samples alone, and one distribution for all places.
     """
     found = []
     for number, member in enumerate(members):
         features = member.local_features(inputs)
         if features is None:
             return None
+        if features.shape[1] != len(places.mean[number]):
+            raise InputError(f"{features.shape[1]} features at each place; the map needs {len(places.mean[number])}")
         rows = np.moveaxis(features, 1, -1) - places.mean[number]
-        distance = np.square(rows @ places.whitening[number]).sum(-1)
-        found.append(distance / places.usual[number] - 1)
+        found.append(_unusual(rows @ places.whitening[number]) / places.usual[number] - 1)
     down, across = (_interpolation(few, many) for few, many in zip(found[0].shape[1:], inputs.shape[-2:], strict=True))
     return np.asarray(down @ np.mean(found, 0) @ across.T)
+
+
+def _unusual(whitened: Array) -> Array:
+    """How unusual whitened features [..., K] are: their squared length, or a single one itself, which is a logit."""
+    return whitened[..., 0] if whitened.shape[-1] == 1 else np.square(whitened).sum(-1)
 
 
 def _interpolation(few: int, many: int) -> Array:

@@ -102,6 +102,10 @@ class PlaceNetwork(nn.Module):
         """Logits and features from the features at each place."""
         raise NotImplementedError
 
+    def shown(self, places: Tensor) -> Tensor:
+        """What a map of the picture is made of, [B, K', H', W']: the features at each place."""
+        return places
+
 
 class LocalCNN(PlaceNetwork):
     """Convolutions with a receptive field of 26 × 26 pixels, then their maximum and mean, for local defects.
@@ -182,6 +186,10 @@ class UNet(PlaceNetwork):
         """Return logits, features and the logits of each place."""
         places = self.local_features(x)
         return *self.head(places), self.changed(places)[:, 0]
+
+    def shown(self, places: Tensor) -> Tensor:
+        """Logits of each place, [B, 1, H', W']."""
+        return torch.as_tensor(self.changed(places))
 
     def head(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and features from the features at each place."""

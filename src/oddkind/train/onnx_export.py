@@ -104,7 +104,7 @@ class _Network(nn.Module):
         self.network, self.transform, self.weights = forward.network, forward.transform, weights
 
     def forward(self, x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        """Return logits [N, V, C], features [N, V, D] and, if there are any, the local features of the first view."""
+        """Return logits [N, V, C], features [N, V, D] and, if it has places, those of the first view."""
         if weights:
             return functional_call(self, dict(zip(self.weights, weights, strict=True)), (x,))
         views = self.transform(x)
@@ -113,7 +113,7 @@ class _Network(nn.Module):
             return tuple(found.unflatten(0, views.shape[:2]) for found in self.network(inputs))
         places = self.network.local_features(inputs)
         logits, features = (found.unflatten(0, views.shape[:2]) for found in self.network.head(places))
-        return logits, features, places.unflatten(0, views.shape[:2])[:, 0]
+        return logits, features, self.network.shown(places).unflatten(0, views.shape[:2])[:, 0]
 
 
 def to_onnx(forward: TorchForward, inputs: InputSpec, *, shared: bool = False) -> bytes:

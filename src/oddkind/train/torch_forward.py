@@ -54,11 +54,11 @@ class TorchForward:
         return logits, features
 
     def local_features(self, inputs: Array) -> Array | None:
-        """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
+        """Return what a map of standardised pictures [N, …] is made of, [N, K, H', W']; None if it has no places."""
         network = self.network
         if not isinstance(network, PlaceNetwork):
             return None
-        return self._run(lambda x: [network.local_features(as_float(x))], inputs, 1)[0]
+        return self._run(lambda x: [network.shown(network.local_features(as_float(x)))], inputs, 1)[0]
 
     def _run(self, run: Callable[[torch.Tensor], Iterable[torch.Tensor]], inputs: Array, n_views: int) -> list[Array]:
         self.network.eval()
