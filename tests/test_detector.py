@@ -153,6 +153,24 @@ def test_many_samples_are_scored_some_at_a_time(monkeypatch):
     assert max(sizes) == 64
 
 
+@pytest.mark.parametrize(("task", "batch_size", "steps"), [("defects", 8, 1800), ("rotations", 64, 900)])
+def test_networks_that_are_told_which_places_were_changed_learn_in_more_and_smaller_steps(
+    monkeypatch, task, batch_size, steps
+):
+    def stop(jobs, **given):
+        shown.append((len(jobs[0].rows), given["epochs"], given["batch_size"]))
+        raise KeyboardInterrupt
+
+    shown = []
+    monkeypatch.setattr("oddkind.train.stacks.train", stop)
+    noise = np.random.default_rng(0).integers(256, size=(2000, 1, 16, 16)).astype(np.uint8)
+    with pytest.raises(KeyboardInterrupt):
+        Detector(task=task).fit(noise)
+    ((n, epochs, found),) = shown
+    assert found == batch_size
+    assert 0 <= epochs * -(-n // batch_size) - steps < -(-n // batch_size)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "epochs"), [("pastes", 40), ("auto", 20)])
 def test_surfaces_show_a_small_mark_that_neighbours_on_pixels_miss(task, epochs):

@@ -5,28 +5,49 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scoring import (
-    CASES,
-    COMBINED,
-    COMPARES_INPUTS,
-    JOINS_VIEWS,
-    LEARNS,
-    NEEDS_ROTATIONS,
-    SINGLE,
-    TO_ALL,
-    USES_TEMPERATURE,
-    VIEWS,
-    D,
-    N,
-    learnt,
-    outputs_of,
-    scored,
-)
+from scoring import COMBINED, DISTANCES, SINGLE, VIEWS, D, N, learnt, outputs_of, scored
 
 from oddkind import SCORES, InputError, Outputs, neighbours
 from oddkind.model.fitted_score import learn_score
 from oddkind.model.scores import Combination, components_of, resolve_score
 from oddkind.model.task import Task
+
+NEEDS_ROTATIONS = {"rotation-distance", "expected-rotation-distance"}
+USES_TEMPERATURE = {"msp", "energy", "entropy", "target-nll", "likelihood", "hellinger-neighbours", *NEEDS_ROTATIONS}
+LEARNS = {
+    "likelihood",
+    "cosine-neighbours",
+    "euclidean-neighbours",
+    "joint-neighbours",
+    "view-neighbours",
+    "hellinger-neighbours",
+    "local-input-neighbours",
+    "mahalanobis",
+    "relative-mahalanobis",
+    "joint-mahalanobis",
+    "vim",
+    *DISTANCES,
+}
+JOINS_VIEWS = {
+    *("likelihood", "joint-neighbours", "view-neighbours", "hellinger-neighbours", "local-input-neighbours"),
+    "joint-mahalanobis",
+    *DISTANCES,
+}
+COMPARES_INPUTS = {"local-input-neighbours", *(name for name in DISTANCES if "feature" not in name)}
+TO_ALL = {name for name in DISTANCES if name.endswith("-to-all")}
+
+
+def cannot(name, views, known):
+    return views == 1 and (name in NEEDS_ROTATIONS or (name == "target-nll" and not known))
+
+
+CASES = [
+    pytest.param(name, views, known, id=f"{name}-{views}-{'known' if known else 'unknown'}")
+    for name in SINGLE
+    for views in (1, VIEWS)
+    for known in (True, False)
+    if not cannot(name, views, known)
+]
 
 
 def test_the_table_says_what_each_score_needs():

@@ -384,6 +384,19 @@ def test_the_number_of_threads_is_given_back_even_after_a_failure():
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("network", "threads"), [("lecture", 1), ("mlp", 1), ("local", 2), ("unet", 2)])
+def test_small_batches_are_computed_by_one_thread_except_by_networks_with_places(monkeypatch, network, threads):
+    before, seen = torch.get_num_threads(), set()
+    step = Adam.step
+    monkeypatch.setattr(Adam, "step", lambda *given: (seen.add(torch.get_num_threads()), step(*given)))
+    torch.set_num_threads(2)
+    try:
+        run(job(network, transform=TRANSFORMS[network]), epochs=1)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {threads}
+
+
 def interrupt(_):
     raise KeyboardInterrupt
 

@@ -582,4 +582,4 @@ def _try(file: Path, model: FittedModel) -> None:
                 if fold.places is not None:
                     unusual_places(fold.members, fold.places, blanks[:1])
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, AssertionError) as error:
-        raise InputError(f"{file}: the arrays do not fit together ({error}); save the model again") from error
+        raise InputError(f"{file}: the arrays do not fit together ({error}); save or fit the model again") from error

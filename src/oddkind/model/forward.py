@@ -30,7 +30,7 @@ class Forward(Protocol):
         ...
 
     def local_features(self, inputs: Array) -> Array | None:
-        """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
+        """Return what a map of standardised pictures [N, …] is made of, [N, K, H', W']; None if it has no places."""
         ...
 
     def describe(self) -> Mapping[str, Any]:

@@ -51,7 +51,7 @@ class OnnxForward:
         return logits, features
 
     def local_features(self, inputs: Array) -> Array | None:
-        """Return the features of standardised pictures [N, …] at each place, [N, K, H', W']; None if it has none."""
+        """Return what a map of standardised pictures [N, …] is made of, [N, K, H', W']; None if it has no places."""
         return self._run(inputs, slice(2, 3))[0] if len(self._session.get_outputs()) > 2 else None
 
     def _run(self, inputs: Array, which: slice) -> list[Array]:
