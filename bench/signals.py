@@ -6,8 +6,8 @@ Real recordings, sensors and pictures of ../shared/data, with fair splits: whole
 are held out, different ones for each seed. The other methods learn from the same features, standardised, with their
 default settings. The detectors for the motors and the rig are the default, and so is the front end; both existed before
 this benchmark. The task "defects", its network and its score were developed with splits 0 and 2 of the tiles; the
-others were not looked at. The task "pastes" and its network were developed with splits 0 and 1. The last line of the
-output is JSON.
+others were looked at once after each of two rounds. The task "pastes" and its network were developed with splits 0 and
+1. The last line of the output is JSON.
 """
 
 from __future__ import annotations
