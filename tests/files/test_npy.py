@@ -1,3 +1,4 @@
+import ast
 import io
 
 import numpy as np
@@ -161,3 +162,22 @@ def test_npy_that_is_damaged_is_refused(garbage, at):
     except InputError:
         return
     assert found.nbytes <= len(damaged)
+
+
+@pytest.mark.parametrize("failures", [1, 4])
+def test_a_file_is_not_blamed_for_threads_that_parse_headers_at_the_same_time(monkeypatch, tmp_path, failures):
+    np.save(tmp_path / "a.npy", np.arange(5.0))
+    content, tries = (tmp_path / "a.npy").read_bytes(), []
+
+    def literal_eval(text):
+        tries.append(text)
+        if len(tries) <= failures:
+            raise SystemError("AST constructor recursion depth mismatch (before=51, after=48)")
+        return parse(text)
+
+    parse = ast.literal_eval
+    monkeypatch.setattr(ast, "literal_eval", literal_eval)
+    assert read_array(tmp_path / "a.npy").tolist() == [0, 1, 2, 3, 4]
+    tries.clear()
+    assert read_npy(content).tolist() == [0, 1, 2, 3, 4]
+    assert len(tries) == failures + 1

@@ -24,6 +24,7 @@ T = TypeVar("T")
 NPY = b"\x93NUMPY"
 # What a file may hold when it is unpacked, in bytes: more is a mistake or an attack.
 MAX_UNPACKED = 1 << 32
+TRIES = 5
 AS_RECORDING = "Signals at a sample rate are read as recordings with --sample-rate"
 
 
@@ -190,11 +191,25 @@ def _arrays_of(file: Path) -> dict[str, Array]:
 def _guarded(one: _Format, read: Callable[[], T]) -> T:
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused
-            return read()
+            return _again(read)
     except InputError:
         raise
     except Exception as error:  # readers do not say which exceptions a damaged file can raise
         raise InputError(f"{one.problem} ({' '.join(str(error).split())})") from error
+
+
+def _again(read: Callable[[], T]) -> T:
+    """Read, several times if it takes that.
+
+    In Python up to 3.11.4, threads that parse the headers of .npy files at the same time can disturb each other, which
+    raises SystemError (https://github.com/python/cpython/issues/106905). The file is not to blame.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return read()
+        except SystemError:
+            continue
+    return read()
 
 
 # --- what is sent, and not yet a file ---
@@ -225,7 +240,7 @@ def npy_header(content: bytes) -> tuple[tuple[int, ...], Any, np.dtype[Any], int
     if start - 8 > 10_000:
         raise InputError(wrong)
     try:
-        header = ast.literal_eval(content[8 + width : start].decode("latin-1").strip())
+        header = _again(lambda: ast.literal_eval(content[8 + width : start].decode("latin-1").strip()))
         shape, order, descr = header["shape"], "F" if header["fortran_order"] else "C", header["descr"]
         dtype = np.dtype(descr) if isinstance(descr, str) else np.dtype(object)
         sizes = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
