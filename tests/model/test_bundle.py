@@ -496,7 +496,10 @@ def labels(dtype, *values):
         (lambda content: changed(content, {"n_scored": 0}), "greater than or equal to 1"),
         (lambda content: changed(content, {"score": "odin"}), "score: Value error, unknown; known are 'msp'"),
         (lambda content: changed(content, {"score": None}), "fitted with a score of its own"),
-        (lambda content: changed(content, {"score": "combined"}), r"'score.weights' is float64 \(1,\); it must be"),
+        (
+            lambda content: changed(content, {"score": "combined"}),
+            "array 'score.weights' has 1 numbers, the score 'combined' now needs 3; fit the model again",
+        ),
         (lambda content: changed(content, {"score": "view-neighbours"}), "do not fit together"),
         (lambda content: changed(content, {"temperature": 0.0}), "greater than 0"),
         (lambda content: changed(content, {"has_normal": True}), "'normal.rows' is missing"),

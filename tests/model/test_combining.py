@@ -143,7 +143,7 @@ def test_standardised_logarithms_are_added_with_their_weights(draw):
     assert_allclose(among[7], fuse(normal[7:8], np.delete(normal[:50], 7, 0), weights)[0])
 
 
-FUSE = FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=0)
+FUSE = FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=0, few=20, many=40)
 ALL, FAR_APART = np.ones(4, bool), [9.0] * 4
 
 
@@ -152,10 +152,16 @@ def usual_of(n_dimensions, n=400):
     return np.exp(np.tile([1, -1], (4, n // 2)) / np.sqrt(2 * n_dimensions))
 
 
+def weights_of(usual, *, reliable=ALL, learnt=ALL, apart=FAR_APART, fresh=None):
+    """Weights and what is usual, [7, 4]; `fresh` are the scores of samples that were not learnt from."""
+    fresh = usual if fresh is None else fresh
+    return FUSE.weights(reliable, learnt, usual, apart, lambda column: fresh[column]).reshape(7, 4)
+
+
 @pytest.mark.parametrize(("n_dimensions", "share"), [(1, 0), (19, 0), (30, 0.5), (42, 1), (200, 1)])
 def test_in_few_dimensions_the_largest_distance_counts_and_in_many_the_local_ones(draw, n_dimensions, share):
     usual, scores = usual_of(n_dimensions), draw.uniform(1, 9, size=(6, 4))
-    weights = FUSE.weights(ALL, ALL, usual, FAR_APART)
+    weights = weights_of(usual).ravel()
     expected = [1 - share, 1 - share, 0, 0, share / 3, 0, share / 3, share / 3]
     assert weights[:8].tolist() == pytest.approx(expected, abs=0.01)
     assert FUSE.counts(weights).tolist() == [True, share < 1, share > 0, share > 0]
@@ -168,8 +174,8 @@ def test_in_few_dimensions_the_largest_distance_counts_and_in_many_the_local_one
 
 
 def test_what_was_not_learnt_or_has_too_few_samples_is_left_out():
-    def weights(*given):
-        return FUSE.weights(*given[:2], usual_of(given[2]), FAR_APART)[:8].tolist()
+    def weights(reliable, learnt, n_dimensions):
+        return weights_of(usual_of(n_dimensions), reliable=reliable, learnt=learnt)[:2].ravel().tolist()
 
     some = np.array([True, False, True, False])
     assert weights(some, ALL, 1) == [1, 0, 0, 0, 0, 0, 0, 0]
@@ -182,26 +188,52 @@ def test_what_was_not_learnt_or_has_too_few_samples_is_left_out():
 @pytest.mark.parametrize("unit", [1, 7.0])
 def test_a_distance_with_less_contrast_than_the_first_one_is_discounted(unit):
     usual, apart = usual_of(9), np.array([9.0, 9 / np.e**0.8, 9, 9])
-    plain = FUSE.weights(ALL, ALL, usual, [9.0] * 4).reshape(5, 4)
-    found = FUSE.weights(ALL, ALL, unit * usual, unit * apart).reshape(5, 4)
+    plain, found = weights_of(usual), weights_of(unit * usual, apart=unit * apart)
     _, middle, deviation = np.transpose([usual_log(own) for own in unit * usual])
     middle[1] += 0.4 * deviation[1]
     assert_allclose(found[3], middle, rtol=1e-3)  # a thousandth of the median is added
     assert_allclose(found[[0, 1, 4]], plain[[0, 1, 4]])
     # One with more contrast gains nothing, and if all samples are equal there is none.
-    more = FUSE.weights(ALL, ALL, usual, [9.0, 99, 9, 9])
-    assert_allclose(more, plain.ravel())
-    assert np.isfinite(FUSE.weights(ALL, ALL, np.zeros((4, 9)), [0.0] * 4)).all()
+    assert_allclose(weights_of(usual, apart=[9.0, 99, 9, 9]), plain)
+    assert np.isfinite(weights_of(np.zeros((4, 9)), apart=[0.0] * 4)).all()
+
+
+def test_what_is_usual_for_the_mean_is_told_by_samples_that_were_not_learnt_from(draw):
+    usual, fresh = usual_of(30), draw.gamma(9, size=(4, 300)) * [[1], [1], [5], [9]]
+    found = weights_of(usual, fresh=fresh)
+    largest, mean, least, middle, deviation, fresh_middle, fresh_deviation = found
+    assert_array_equal(found[:5], weights_of(usual)[:5])
+    counted = np.flatnonzero(mean)
+    assert counted.tolist() == [0, 2, 3]
+    logs = np.log(fresh + least[:, None])[counted]
+    assert_allclose([fresh_middle[counted], fresh_deviation[counted]], [logs.mean(1), logs.std(1)])
+    values = (np.log(fresh.T + least) - middle) / deviation
+    fresh_values = (np.log(fresh.T + least) - fresh_middle) / fresh_deviation
+    expected = largest[0] * values[:, :2].max(1) + mean[0] * fresh_values[:, counted].sum(1)
+    assert_allclose(FUSE(fresh.T, np.empty((0, 4)), found.ravel()), expected)
+
+
+@pytest.mark.parametrize("fresh", [np.empty((4, 0)), np.ones((4, 1)), np.ones((4, 5))], ids=["none", "one", "equal"])
+def test_too_few_samples_that_were_not_learnt_from_tell_nothing(fresh):
+    usual = usual_of(99)
+    assert_array_equal(weights_of(usual, fresh=fresh)[5:], weights_of(usual)[3:5])
+
+
+def test_only_what_is_averaged_is_learnt_again():
+    asked = []
+    FUSE.weights(ALL, ALL, usual_of(99), FAR_APART, lambda column: asked.append(column) or np.ones(3))
+    FUSE.weights(ALL, ALL, usual_of(2), FAR_APART, None)  # the largest counts alone
+    assert asked == [0, 2, 3]
 
 
 def test_distances_that_overflow_give_a_high_score_and_no_nan():
-    weights = FUSE.weights(ALL, ALL, usual_of(30), FAR_APART)
+    weights = weights_of(usual_of(30))
     assert np.isfinite(FUSE(np.array([[np.inf, 1, np.nan, 1]]), np.empty((0, 4)), weights)).all()
 
 
 def test_what_counts_is_said_with_the_reason():
     def said(reliable, n_dimensions):
-        return FUSE.describe(("a", "b", "c", "d"), FUSE.weights(reliable, ALL, usual_of(n_dimensions), FAR_APART))
+        return FUSE.describe(("a", "b", "c", "d"), weights_of(usual_of(n_dimensions), reliable=reliable))
 
     assert said(ALL, 30) == "the largest of a, b and the mean of a, c, d, because the samples fill about 30 dimensions"
     assert said(ALL, 2) == "the largest of a, b, because the samples fill about 2 dimensions"

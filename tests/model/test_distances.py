@@ -291,8 +291,11 @@ def test_distances_among_others_are_those_to_the_nearest_of_other_groups(draw, k
     rows, own_groups = np.arange(0, 300, 2), draw.integers(9, size=150)
     apart = np.where(own_groups[:, None] == groups, np.inf, cdist(reference[rows], reference) / scales)
     apart[np.arange(150), rows] = np.inf
-    found = among_others(reference, groups, scales, rows, own_groups, k)
+    found = among_others(reference[rows], own_groups, reference, groups, k, scales, rows)
     assert_allclose(found, np.sort(apart, axis=1)[:, :k].mean(1), rtol=1e-6)
+    vectors = draw.normal(size=(7, D)) + 50
+    nearest = np.sort(np.where(own_groups[:7, None] == groups, np.inf, cdist(vectors, reference)), axis=1)[:, :k]
+    assert_allclose(among_others(vectors, own_groups[:7], reference, groups, k), nearest.mean(1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -308,17 +311,18 @@ def test_a_skipped_row_is_not_compared_with(draw, k):
 
 def test_vectors_without_others_are_infinitely_far(draw):
     one = draw.normal(size=(1, D))
-    rows, same = np.arange(5), np.zeros(5)
-    assert among_others(one, same[:1], np.ones(1), rows[:1], same[:1], 1).tolist() == [np.inf]
-    assert among_others(one, same[:1], np.ones(1), rows[:1], same[:1], 3).tolist() == [np.inf]
-    assert among_others(np.tile(one, (5, 1)), same, np.ones(5), rows, same, 1).tolist() == [np.inf] * 5
+    many, same = np.tile(one, (5, 1)), np.zeros(5)
+    assert among_others(one, same[:1], one, same[:1], 1).tolist() == [np.inf]
+    assert among_others(one, same[:1], one, same[:1], 3).tolist() == [np.inf]
+    assert among_others(many, same, many, same, 1).tolist() == [np.inf] * 5
+    assert among_others(one, same[:1], one, same[:1] + 1, 1, skip=np.zeros(1, int)).tolist() == [np.inf]
 
 
 @pytest.mark.parametrize("k", [1, 8, 30])
 def test_local_scales_are_mean_distances_to_the_nearest_others(draw, k):
     reference = draw.normal(size=(25, D))
     nearest = np.sort(cdist(reference, reference), axis=1)[:, 1 : k + 1]
-    assert_allclose(local_scales(reference, k), nearest.mean(1), rtol=1e-9)
+    assert_allclose(local_scales(reference, k=k), nearest.mean(1), rtol=1e-9)
 
 
 def test_of_many_rows_some_are_compared_with(draw, monkeypatch):
@@ -326,7 +330,22 @@ def test_of_many_rows_some_are_compared_with(draw, monkeypatch):
     reference = draw.normal(size=(25, D))
     apart = cdist(reference, reference[::3])
     apart[np.arange(0, 25, 3), np.arange(9)] = np.inf  # not itself
-    assert_allclose(local_scales(reference, 4), np.sort(apart, axis=1)[:, :4].mean(1), rtol=1e-9)
+    assert_allclose(local_scales(reference, k=4), np.sort(apart, axis=1)[:, :4].mean(1), rtol=1e-9)
+
+
+@pytest.mark.parametrize("most", [4096, 10])
+def test_local_scales_of_groups_are_distances_to_others(draw, monkeypatch, most):
+    monkeypatch.setattr("oddkind.model.distances.MOST_COMPARED", most)
+    reference, groups = draw.normal(size=(25, D)), np.arange(25) // 5
+    step = -(-25 // most)
+    apart = np.where(groups[:, None] == groups[::step], np.inf, cdist(reference, reference[::step]))
+    expected = np.sort(apart, axis=1)[:, :4].mean(1)
+    assert_allclose(local_scales(reference, groups, 4), expected, rtol=1e-9)
+    # A group that is alone has no others, and few others tell less than its own samples.
+    assert_array_equal(local_scales(reference, np.zeros(25), 4), local_scales(reference, k=4))
+    rare = np.where(np.arange(25) < 22, 0, np.arange(25))
+    few = local_scales(reference, rare, 8)
+    assert_allclose(few[0], local_scales(reference)[0], rtol=1e-9)
 
 
 @pytest.mark.parametrize("n", [30, 5, 1])

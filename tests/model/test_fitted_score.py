@@ -18,7 +18,7 @@ from scoring import (
 from oddkind import SCORES, InputError, Outputs, Score
 from oddkind.model.combining import combined
 from oddkind.model.conformal import p_values
-from oddkind.model.fitted_score import learn_score, reference_rows, softmax_share
+from oddkind.model.fitted_score import cross_fitted, learn_score, reference_rows, softmax_share
 from oddkind.model.outputs import pooled
 from oddkind.model.task import Task
 
@@ -154,7 +154,8 @@ def test_a_copy_of_a_held_out_sample_is_not_compared_with_that_one(draw, name, w
 @pytest.mark.parametrize("name", ["input-distance", "input-distance-to-all"])
 def test_with_held_out_samples_it_is_the_score_that_would_be_learnt_from_all(draw, name):
     normal, others, new = (outputs_of(draw, n, views=1) for n in (60, 9, N))
-    both = Outputs(*(np.concatenate([getattr(o, field) for o in (normal, others)]) for field in vars(normal)))
+    fields = "logits", "features", "targets", "inputs"
+    both = Outputs(*(np.concatenate([getattr(o, field) for o in (normal, others)]) for field in fields))
     found = learn_score(name, SCORES[name], [normal], 1.0).extended([others])([new], 1.0)
     assert_array_equal(found, learn_score(name, SCORES[name], [both], 1.0)([new], 1.0))
 
@@ -196,14 +197,14 @@ def evidence(draw, size, n, perplexity=1.0, groups=None):
     """Names of the distances of which the largest, and of those of which the mean counts."""
     targets = draw.integers(2, size=(n, 1))
     inputs = (draw.normal(size=(n, size)) + 50 * targets).astype(np.float32)
-    outputs = Outputs(draw.normal(size=(n, 1, 2)), draw.normal(size=(n, 1, 3)), targets, inputs)
+    outputs = Outputs(draw.normal(size=(n, 1, 2)), draw.normal(size=(n, 1, 3)), targets, inputs, groups)
     score = SCORES["fused-distances"]
-    found = learn_score("fused-distances", score, [outputs], 1.0, perplexity, 2, groups).weights.reshape(5, -1)
+    found = learn_score("fused-distances", score, [outputs], 1.0, perplexity, 2).weights.reshape(7, -1)
     return [[name for name, one in zip(score.components, row, strict=True) if one] for row in found[:2]]
 
 
 NAMES = list(SCORES["fused-distances"].components)
-FAR, LOCAL = NAMES[:5], [NAMES[0], *NAMES[5:]]
+FAR, LOCAL = NAMES[:5], [NAMES[0], *NAMES[4:]]
 
 
 def test_the_number_of_dimensions_decides_which_distances_count(draw):
@@ -214,8 +215,42 @@ def test_the_number_of_dimensions_decides_which_distances_count(draw):
 def test_evidence_leaves_out_what_was_not_learnt_and_what_too_few_samples_tell(draw):
     assert evidence(draw, 3, 200, perplexity=1.6)[0] == [name for name in FAR if "feature" not in name]
     assert evidence(draw, 90, 400, perplexity=1.6)[1] == [name for name in LOCAL if "feature" not in name]
-    assert evidence(draw, 90, 80)[1] == ["input-distance", "whitened-distance", "feature-distance"]
-    assert evidence(draw, 90, 80, perplexity=1.6)[1] == ["input-distance", "whitened-distance"]
+    assert evidence(draw, 90, 26)[1] == ["input-distance", "feature-distance"]
+    assert evidence(draw, 90, 26, perplexity=1.6)[1] == ["input-distance"]
+    # Few groups do not tell how far samples are apart, however many samples they have.
+    assert evidence(draw, 90, 400, groups=np.arange(400) // 20)[1] == ["input-distance", "feature-distance"]
+    assert evidence(draw, 90, 400, groups=np.arange(400) // 10)[1] == LOCAL
     # A network knows the groups that it was trained with.
     grouped = evidence(draw, 3, 200, groups=np.arange(200) // 20)
     assert grouped == [[name for name in FAR if "feature" not in name], []]
+
+
+def test_cross_fitted_scores_are_those_by_what_the_other_folds_tell(draw):
+    normal = outputs_of(draw, 40, views=1)
+    normal.targets[:30, 0] = np.arange(30) % 2
+    normal.targets[30:, 0] = 2
+    grouped = replace(normal, groups=np.concatenate([draw.permutation(30) // 2, np.full(10, 20)]))
+    score = SCORES["whitened-distance"]
+    found = cross_fitted(score, grouped)
+    fold = np.unique(grouped.groups, return_inverse=True)[1] % 5
+    expected = []
+    for number in range(5):
+        own, others = grouped[(fold == number) & (grouped.targets[:, 0] < 2)], grouped[fold != number]
+        expected.extend(score.compute(own, score.learn(others, 1.0), 1.0))
+    assert len(found) == 30  # label 2 has a single group, so no other fold knows it
+    assert_allclose(found, expected)
+
+
+def test_cross_fitted_scores_are_no_less_than_those_of_new_samples(draw):
+    """Those of the samples that the whitening learnt from are, if there are few; it made them alike."""
+    score, size = SCORES["whitened-distance"], np.repeat([1, 0.1], 30)
+    few, new = (replace(outputs_of(draw, n, views=1), inputs=draw.normal(size=(n, 60)) * size) for n in (90, 500))
+    learnt = score.learn(few, 1.0)
+    fresh = score.compute(new, learnt, 1.0).mean()
+    assert score.usual(learnt, few).mean() < 0.97 * fresh < cross_fitted(score, few).mean() < 1.1 * fresh
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_very_few_samples_are_cross_fitted_as_far_as_they_go(draw, n):
+    alone = replace(outputs_of(draw, n, views=1), targets=np.zeros((n, 1), int))
+    assert len(cross_fitted(SCORES["input-distance"], alone)) == (n if n > 1 else 0)

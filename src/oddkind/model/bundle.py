@@ -513,7 +513,13 @@ def _score(own: Bundle, fold: FoldManifest, score: Score | None) -> FittedScore:
         tuple(own.take_all(f"score.{p}.{m}.") for m in range(len(fold.members))) if component.learn else ()
         for p, component in enumerate(components)
     )
-    weights = own.take("score.weights", (fusion_of(named).n_numbers * len(components),), np.float64)
+    weights = own.take("score.weights", (None,), np.float64)
+    found, needed = len(weights), fusion_of(named).n_numbers * len(components)
+    if found != needed:
+        raise InputError(
+            f"{own.file}: array 'score.weights' has {found} numbers, the score {fold.score!r} now needs {needed}; fit "
+            "the model again"
+        )
     return FittedScore(fold.score, score, learnt, weights)
 
 

@@ -12,9 +12,6 @@ from oddkind.arrays import Array
 from oddkind.language import Message
 
 PARTS = 200
-# Samples that fill more dimensions than `MANY` are compared by the mean of some scores, with fewer than `FEW` by the
-# largest.
-FEW, MANY = 20, 40
 # Standard deviations taken off a distance for each unit of contrast that it has less than the first one.
 DISCOUNT = 0.5
 
@@ -129,14 +126,18 @@ def usual_log(usual: Array) -> tuple[float, float, float]:
 class FarOrLocal:
     """The largest of some distances, or, if many dimensions make all distances alike, the mean of local ones.
 
-    All are logarithms, in standard deviations from their mean among the samples that were learnt from. In few
-    dimensions an anomaly is far away in some respect: the largest counts, so that a useless one does little harm. The
-    less contrast a distance has, the less near and far mean (Beyer et al., "When is 'nearest neighbor' meaningful?",
-    ICDT 1999): half a standard deviation is taken off for each unit that it has less than the first one. The contrast
-    is how much farther two samples are apart than a sample and its nearest one, as a logarithm. In many dimensions some
-    normal samples are near to everything and others to nothing ("hubness"), and distances relative to those among
-    normal samples tell more: Schnitzer et al., "Local and global scaling reduce hubs in space", JMLR 2012. Between 20
-    and 40 dimensions the two are mixed.
+    All are logarithms, in standard deviations from their mean among normal samples. In few dimensions an anomaly is far
+    away in some respect: the largest counts, so that a useless one does little harm. The less contrast a distance has,
+    the less near and far mean (Beyer et al., "When is 'nearest neighbor' meaningful?", ICDT 1999): half a standard
+    deviation is taken off for each unit that it has less than the first one. The contrast is how much farther two
+    samples are apart than a sample and its nearest one, as a logarithm. In many dimensions some normal samples are near
+    to everything and others to nothing ("hubness"), and distances relative to those among normal samples tell more:
+    Schnitzer et al., "Local and global scaling reduce hubs in space", JMLR 2012. Between `few` and `many` dimensions
+    the two are mixed.
+
+    What is usual for the largest is told by the samples that were learnt from. In many dimensions whitening makes these
+    alike, so that all others look unusual; what is usual for the mean is therefore told by samples that the whitening
+    did not learn from (cross-fitting: Chernozhukov et al., The Econometrics Journal 2018).
 
     Attributes
     ----------
@@ -148,17 +149,30 @@ class FarOrLocal:
         The columns, with their weights, whose mean is taken if there are too few samples for local distances.
     spread : int
         The column whose spread tells how many dimensions the samples fill.
+    few, many : int
+        With at most `few` dimensions the largest distance counts alone, with at least `many` the mean.
     """
 
     far: tuple[int, ...]
     local: tuple[int, ...]
     instead: Mapping[int, float]
     spread: int
-    n_numbers: ClassVar[int] = 5
+    few: int
+    many: int
+    n_numbers: ClassVar[int] = 7
     compares: ClassVar[bool] = False
 
-    def weights(self, reliable: Array, learnt: Array, usual: Sequence[Array], apart: Sequence[float]) -> Array:
-        """Return the weight of each score in the maximum and in the mean, and its `usual_log`; [5 · P].
+    def weights(
+        self,
+        reliable: Array,
+        learnt: Array,
+        usual: Sequence[Array],
+        apart: Sequence[float],
+        cross_fitted: Callable[[int], Array],
+    ) -> Array:
+        """Return the weights of each score in the maximum and in the mean, and what is usual for both; [7 · P].
+
+        What is usual is the `usual_log` for the maximum, and mean and deviation of the logarithm for the mean.
 
         Parameters
         ----------
@@ -168,20 +182,26 @@ class FarOrLocal:
             The scores of samples that were learnt from, each compared with the others.
         apart : P floats
             How far two of these samples are apart.
+        cross_fitted : callable int → [n]
+            The scores in a column of samples that it did not learn from.
         """
         logs = np.transpose([*map(usual_log, usual)])
-        share = float(np.clip((self._dimensions(logs[2]) - FEW) / (MANY - FEW), 0, 1))
+        share = float(np.clip((self._dimensions(logs[2]) - self.few) / (self.many - self.few), 0, 1))
         usable = reliable & learnt
-        largest, mean = np.zeros(len(usable)), np.zeros(len(usable))
+        largest, mean, fresh = np.zeros(len(usable)), np.zeros(len(usable)), logs[1:].copy()
         largest[[column for column in self.far if usable[column]]] = 1 - share
-        enough = all(reliable[column] for column in self.local)
+        enough = all(reliable[column] for column in self.local if column not in self.far)
         averaged = dict.fromkeys(self.local, 1.0) if enough else self.instead
         for column, weight in averaged.items():
             mean[column] = weight * learnt[column]
         mean *= share / mean.sum()
+        for column in np.flatnonzero(mean).tolist():
+            found = np.log(cross_fitted(column) + logs[0, column])
+            if len(found) > 1 and found.std() > 0:
+                fresh[:, column] = found.mean(), found.std()
         far, contrast = list(self.far), np.log(apart + logs[0]) - logs[1]
         logs[1, far] += DISCOUNT * logs[2, far] * np.maximum(0, contrast[far[0]] - contrast[far])
-        return np.concatenate([largest, mean, *logs])
+        return np.concatenate([largest, mean, *logs, *fresh])
 
     def _dimensions(self, deviation: Array) -> float:
         """Number of dimensions that samples fill, from the deviations of the logarithms [P].
@@ -192,11 +212,11 @@ class FarOrLocal:
 
     def counts(self, weights: Array) -> Array:
         """Return whether each score counts, bool [P]."""
-        return np.asarray(np.any(np.reshape(weights, (5, -1))[:2] > 0, axis=0))
+        return np.asarray(np.any(np.reshape(weights, (self.n_numbers, -1))[:2] > 0, axis=0))
 
     def describe(self, names: Sequence[str], weights: Array) -> str:
         """Say which scores count and why, given their names [P] and the `weights`."""
-        largest, mean, _, _, deviation = np.reshape(weights, (5, -1))
+        largest, mean, _, _, deviation, *_ = np.reshape(weights, (self.n_numbers, -1))
         of_largest, of_mean = (
             ", ".join(name for name, weight in zip(names, row, strict=True) if weight > 0) for row in (largest, mean)
         )
@@ -211,11 +231,14 @@ class FarOrLocal:
 
     def __call__(self, scores: Array, normal: Array, weights: Array) -> Array:
         """Combine [N, P]; [N]. Held-out samples are not needed."""
-        largest, mean, least, middle, deviation = np.reshape(weights, (5, -1))
-        finite = np.nan_to_num(scores, nan=np.finfo(float).max)  # distances of damaged arrays overflow
-        values = (np.log(finite + least) - middle) / deviation
-        among = largest > 0
-        return (values * mean).sum(1) + (largest.max() * values[:, among].max(1) if among.any() else 0)
+        largest, mean, least, middle, deviation, fresh_middle, fresh_deviation = np.reshape(
+            weights, (self.n_numbers, -1)
+        )
+        logs = np.log(np.nan_to_num(scores, nan=np.finfo(float).max) + least)  # distances of damaged arrays overflow
+        found, among = ((logs - fresh_middle) / fresh_deviation * mean).sum(1), largest > 0
+        if among.any():
+            found += largest.max() * ((logs - middle) / deviation)[:, among].max(1)
+        return np.asarray(found)
 
 
 Fusion = Surprises | FarOrLocal

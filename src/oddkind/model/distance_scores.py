@@ -50,7 +50,8 @@ def distance_score(
         apart,
         distance.extend,
         distance.left_out,
-        rows_needed=2.0 if local else 1.25 if whiten and labelled and space == "inputs" else 0.0,
+        rows_needed=1.25 if whiten and labelled and not local and space == "inputs" else 0.0,
+        groups_needed=16 if local else 0,
         needs_learnt=space == "features",
     )
 
@@ -75,8 +76,11 @@ class Distance:
             arrays["whitening"] = whitening(vectors, index, shrink=True)
         arrays["reference"] = self._placed(normal, arrays)[order]
         if self.local:
-            parts = np.split(arrays["reference"], arrays["starts"][1:-1])
-            arrays["scales"] = np.concatenate([local_scales(part) for part in parts])
+            parts = [slice(start, stop) for start, stop in pairwise(arrays["starts"].tolist())]
+            groups = None if normal.groups is None else normal.groups[order]
+            arrays["scales"] = np.concatenate(
+                [local_scales(arrays["reference"][part], None if groups is None else groups[part]) for part in parts]
+            )
         return arrays
 
     def compute(self, outputs: Outputs, arrays: Arrays, _: float) -> Array:
@@ -93,10 +97,10 @@ class Distance:
         known = outputs.targets if self.labelled else None
         return within_label(replace(outputs, targets=known), arrays, distance)
 
-    def usual(self, arrays: Arrays, normal: Outputs, groups: Array | None) -> Array:
+    def usual(self, arrays: Arrays, normal: Outputs) -> Array:
         """Score some of the samples that were learnt from, each among those of other groups."""
         order = by_class(normal)[0] if self.labelled else np.arange(len(normal))
-        of = order if groups is None else np.asarray(groups)[order]
+        of = order if normal.groups is None else normal.groups[order]
         rows = np.arange(0, len(order), -(-len(order) // MAX_USUAL))
         found = self._among_others(arrays, of, rows, of[rows], within=True)
         return found[np.isfinite(found)]
@@ -160,10 +164,10 @@ class Distance:
         bounds, found = [0, len(groups)], np.empty(len(rows))
         for start, stop in pairwise(arrays["starts"].tolist() if within else bounds):
             own, part = (start <= rows) & (rows < stop), slice(start, stop)
-            scales = arrays["scales"][part] if self.local else np.ones(stop - start)
-            k = self._count(stop - start)
+            scales = arrays["scales"][part] if self.local else None
+            k, vectors = self._count(stop - start), arrays["reference"][rows[own]]
             found[own] = among_others(
-                arrays["reference"][part], groups[part], scales, rows[own] - start, own_groups[own], k
+                vectors, own_groups[own], arrays["reference"][part], groups[part], k, scales, rows[own] - start
             )
         return found
 

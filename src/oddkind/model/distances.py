@@ -61,11 +61,12 @@ def _nearest_and_distances(vectors: Array, reference: Array, k: int, skip: Array
     return np.take_along_axis(nearest, order, 1), np.take_along_axis(distances, order, 1)
 
 
-def local_scales(reference: Array, k: int = 8) -> Array:
+def local_scales(reference: Array, groups: Array | None = None, k: int = 8) -> Array:
     """Mean distance of each row [R, D] to the k nearest of the others, [R]; at least a thousandth of their median.
 
-    Of more than 4,096 others, evenly spread ones are compared with: all scales then grow alike, and only their ratios
-    matter. It is 1 if there are no others, or if all rows are equal.
+    With `groups` [R], the others are those of other groups, unless there are fewer than k of these. Of more than 4,096
+    others, evenly spread ones are compared with: all scales then grow alike, and only their ratios matter. It is 1 if
+    there are no others, or if all rows are equal.
     """
     step = -(-len(reference) // MOST_COMPARED)
     others = reference[::step]
@@ -75,6 +76,9 @@ def local_scales(reference: Array, k: int = 8) -> Array:
     apart = neighbour_distances(reference, others, count + 1)
     scales = apart[:, :count].mean(1)
     scales[::step] = apart[::step, 1:].mean(1)  # without themselves
+    if groups is not None:
+        of_others = among_others(reference, groups, others, groups[::step], k)
+        scales = np.where(np.isfinite(of_others), of_others, scales)
     least = 1e-3 * np.median(scales[scales > 0]) if scales.any() else 1.0
     return np.maximum(scales, least)
 
@@ -88,22 +92,34 @@ def local_scales_beside(vectors: Array, reference: Array, scales: Array, k: int 
     return np.maximum(neighbour_distances(vectors, others, count).mean(1), scales.min())
 
 
-def among_others(reference: Array, groups: Array, scales: Array, rows: Array, own_groups: Array, k: int) -> Array:
-    """Mean distance of some of the vectors [R, D] to the k nearest of other groups, each divided by its scale; [n].
+def among_others(
+    vectors: Array,
+    own_groups: Array,
+    reference: Array,
+    groups: Array,
+    k: int,
+    scales: Array | None = None,
+    skip: Array | None = None,
+) -> Array:
+    """Mean distance of vectors [N, D] to the k nearest of [R, D] of other groups, each divided by its scale [R]; [N].
 
-    The groups are those of the reference [R] and of the rows [n]. No row is compared with itself. The mean is infinite
-    for rows with fewer than k others.
+    The groups are those of the vectors [N] and of the reference [R]; `skip` int [N]: a row that each vector is not
+    compared with. The mean is infinite for vectors with fewer than k others.
     """
-    vectors = np.asarray(reference, float) - np.mean(reference, axis=0, dtype=float)
-    squares = np.square(vectors).sum(1)
-    found = np.full(len(rows), np.inf)
-    for start in range(0, len(rows) if k <= len(vectors) else 0, AMONG_ROWS):
+    found = np.full(len(vectors), np.inf)
+    if len(reference) < k:
+        return found
+    middle = np.mean(reference, axis=0, dtype=float)
+    others = reference - middle
+    squares = np.square(others).sum(1)
+    for start in range(0, len(vectors), AMONG_ROWS):
         block = slice(start, start + AMONG_ROWS)
-        own = rows[block]
-        apart = squares[own, None] - 2 * vectors[own] @ vectors.T + squares
-        apart = np.sqrt(apart.clip(min=0)) / scales
+        own = vectors[block] - middle
+        apart = np.square(own).sum(1)[:, None] - 2 * own @ others.T + squares
+        apart = np.sqrt(apart.clip(min=0)) / (1.0 if scales is None else scales)
         apart[own_groups[block, None] == groups] = np.inf
-        apart[np.arange(len(own)), own] = np.inf
+        if skip is not None:
+            apart[np.arange(len(own)), skip[block]] = np.inf
         found[block] = np.partition(apart, k - 1, axis=1)[:, :k].mean(1)
     return found
 

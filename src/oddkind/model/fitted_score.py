@@ -18,6 +18,8 @@ from oddkind.model.task import Task
 
 # Samples are compared with at most this many normal ones: more would take more time and memory than most users have.
 MAX_REFERENCE_ROWS = 65_536
+# What is usual is told by at most about this many samples, each of which one of so many folds did not learn from.
+MAX_CROSS_FITTED, FOLDS = 1000, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class FittedScore:
     own : Score or None
     learnt : tuple of tuples of dicts of arrays
         What each of the P components learnt from each network; empty for a component that learns nothing.
-    weights : array [P], or [5 · P] for `oddkind.model.combining.FarOrLocal`
+    weights : array [P], or [7 · P] for `oddkind.model.combining.FarOrLocal`
         The weight of each component, or all that combining them needs.
     """
 
@@ -115,21 +117,27 @@ def _weights_of_distances(
     fuse: FarOrLocal,
     learnt: Sequence[Sequence[Arrays]],
     normal: Sequence[Outputs],
-    groups: Array | None,
     perplexity: float,
     n_classes: int,
 ) -> Array:
-    """Weights of distances: which are reliable, and what is usual among the samples that were learnt from."""
+    """Weights of distances: which are reliable, and what is usual among normal samples."""
     assert normal[0].inputs is not None  # noqa: S101 - the distances need them
-    rows_per_number = len(normal[0]) / normal[0].inputs.shape[1]
+    rows_per_number, groups = len(normal[0]) / normal[0].inputs.shape[1], normal[0].groups
     half_learnt = n_classes - perplexity >= (n_classes - 1) / 2
-    reliable = np.array([rows_per_number >= component.rows_needed for component in components])
+    n_groups = len(normal[0]) if groups is None else len(np.unique(groups))
+    groups_per_label = n_groups / (1 if normal[0].targets is None else len(np.unique(normal[0].targets[:, 0])))
+    reliable = np.array(
+        [
+            rows_per_number >= component.rows_needed and groups_per_label >= component.groups_needed
+            for component in components
+        ]
+    )
     useful = np.array([half_learnt or not component.needs_learnt for component in components])
     if groups is not None and 2 * len(np.unique(groups)) < len(groups):
         # A network knows the groups that it was trained with, so their features do not show how far others are apart.
         reliable[[column for column in fuse.far if components[column].needs_learnt]] = False
     usual = [
-        mean_of([component.usual(own, outputs, groups) for own, outputs in zip(arrays, normal, strict=True)])
+        mean_of([component.usual(own, outputs) for own, outputs in zip(arrays, normal, strict=True)])
         for component, arrays in zip(components, learnt, strict=True)
         if component.usual is not None
     ]
@@ -138,7 +146,32 @@ def _weights_of_distances(
         for component, arrays in zip(components, learnt, strict=True)
         if component.apart is not None
     ]
-    return fuse.weights(reliable, useful, usual, apart)
+    return fuse.weights(
+        reliable,
+        useful,
+        usual,
+        apart,
+        lambda column: mean_of([cross_fitted(components[column], outputs) for outputs in normal]),
+    )
+
+
+def cross_fitted(score: Score, normal: Outputs) -> Array:
+    """Score some of the normal samples, each by what the score learns from the folds without its group; [n].
+
+    Left out are samples of a label that only their own fold has.
+    """
+    assert score.learn is not None  # noqa: S101 - distances learn
+    index = np.arange(len(normal)) if normal.groups is None else np.unique(normal.groups, return_inverse=True)[1]
+    fold = index % FOLDS
+    some = np.arange(len(normal)) % -(-len(normal) // MAX_CROSS_FITTED) == 0
+    found = [np.empty(0)]
+    for number in range(FOLDS):
+        others, own = normal[fold != number], normal[(fold == number) & some]
+        if len(others) and own.targets is not None and others.targets is not None:
+            own = own[np.isin(own.targets[:, 0], others.targets[:, 0])]
+        if len(others) and len(own):
+            found.append(score.compute(own, score.learn(others, 1.0), 1.0))
+    return np.concatenate(found)
 
 
 def softmax_share(
@@ -159,13 +192,11 @@ def learn_score(
     temperature: float,
     perplexity: float = 1.0,
     n_classes: int = 2,
-    groups: Array | None = None,
     label_perplexity: float = 1.0,
 ) -> FittedScore:
     """Learn a score from the outputs of each network for normal samples; None is enough for one that learns nothing.
 
     The perplexities among the classes and among the labels decide how much each component of a combination counts.
-    `groups` [n]: normal samples of one group are more alike than others, so they are not compared to see what is usual.
     """
     learnt: list[tuple[Arrays, ...]] = []
     for component in components_of(score):
@@ -178,7 +209,7 @@ def learn_score(
     fuse = fusion_of(score)
     if isinstance(fuse, FarOrLocal):
         assert normal is not None  # noqa: S101 - refused above
-        weights = _weights_of_distances(components_of(score), fuse, learnt, normal, groups, perplexity, n_classes)
+        weights = _weights_of_distances(components_of(score), fuse, learnt, normal, perplexity, n_classes)
     else:
         weights = fuse.weights(perplexity, n_classes, label_perplexity)
     kept = [

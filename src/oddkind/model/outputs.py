@@ -27,20 +27,24 @@ class Outputs:
         The true class of each view. None if the task has internal labels and the labels are not known.
     inputs : array [N, D'] or None
         The standardised samples before any transform, flattened.
+    groups : int array [N] or None
+        The group of each normal sample, such as its recording: samples of one group are more alike than others, so they
+        do not tell what is usual. None: each sample is one.
     """
 
     logits: Array
     features: Array
     targets: Array | None = None
     inputs: Array | None = None
+    groups: Array | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def __getitem__(self, rows: Any) -> Outputs:
         """Return the outputs of the chosen samples."""
-        targets, inputs = (None if values is None else values[rows] for values in (self.targets, self.inputs))
-        return Outputs(self.logits[rows], self.features[rows], targets, inputs)
+        others = (None if values is None else values[rows] for values in (self.targets, self.inputs, self.groups))
+        return Outputs(self.logits[rows], self.features[rows], *others)
 
     @property
     def n_views(self) -> int:

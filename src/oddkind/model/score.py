@@ -31,7 +31,7 @@ class Score:
         It must not estimate anything: a sample's score must not depend on the other samples.
     learn : callable (outputs of normal samples, temperature) → dict of arrays, or None
         What the score learns, once; None if it learns nothing. The arrays are saved with the model.
-    usual : callable (learnt arrays, outputs of normal samples, their groups or None) → [n], or None
+    usual : callable (learnt arrays, outputs of normal samples) → [n], or None
         Scores of some of the samples learnt from, each compared with those of other groups.
     apart : callable (learnt arrays) → float, or None
         How far two of the samples learnt from are apart.
@@ -47,6 +47,8 @@ class Score:
         Requirements; labels are needed if samples are seen in one view only.
     rows_needed : float
         In a combination it counts only if there are at least this many normal samples for each number of the input.
+    groups_needed : int
+        In a combination it counts only if each label has, on average, at least this many groups of normal samples.
     needs_learnt : bool
         In a combination it counts only if at least half of what there is to learn was learnt.
     uses_softmax : bool
@@ -56,7 +58,7 @@ class Score:
     formula: str
     compute: Callable[[Outputs, Arrays, float], Array]
     learn: Callable[[Outputs, float], Arrays] | None = None
-    usual: Callable[[Arrays, Outputs, Array | None], Array] | None = None
+    usual: Callable[[Arrays, Outputs], Array] | None = None
     apart: Callable[[Arrays], float] | None = None
     extend: Callable[[Arrays, Outputs], Arrays] | None = None
     left_out: Callable[[Arrays, Outputs, Array, bool], Array] | None = None
@@ -65,6 +67,7 @@ class Score:
     needs_rotations: bool = False
     needs_labels: bool = False
     rows_needed: float = 0.0
+    groups_needed: int = 0
     needs_learnt: bool = False
     uses_softmax: bool = False
 

@@ -140,15 +140,15 @@ SCORES: dict[str, Score | Combination] = {
     "fused-input-distances": Combination(
         "max z of log distances of x, W x; mean z of local ones if x has many dimensions",
         ("input-distance", "whitened-distance-to-all", "local-input-distance", "local-whitened-distance"),
-        FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=1),
+        FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=1, few=20, many=40),
     ),
     "fused-distances": Combination(
-        "max z of log distances of x, W x, W f; mean z of local ones if x has many dimensions",
+        "max z of log distances of x, W x, W f; mean z of x, W f and local ones if x has many dimensions",
         (
             *("input-distance", "whitened-distance", "input-distance-to-all", "whitened-distance-to-all"),
-            *("feature-distance", "local-input-distance", "local-whitened-distance", "local-feature-distance"),
+            *("feature-distance", "local-input-distance", "local-whitened-distance"),
         ),
-        FarOrLocal(far=(0, 1, 2, 3, 4), local=(0, 5, 6, 7), instead={0: 4, 1: 1, 4: 1}, spread=1),
+        FarOrLocal(far=(0, 1, 2, 3, 4), local=(0, 4, 5, 6), instead={0: 4, 4: 1}, spread=1, few=8, many=12),
     ),
     "combined": Combination(
         "−log p of view-neighbours − w log p of hellinger-neighbours and likelihood",

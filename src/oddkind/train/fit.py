@@ -360,9 +360,8 @@ def _model(plan: Plan, losses: Array, train_seconds: float) -> Model:
         rows = reference_rows(plan.training_rows)
         reference = _outputs(plan, members, rows)
         normal = _normal(plan, reference, rows, temperature)
-    groups = None if plan.units is None else plan.units[reference_rows(plan.training_rows)]
     score = learn_score(
-        plan.score_name, plan.score, reference, temperature, sure, plan.task.n_classes, groups, of_labels
+        plan.score_name, plan.score, reference, temperature, sure, plan.task.n_classes, of_labels
     ).extended(held_out)
     report = TrainingReport(
         accuracy,
@@ -399,7 +398,8 @@ def _outputs(plan: Plan, members: Sequence[TorchForward], rows: Array) -> list[O
     inputs = plan.prepared[rows]
     targets = plan.task.targets(None if plan.problem.labels is None else plan.problem.labels[rows], len(rows))
     flat = inputs.reshape(len(inputs), -1)
-    return [Outputs(*member(inputs), targets, flat) for member in members]
+    groups = None if plan.units is None else np.unique(plan.units, return_inverse=True)[1][rows]
+    return [Outputs(*member(inputs), targets, flat, groups) for member in members]
 
 
 def _normal(plan: Plan, reference: Sequence[Outputs], rows: Array, temperature: float) -> Normal:
