@@ -168,7 +168,7 @@ class FarOrLocal:
         learnt: Array,
         usual: Sequence[Array],
         apart: Sequence[float],
-        cross_fitted: Callable[[int], Array],
+        fresh: Callable[[int], Array],
     ) -> Array:
         """Return the weights of each score in the maximum and in the mean, and what is usual for both; [7 · P].
 
@@ -182,13 +182,13 @@ class FarOrLocal:
             The scores of samples that were learnt from, each compared with the others.
         apart : P floats
             How far two of these samples are apart.
-        cross_fitted : callable int → [n]
-            The scores in a column of samples that it did not learn from.
+        fresh : callable int → [n]
+            The scores in a column of samples that the whitening did not learn from.
         """
         logs = np.transpose([*map(usual_log, usual)])
         share = float(np.clip((self._dimensions(logs[2]) - self.few) / (self.many - self.few), 0, 1))
         usable = reliable & learnt
-        largest, mean, fresh = np.zeros(len(usable)), np.zeros(len(usable)), logs[1:].copy()
+        largest, mean, usual_fresh = np.zeros(len(usable)), np.zeros(len(usable)), logs[1:].copy()
         largest[[column for column in self.far if usable[column]]] = 1 - share
         enough = all(reliable[column] for column in self.local if column not in self.far)
         averaged = dict.fromkeys(self.local, 1.0) if enough else self.instead
@@ -196,12 +196,12 @@ class FarOrLocal:
             mean[column] = weight * learnt[column]
         mean *= share / mean.sum()
         for column in np.flatnonzero(mean).tolist():
-            found = np.log(cross_fitted(column) + logs[0, column])
+            found = np.log(fresh(column) + logs[0, column])
             if len(found) > 1 and found.std() > 0:
-                fresh[:, column] = found.mean(), found.std()
+                usual_fresh[:, column] = found.mean(), found.std()
         far, contrast = list(self.far), np.log(apart + logs[0]) - logs[1]
         logs[1, far] += DISCOUNT * logs[2, far] * np.maximum(0, contrast[far[0]] - contrast[far])
-        return np.concatenate([largest, mean, *logs, *fresh])
+        return np.concatenate([largest, mean, *logs, *usual_fresh])
 
     def _dimensions(self, deviation: Array) -> float:
         """Number of dimensions that samples fill, from the deviations of the logarithms [P].

@@ -146,13 +146,13 @@ def _weights_of_distances(
         for component, arrays in zip(components, learnt, strict=True)
         if component.apart is not None
     ]
-    return fuse.weights(
-        reliable,
-        useful,
-        usual,
-        apart,
-        lambda column: mean_of([cross_fitted(components[column], outputs) for outputs in normal]),
-    )
+
+    def fresh(column: int) -> Array:
+        if "whitening" not in learnt[column][0]:  # nothing else makes the samples alike that it learns from
+            return usual[column]
+        return mean_of([cross_fitted(components[column], outputs) for outputs in normal])
+
+    return fuse.weights(reliable, useful, usual, apart, fresh)
 
 
 def cross_fitted(score: Score, normal: Outputs) -> Array:
