@@ -55,16 +55,18 @@ def motors(seed: int) -> Case:
     samples = read(files, source)
     kinds = np.char.partition(samples.files.astype(str), "_")[:, 0]
     healthy = kinds == "Healthy"
-    draw = np.random.default_rng(seed)
-    held = [
-        draw.choice(np.unique(samples.files[healthy & (samples.labels == motor)]), 2, replace=False)
-        for motor in np.unique(samples.labels[healthy])
-    ]
-    tested = ~healthy | np.isin(samples.files, held)
+    tested = ~healthy | held_out(samples.files, samples.labels, healthy, seed)
     learnt = samples[~tested]
     train = Samples(learnt.inputs, learnt.labels, groups=learnt.groups)
     problem = Problem(train, Samples(samples.inputs[tested]), np.where(healthy, "", kinds)[tested])
     return Case(problem, samples.labels[tested], samples.files[tested])
+
+
+def held_out(files: Array, motors: Array, healthy: Array, seed: int) -> Array:
+    """Return which samples [N] belong to the two healthy recordings of each motor that are held out."""
+    draw = np.random.default_rng(seed)
+    of_each = [np.unique(files[healthy & (motors == motor)]) for motor in np.unique(motors[healthy])]
+    return np.isin(files, [draw.choice(own, 2, replace=False) for own in of_each])
 
 
 CASES: dict[str, Callable[[int], Case]] = {

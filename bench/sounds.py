@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from quality import DATA, cell
+from signals import held_out
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
@@ -106,12 +107,7 @@ def motors() -> tuple[dict[str, Array], list[Split]]:
     condition = np.char.partition(samples.files.astype(str), "_")[:, 0]
     healthy, labels, splits = condition == "Healthy", samples.labels, []
     for seed in range(3):
-        draw = np.random.default_rng(seed)
-        held = [
-            draw.choice(np.unique(samples.files[healthy & (labels == motor)]), 2, replace=False)
-            for motor in np.unique(labels[healthy])
-        ]
-        tested = np.isin(samples.files, held)
+        tested = held_out(samples.files, labels, healthy, seed)
         learnt, odd = healthy & ~tested, condition == "Propeller"
         splits.append(_split(f"motors {seed}", learnt, healthy & tested, odd, labels, samples, known=True))
     return {name: np.asarray(found.inputs) for name, found in both.items()}, splits

@@ -33,7 +33,7 @@ import numpy as np
 import soundfile
 from pyod.models.ecod import ECOD
 from quality import DATA
-from signals import CASES
+from signals import CASES, held_out
 from sklearn.covariance import LedoitWolf
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
@@ -101,16 +101,16 @@ def spoken(noise: float | None, seed: int, *, words: bool = False) -> Problem:
 @cache
 def motor_sounds(noise: float | None, seconds: float) -> tuple[Array, Array, Array, Array]:
     """Return log-mel statistics of motor sound, equally loud; condition, motor and file. `noise` in dB."""
-    draw, voices = np.random.default_rng(0), np.repeat(clips()[0], 2, axis=1)  # an octave lower at 16 kHz
+    draw, voices = np.random.default_rng(0), np.repeat(clips()[0], 2, axis=1)  # 8 kHz, each sample twice
     found, names = [], []
     for file in sorted((DATA / "bldc_motor").glob("*.wav")):
         sound, rate = soundfile.read(file)
         sound = _of_power_1(sound)
         if noise is not None:
-            length, seconds_of_speech = len(sound), -(-len(sound) // voices.shape[1])
-            speech = voices[draw.integers(len(voices), size=(6, seconds_of_speech))].reshape(6, -1)[:, :length].sum(0)
-            lines = np.fft.rfft(draw.normal(size=length))
-            pink = np.fft.irfft(lines / np.sqrt(np.arange(len(lines)).clip(min=1)), length)
+            n, words = len(sound), -(-len(sound) // voices.shape[1])
+            speech = voices[draw.integers(len(voices), size=(6, words))].reshape(6, -1)[:, :n].sum(0)
+            lines = np.fft.rfft(draw.normal(size=n))
+            pink = np.fft.irfft(lines / np.sqrt(np.arange(len(lines)).clip(min=1)), n)
             share = draw.uniform(0.3, 0.7)
             mixed = _of_power_1(share * _of_power_1(speech) + (1 - share) * _of_power_1(pink))
             sound = sound + 10 ** (noise / 20) * mixed
@@ -129,11 +129,8 @@ def _of_power_1(sound: Array) -> Array:
 def noisy_motors(noise: float | None, seconds: float, seed: int) -> Problem:
     """Return motor sound in noise; two recordings of each motor are held out."""
     vectors, condition, motor, file = motor_sounds(noise, seconds)
-    healthy, draw = condition == "Healthy", np.random.default_rng(seed)
-    held = [
-        draw.choice(np.unique(file[healthy & (motor == one)]), 2, replace=False) for one in np.unique(motor[healthy])
-    ]
-    learnt = healthy & ~np.isin(file, held)
+    healthy = condition == "Healthy"
+    learnt = healthy & ~held_out(file, motor, healthy, seed)
     tested = (healthy & ~learnt) | (condition == "Propeller")
     return Problem(vectors[learnt], vectors[tested], ~healthy[tested], motor[learnt], file[learnt], motor[tested])
 

@@ -812,3 +812,12 @@ def test_a_model_says_what_it_classifies_and_what_it_is_scored_by():
         "task": "defects, because the pictures vary equally at every place, as those of surfaces do",
         "score": "msp",
     }
+
+
+def test_local_distances_do_not_count_among_few_recordings():
+    draw = np.random.default_rng(0)
+    labels = np.repeat(np.arange(2), 120)
+    inputs = draw.normal(size=(240, 40)) + 3 * labels[:, None]
+    for groups, local in ((np.arange(240) // 12, False), (np.arange(240) // 6, True), (None, True)):
+        fitted = Detector(random_state=0, epochs=5, false_alarm_rate=0.5).fit(inputs, labels, groups)
+        assert ("local" in fitted.model_.score.describe()) == local

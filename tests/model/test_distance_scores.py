@@ -1,5 +1,7 @@
 """Distances of vectors against scipy, and what they tell about how far normal samples are apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -12,7 +14,7 @@ from scoring import (
 )
 from sklearn.covariance import LedoitWolf
 
-from oddkind.model.distance_scores import apart
+from oddkind.model.distance_scores import apart, distance_score
 
 
 @pytest.mark.parametrize("name", sorted(DISTANCES))
@@ -33,6 +35,20 @@ def test_distances_are_those_of_scipy(draw, name, known):
     if known and "to-all" not in name:
         distances = np.where(outputs.targets == label, distances, np.inf)
     assert_allclose(scored(name, outputs, normal), distances.min(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_local_distances_are_divided_by_those_to_samples_of_other_groups(draw, labelled):
+    outputs, normal = outputs_of(draw, N, views=1), outputs_of(draw, 90, views=1)
+    normal = replace(normal, groups=draw.integers(20, size=90))
+    score = distance_score("", "inputs", whiten=False, local=True, labelled=labelled)
+    label = normal.targets[:, 0] if labelled else np.zeros(90)
+    others = (label[:, None] == label) & (normal.groups[:, None] != normal.groups)
+    inner = np.where(others, cdist(normal.inputs, normal.inputs), np.inf)
+    distances = cdist(outputs.inputs, normal.inputs) / np.sort(inner, axis=1)[:, :8].mean(1)
+    if labelled:
+        distances = np.where(outputs.targets == label, distances, np.inf)
+    assert_allclose(scored(score, outputs, normal), distances.min(1), rtol=1e-5)
 
 
 def test_with_many_normal_samples_the_3_nearest_count(draw):

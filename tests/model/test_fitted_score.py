@@ -250,6 +250,19 @@ def test_cross_fitted_scores_are_no_less_than_those_of_new_samples(draw):
     assert score.usual(learnt, few).mean() < 0.97 * fresh < cross_fitted(score, few).mean() < 1.1 * fresh
 
 
+def test_what_is_usual_for_the_mean_is_cross_fitted_where_samples_are_whitened(draw):
+    normal = replace(outputs_of(draw, 120, views=1), inputs=draw.normal(size=(120, 60)))
+    score = SCORES["fused-distances"]
+    found = learn_score("fused-distances", score, [normal], 1.0, 1.0, LABELS).weights.reshape(7, -1)
+    for column in np.flatnonzero(found[1]):
+        component = SCORES[score.components[column]]
+        scores = component.usual(component.learn(normal, 1.0), normal)
+        if component.formula.count("W"):
+            scores = cross_fitted(component, normal)
+        logs = np.log(scores + found[2, column])
+        assert_allclose(found[5:, column], [logs.mean(), logs.std()])
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_very_few_samples_are_cross_fitted_as_far_as_they_go(draw, n):
     alone = replace(outputs_of(draw, n, views=1), targets=np.zeros((n, 1), int))

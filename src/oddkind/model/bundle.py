@@ -141,7 +141,10 @@ class Bundle:
         fits = len(shape) == array.ndim and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
         if not fits or dtype not in (None, array.dtype) or array.dtype.kind not in "biuf":
             right = " ".join(str(one) for one in (dtype and np.dtype(dtype), shape) if one is not None)
-            raise InputError(f"{self.file}: array {name!r} is {array.dtype} {array.shape}; it must be {right}")
+            raise InputError(
+                f"{self.file}: array {name!r} is {array.dtype} {array.shape}; it must be {right}. The file is damaged "
+                "or of another version of oddkind; fit the model again"
+            )
         return array
 
     def take_all(self, prefix: str) -> dict[str, Array]:
@@ -513,13 +516,7 @@ def _score(own: Bundle, fold: FoldManifest, score: Score | None) -> FittedScore:
         tuple(own.take_all(f"score.{p}.{m}.") for m in range(len(fold.members))) if component.learn else ()
         for p, component in enumerate(components)
     )
-    weights = own.take("score.weights", (None,), np.float64)
-    found, needed = len(weights), fusion_of(named).n_numbers * len(components)
-    if found != needed:
-        raise InputError(
-            f"{own.file}: array 'score.weights' has {found} numbers, the score {fold.score!r} now needs {needed}; fit "
-            "the model again"
-        )
+    weights = own.take("score.weights", (fusion_of(named).n_numbers * len(components),), np.float64)
     return FittedScore(fold.score, score, learnt, weights)
 
 

@@ -73,12 +73,15 @@ def local_scales(reference: Array, groups: Array | None = None, k: int = 8) -> A
     count = min(k, len(others) - 1)
     if count < 1:
         return np.ones(len(reference))
-    apart = neighbour_distances(reference, others, count + 1)
-    scales = apart[:, :count].mean(1)
-    scales[::step] = apart[::step, 1:].mean(1)  # without themselves
+    scales = np.full(len(reference), np.inf)
     if groups is not None:
-        of_others = among_others(reference, groups, others, groups[::step], k)
-        scales = np.where(np.isfinite(of_others), of_others, scales)
+        scales = among_others(reference, groups, others, groups[::step], k)
+    few = np.isinf(scales)
+    if few.any():
+        apart = neighbour_distances(reference, others, count + 1)
+        own = apart[:, :count].mean(1)
+        own[::step] = apart[::step, 1:].mean(1)  # without themselves
+        scales[few] = own[few]
     least = 1e-3 * np.median(scales[scales > 0]) if scales.any() else 1.0
     return np.maximum(scales, least)
 

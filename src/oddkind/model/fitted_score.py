@@ -121,11 +121,11 @@ def _weights_of_distances(
     n_classes: int,
 ) -> Array:
     """Weights of distances: which are reliable, and what is usual among normal samples."""
-    assert normal[0].inputs is not None  # noqa: S101 - the distances need them
+    assert normal[0].inputs is not None and normal[0].targets is not None  # noqa: S101, PT018 - the distances need them
     rows_per_number, groups = len(normal[0]) / normal[0].inputs.shape[1], normal[0].groups
     half_learnt = n_classes - perplexity >= (n_classes - 1) / 2
     n_groups = len(normal[0]) if groups is None else len(np.unique(groups))
-    groups_per_label = n_groups / (1 if normal[0].targets is None else len(np.unique(normal[0].targets[:, 0])))
+    groups_per_label = n_groups / len(np.unique(normal[0].targets[:, 0]))
     reliable = np.array(
         [
             rows_per_number >= component.rows_needed and groups_per_label >= component.groups_needed
@@ -160,17 +160,16 @@ def cross_fitted(score: Score, normal: Outputs) -> Array:
 
     Left out are samples of a label that only their own fold has.
     """
-    assert score.learn is not None  # noqa: S101 - distances learn
+    assert score.learn is not None and normal.targets is not None  # noqa: S101, PT018 - distances learn, within labels
     index = np.arange(len(normal)) if normal.groups is None else np.unique(normal.groups, return_inverse=True)[1]
     fold = index % FOLDS
     some = np.arange(len(normal)) % -(-len(normal) // MAX_CROSS_FITTED) == 0
     found = [np.empty(0)]
     for number in range(FOLDS):
-        others, own = normal[fold != number], normal[(fold == number) & some]
-        if len(others) and own.targets is not None and others.targets is not None:
-            own = own[np.isin(own.targets[:, 0], others.targets[:, 0])]
-        if len(others) and len(own):
-            found.append(score.compute(own, score.learn(others, 1.0), 1.0))
+        others = fold != number
+        own = ~others & some & np.isin(normal.targets[:, 0], normal.targets[others, 0])
+        if own.any():
+            found.append(score.compute(normal[own], score.learn(normal[others], 1.0), 1.0))
     return np.concatenate(found)
 
 

@@ -75,8 +75,8 @@ class Plan:
     task, transform, transform_name : what to classify
     score_name, score : how to score
     training_rows, calibration_rows : int arrays
-    units : array [N] or None
-        What was held out as a whole: the groups, or else exact copies; None: each sample.
+    units : int array [N] or None
+        What was held out as a whole: the groups, or else exact copies, counted from 0; None: each sample.
     absurd : str
         A warning about absurd values; "" if there are none.
     runs : one Run for each network
@@ -235,7 +235,8 @@ def _plan(problem: Problem, copies: Array | None) -> Plan:
         )
         runs.append(Run(job, epochs, batch_size, given.schedule, device_of(given.device)))
     _warn_about_views(transform, prepared[training_rows[:EXAMINED]], given.task)
-    split = training_rows, calibration_rows, units
+    numbered = None if units is None else np.unique(units, return_inverse=True)[1]
+    split = training_rows, calibration_rows, numbered
     return Plan(
         replayed, copies, spec, prepared, task, transform, transform_name, score_name, score, *split, absurd, runs
     )
@@ -398,7 +399,7 @@ def _outputs(plan: Plan, members: Sequence[TorchForward], rows: Array) -> list[O
     inputs = plan.prepared[rows]
     targets = plan.task.targets(None if plan.problem.labels is None else plan.problem.labels[rows], len(rows))
     flat = inputs.reshape(len(inputs), -1)
-    groups = None if plan.units is None else np.unique(plan.units, return_inverse=True)[1][rows]
+    groups = None if plan.units is None else plan.units[rows]
     return [Outputs(*member(inputs), targets, flat, groups) for member in members]
 
 
