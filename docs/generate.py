@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from oddkind import SCORES
 from oddkind.cli.main import app
+from oddkind.model.scores import components_of
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -29,9 +30,11 @@ def scores() -> Iterator[str]:
 
 
 def requirement(score: Any) -> str:
-    """Return what a score cannot do without; a combination has no requirement of its own."""
+    """Return what a score cannot do without."""
     if getattr(score, "needs_rotations", False):
         return "a task with rotations"
+    if any(component.needs_signals for component in components_of(score)):
+        return "signals [N, C, T]"
     return "labels, or a task with transforms" if getattr(score, "needs_labels", False) else ""
 
 

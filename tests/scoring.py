@@ -3,17 +3,21 @@
 import numpy as np
 
 from oddkind import SCORES, Outputs
+from oddkind.model.scores import components_of
 
-N, LABELS, VIEWS, D = 23, 3, 4, 5
+N, LABELS, VIEWS, D, N_STATISTICS = 23, 3, 4, 5, 6
 DISTANCES = {name for name in SCORES if name.removesuffix("-to-all").endswith("-distance") and "rot" not in name}
-COMBINED = {"combined", "combined-with-input", "combined-logs", "fused-distances", "fused-input-distances"}
+FUSED = {"fused-distances", "fused-input-distances", "fused-signal-distances"}
+COMBINED = {"combined", "combined-with-input", "combined-logs", *FUSED}
+OF_SIGNALS = {name for name, score in SCORES.items() if any(one.needs_signals for one in components_of(score))}
 SINGLE = [name for name in SCORES if name not in COMBINED]
 
 
 def outputs_of(draw, n, *, views=VIEWS, known=True):
     targets = draw.integers(LABELS, size=(n, 1)) * views + np.arange(views)
     logits = draw.normal(size=(n, views, LABELS * views)) * 3
-    return Outputs(logits, draw.normal(size=(n, views, D)), targets if known else None, draw.normal(size=(n, D)))
+    features, inputs, statistics = (draw.normal(size=(n, *size)) for size in ((views, D), (D,), (N_STATISTICS, 2)))
+    return Outputs(logits, features, targets if known else None, inputs, statistics=np.abs(statistics))
 
 
 def learnt(score, normal, temperature=1.0):

@@ -46,9 +46,9 @@ class Detector(Estimator):
         or a builder `(input_shape, n_classes) → module`; or a module (a copy is trained, from the weights it has). It
         returns `(logits [B, C], features [B, D])`.
     score_function : str or Score
-        "auto" ("combined-with-input" for pictures, "changed-place" for surfaces, "joint-neighbours" for signals, for
-        vectors "fused-distances" with labels and "fused-input-distances" without), a name of `oddkind.SCORES`, or an
-        `oddkind.Score`, such as `oddkind.neighbours(k=5)`.
+        "auto" ("combined-with-input" for pictures, "changed-place" for surfaces, "fused-signal-distances" for signals,
+        for vectors "fused-distances" with labels and "fused-input-distances" without), a name of `oddkind.SCORES`, or
+        an `oddkind.Score`, such as `oddkind.neighbours(k=5)`.
     n_members : int or "auto"
         The number of networks to train, at once and each from its own seed, which score together. "auto": 5 for the
         network "spectrogram", otherwise 1.

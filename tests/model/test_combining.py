@@ -13,6 +13,7 @@ from oddkind.model.combining import (
     Surprises,
     combined,
     combined_among_others,
+    contrast_of,
     surprise,
     usual_log,
 )
@@ -143,7 +144,7 @@ def test_standardised_logarithms_are_added_with_their_weights(draw):
     assert_allclose(among[7], fuse(normal[7:8], np.delete(normal[:50], 7, 0), weights)[0])
 
 
-FUSE = FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=0, few=20, many=40)
+FUSE = FarOrLocal(far=(0, 1), local={0: 1, 2: 1, 3: 1}, instead={0: 4, 1: 1}, spread=0, few=20, many=40)
 ALL, FAR_APART = np.ones(4, bool), [9.0] * 4
 
 
@@ -229,6 +230,36 @@ def test_only_what_is_averaged_is_learnt_again():
 def test_distances_that_overflow_give_a_high_score_and_no_nan():
     weights = weights_of(usual_of(30))
     assert np.isfinite(FUSE(np.array([[np.inf, 1, np.nan, 1]]), np.empty((0, 4)), weights)).all()
+
+
+def test_contrast_is_how_much_farther_two_samples_are_apart_than_a_sample_and_its_nearest():
+    usual = np.exp(np.tile([-0.5, 0.5], 50))
+    assert contrast_of(usual, np.e**2) == pytest.approx(2, abs=0.01)  # a thousandth of the median is added
+    assert contrast_of(7 * usual, 7 * np.e**2) == pytest.approx(contrast_of(usual, np.e**2))
+    assert np.isfinite(contrast_of(np.zeros(3), 0.0))
+
+
+MEAN = FarOrLocal(far=(), local={0: 1, 1: 1, 2: 1, 3: 1}, instead={0: 1, 1: 1, 3: 1}, rows_needed={2: 0.2})
+
+
+@pytest.mark.parametrize("n_dimensions", [1, 200])
+def test_without_far_distances_the_mean_counts_whatever_the_dimensions(draw, n_dimensions):
+    usual, scores, some = usual_of(n_dimensions), draw.uniform(1, 9, size=(6, 4)), np.array([True, True, False, True])
+
+    def weights(reliable, learnt=ALL):
+        return MEAN.weights(reliable, learnt, usual, FAR_APART, lambda column: usual[column])
+
+    assert weights(ALL)[:8].tolist() == [0] * 4 + [0.25] * 4
+    assert weights(some)[:8].tolist() == pytest.approx([0] * 4 + [1 / 3, 1 / 3, 0, 1 / 3])
+    assert weights(ALL, np.array([True, True, True, False]))[:8].tolist() == pytest.approx([0] * 4 + [1 / 3] * 3 + [0])
+    least, middle, deviation = np.transpose([*map(usual_log, usual)])
+    values = (np.log(scores + least) - middle) / deviation
+    assert_allclose(MEAN(scores, np.empty((0, 4)), weights(ALL)), values.mean(1))
+    names = "a", "b", "c", "d"
+    said = "the mean of a, b, c, d, because the samples are alike enough to be compared value by value"
+    assert MEAN.describe(names, weights(ALL)) == said
+    said = "the mean of a, b, d, because the samples are too few, or too different, to be compared value by value"
+    assert MEAN.describe(names, weights(some)) == said
 
 
 def test_what_counts_is_said_with_the_reason():

@@ -17,13 +17,29 @@ from sklearn.covariance import LedoitWolf
 from oddkind.model.distance_scores import apart, distance_score
 
 
+def described(name, outputs, normal):
+    """Vectors that a distance compares, of samples and of normal ones."""
+    if "feature" in name:
+        return outputs.features[:, 0], normal.features[:, 0]
+    if "input" in name or name.startswith("whitened-distance") or name == "local-whitened-distance":
+        return outputs.inputs, normal.inputs
+    both = [outputs.inputs, normal.inputs]
+    if "statistics" in name:
+        floors = 0.03 * np.median(normal.statistics[:, 3:], 0)
+        both = [
+            np.hstack([s[:, :3].reshape(len(s), -1), np.log(s[:, 3:] + floors).reshape(len(s), -1)])
+            for s in (outputs.statistics, normal.statistics)
+        ]
+    return tuple((one - both[1].mean(0)) / (both[1].std(0) + 0.03) for one in both)
+
+
 @pytest.mark.parametrize("name", sorted(DISTANCES))
 @pytest.mark.parametrize("known", [True, False])
 def test_distances_are_those_of_scipy(draw, name, known):
     outputs, normal = outputs_of(draw, N, views=1, known=known), outputs_of(draw, 60, views=1)
-    own, others = (o.features[:, 0] if "feature" in name else o.inputs for o in (outputs, normal))
+    own, others = described(name, outputs, normal)
     label = np.zeros(60, int) if "to-all" in name else normal.targets[:, 0]
-    if "input" not in name:
+    if "whitened" in name or "feature" in name:
         means = np.stack([others[label == one].mean(0) for one in range(label.max() + 1)])
         covariance = LedoitWolf(assume_centered=True).fit(others - means[label]).covariance_
         root = np.linalg.cholesky(np.linalg.inv(covariance))

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.distance import cdist
 from scoring import (
     COMBINED,
     DISTANCES,
+    FUSED,
     LABELS,
     SINGLE,
     N,
@@ -20,6 +22,7 @@ from oddkind.model.combining import combined
 from oddkind.model.conformal import p_values
 from oddkind.model.fitted_score import cross_fitted, learn_score, reference_rows, softmax_share
 from oddkind.model.outputs import pooled
+from oddkind.model.signal_statistics import signal_statistics
 from oddkind.model.task import Task
 
 
@@ -59,8 +62,12 @@ def test_a_combination_has_a_column_for_each_of_its_scores(draw, name):
         if not counted:  # it is neither kept nor computed
             assert (own, column.tolist()) == (({}, {}), [0] * N)
             continue
-        alone = learn_score(part, SCORES[part], normal, 2.0)
-        assert_array_equal(column, alone(new, 2.0)[:, 0])
+        alone = learn_score(part, SCORES[part], normal, 2.0)(new, 2.0)[:, 0]
+        if name in FUSED and part.startswith("local-") and "W" in SCORES[part].formula:
+            alone *= column[0] / alone[0]  # its scales are those of new samples
+            assert_allclose(column, alone)
+        else:
+            assert_array_equal(column, alone)
 
 
 def test_the_softmax_counts_the_more_the_more_classes_it_rules_out():
@@ -111,7 +118,6 @@ def test_of_many_normal_samples_some_are_compared_with(monkeypatch):
 
 # --- held-out samples to compare with ---
 
-FUSED = ["fused-distances", "fused-input-distances"]
 TASK = Task(np.arange(LABELS), ("0",), 1)
 
 
@@ -124,7 +130,7 @@ def fitted_and_held_out(draw, name, n=9, n_learnt=60):
 
 @pytest.mark.parametrize("with_labels", [True, False])
 @pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("name", [*sorted(DISTANCES), *FUSED, "combined-logs", "msp"])
+@pytest.mark.parametrize("name", [*sorted(DISTANCES), *sorted(FUSED), "combined-logs", "msp"])
 def test_a_held_out_sample_is_scored_as_if_it_were_new_to_all_others(draw, name, grouped, with_labels):
     fitted, held_out = fitted_and_held_out(draw, name)
     groups = np.array([5, 5, 5, 7, 7, 1, 1, 2, 3]) if grouped else np.arange(9)
@@ -138,11 +144,11 @@ def test_a_held_out_sample_is_scored_as_if_it_were_new_to_all_others(draw, name,
 
 
 @pytest.mark.parametrize("with_labels", [True, False])
-@pytest.mark.parametrize("name", [*sorted(DISTANCES), *FUSED])
+@pytest.mark.parametrize("name", [*sorted(DISTANCES), *sorted(FUSED)])
 def test_a_copy_of_a_held_out_sample_is_not_compared_with_that_one(draw, name, with_labels):
     fitted, held_out = fitted_and_held_out(draw, name)
     held_out.inputs[4], held_out.features[4], held_out.targets[4] = 0.0, held_out.features[2], held_out.targets[2]
-    held_out.inputs[2] = -0.0
+    held_out.inputs[2], held_out.statistics[4] = -0.0, held_out.statistics[2]
     extended = fitted.extended([held_out])
     known = held_out if with_labels else replace(held_out, targets=None)
     found = extended.of_held_out([held_out], np.arange(9), 1.0, TASK, with_labels=with_labels)
@@ -225,6 +231,55 @@ def test_evidence_leaves_out_what_was_not_learnt_and_what_too_few_samples_tell(d
     assert grouped == [[name for name in FAR if "feature" not in name], []]
 
 
+def evidence_of_signals(draw, waves, perplexity=1.0):
+    """Names of the distances that count for signals [n, C, T]."""
+    n, score = len(waves), SCORES["fused-signal-distances"]
+    targets, features = draw.integers(2, size=(n, 1)), draw.normal(size=(n, 1, 3))
+    statistics, inputs = signal_statistics(waves), waves.reshape(n, -1).astype(np.float32)
+    outputs = Outputs(draw.normal(size=(n, 1, 2)), features, targets, inputs, statistics=statistics)
+    weights = learn_score("fused-signal-distances", score, [outputs], 1.0, perplexity, 2).weights.reshape(7, -1)
+    assert not weights[0].any()
+    return [name for name, one in zip(score.components, weights[1], strict=True) if one]
+
+
+OF_WINDOWS = list(SCORES["fused-signal-distances"].components)
+NOT_VALUES = [name for name in OF_WINDOWS if "values" not in name]
+
+
+def test_values_of_signals_count_if_there_are_enough_signals_that_begin_alike(draw):
+    time, n = np.arange(50), 60
+    slow, fast = draw.uniform(0.5, 1.5, size=(2, n, 1, 1))
+    aligned = slow * np.sin(time / 8) + fast * np.cos(time / 3) + 0.01 * draw.normal(size=(n, 1, 50))
+    assert evidence_of_signals(draw, aligned) == OF_WINDOWS
+    assert evidence_of_signals(draw, aligned, perplexity=1.6) == [one for one in OF_WINDOWS if "feature" not in one]
+    assert evidence_of_signals(draw, aligned[:9]) == NOT_VALUES  # fewer than a fifth of the numbers of one
+    noise = slow * draw.normal(size=(n, 1, 50))
+    assert evidence_of_signals(draw, noise) == NOT_VALUES
+
+
+def test_local_scales_are_those_of_samples_that_the_whitening_did_not_learn_from(draw):
+    """Otherwise held-out samples, which are not made alike, would be the nearest to all others."""
+    normal, held_out, new = (
+        replace(outputs_of(draw, n, views=1), inputs=draw.normal(size=(n, 100)), targets=np.zeros((n, 1), int))
+        for n in (120, 12, 300)
+    )
+    score = SCORES["fused-input-distances"]
+    fitted = learn_score("fused-input-distances", score, [normal], 1.0)
+    column = score.components.index("local-whitened-distance")
+    plain = SCORES["local-whitened-distance"].learn(normal, 1.0)
+    assert (fitted.learnt[column][0]["scales"] / plain["scales"]).std() < 1e-9
+    extended = fitted.extended([held_out]).learnt[column][0]
+    whitening, scales = extended["whitening"], extended["scales"]
+    quotients = cdist(new.inputs @ whitening, extended["reference"]) / scales
+    among = np.isin(np.arange(132), extended["held_out"][1].astype(int))
+    nearest = quotients.argmin(1)
+    # A share of 12 / 132 of the new samples is expected to be nearest to a held-out one.
+    assert 0.03 < among[nearest].mean() < 0.25
+    z = fitted([new], 1.0)[:, column]
+    weights = fitted.weights.reshape(7, -1)[:, column]
+    assert abs(((np.log(z + weights[2]) - weights[5]) / weights[6]).mean()) < 1.0
+
+
 def test_cross_fitted_scores_are_those_by_what_the_other_folds_tell(draw):
     normal = outputs_of(draw, 40, views=1)
     normal.targets[:30, 0] = np.arange(30) % 2
@@ -258,7 +313,11 @@ def test_what_is_usual_for_the_mean_is_cross_fitted_where_samples_are_whitened(d
         component = SCORES[score.components[column]]
         scores = component.usual(component.learn(normal, 1.0), normal)
         if component.formula.count("W"):
-            scores = cross_fitted(component, normal)
+            fresh = cross_fitted(component, normal)
+            # Local scales are changed such that local distances are as usual.
+            share = np.log(scores + found[2, column]).mean() - np.log(fresh + found[2, column]).mean()
+            scores = np.exp(np.log(fresh + found[2, column]) + share * ("local" in score.components[column]))
+            scores -= found[2, column]
         logs = np.log(scores + found[2, column])
         assert_allclose(found[5:, column], [logs.mean(), logs.std()])
 

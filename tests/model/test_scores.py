@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scoring import COMBINED, DISTANCES, SINGLE, VIEWS, D, N, learnt, outputs_of, scored
+from scoring import COMBINED, DISTANCES, N_STATISTICS, OF_SIGNALS, SINGLE, VIEWS, D, N, learnt, outputs_of, scored
 
 from oddkind import SCORES, InputError, Outputs, neighbours
 from oddkind.model.fitted_score import learn_score
@@ -57,6 +57,8 @@ def test_the_table_says_what_each_score_needs():
     assert {name for name in SINGLE if SCORES[name].needs_rotations} == NEEDS_ROTATIONS
     assert {name for name in SINGLE if SCORES[name].needs_labels} == {"target-nll"}
     assert {name for name in SINGLE if SCORES[name].network} == {"changed-place"}
+    assert {name for name in SINGLE if SCORES[name].needs_signals} == OF_SIGNALS & {*SINGLE}
+    assert {name for name in OF_SIGNALS if "statistics" not in name} == {"fused-signal-distances"}
     assert all(score.formula for score in SCORES.values())
 
 
@@ -114,10 +116,15 @@ def test_what_the_network_cannot_place_scores_higher(draw, name, known):
         np.tile(inputs[:, None], (1, VIEWS, 1)),
         label[:, None] * VIEWS + views,
         inputs,
+        statistics=np.tile(np.exp(inputs)[:, None], (1, N_STATISTICS, 1)),
     )
     normal = reference[:1]
     odd = Outputs(np.zeros_like(normal.logits), np.tile(directions[2], (1, VIEWS, 1)), normal.targets, directions[2:])
-    both = [Outputs(o.logits, o.features + 1e-3, o.targets if known else None, o.inputs + 1e-3) for o in (normal, odd)]
+    odd = replace(odd, statistics=np.tile(np.exp(directions[2:])[:, None], (1, N_STATISTICS, 1)))
+    both = [
+        replace(o, features=o.features + 1e-3, targets=o.targets if known else None, inputs=o.inputs + 1e-3)
+        for o in (normal, odd)
+    ]
     low, high = (scored(name, outputs, reference)[0] for outputs in both)
     assert low < high
 
@@ -136,7 +143,7 @@ def test_the_views_of_a_sample_are_averaged(draw, name):
 def test_auto_stands_for_a_score_that_suits_the_shape():
     assert [resolve_score("auto", shape, with_labels=False)[0] for shape in ((3,), (2, 9), (1, 8, 8))] == [
         "fused-input-distances",
-        "joint-neighbours",
+        "fused-signal-distances",
         "combined-with-input",
     ]
     assert resolve_score("auto", (3,), with_labels=True)[0] == "fused-distances"
@@ -157,6 +164,15 @@ def test_auto_stands_for_a_score_that_suits_the_shape():
 def test_a_score_of_places_refuses_a_network_without_them(network, what):
     with pytest.raises(InputError, match=f"'changed-place' needs the network 'unet'; the network is {what}"):
         resolve_score("changed-place", (1, 16, 16), with_labels=False, network=network)
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 16, 16)])
+@pytest.mark.parametrize("name", ["statistics-distance", "fused-signal-distances"])
+def test_a_score_of_signals_refuses_other_samples(draw, name, shape):
+    with pytest.raises(InputError, match=rf"^score '{name}' needs signals \[N, C, T\]; samples have the shape \("):
+        resolve_score(name, shape, with_labels=False)
+    with pytest.raises(InputError, match=r"^this score compares statistics of signals: pass outputs with statistics$"):
+        learnt("statistics-distance", replace(outputs_of(draw, 9), statistics=None))
 
 
 def test_a_changed_place_is_the_first_feature(draw):

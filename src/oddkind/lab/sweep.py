@@ -54,6 +54,8 @@ class Grid(BaseModel):
             needs = any(component.needs_rotations for component in components_of(SCORES[name]))
             if info.data.get("task") == "labels" and (needs or name == "target-nll"):
                 raise ValueError(f"score {name!r} needs a task with rotations")
+            if any(component.needs_signals for component in components_of(SCORES[name])):
+                raise ValueError(f"score {name!r} needs signals, and digits are pictures")
         return score
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -122,6 +122,12 @@ def usual_log(usual: Array) -> tuple[float, float, float]:
     return least, float(logs.mean()), float(logs.std()) or 1.0
 
 
+def contrast_of(usual: Array, apart: float) -> float:
+    """How much farther two normal samples are `apart` than one and its nearest, `usual` [n], as a logarithm."""
+    least, middle, _ = usual_log(usual)
+    return float(np.log(apart + least) - middle)
+
+
 @dataclass(frozen=True)
 class FarOrLocal:
     """The largest of some distances, or, if many dimensions make all distances alike, the mean of local ones.
@@ -142,23 +148,32 @@ class FarOrLocal:
     Attributes
     ----------
     far : tuple of int
-        The columns of the distances.
-    local : tuple of int
-        The columns whose mean is taken: of the local distances and of others.
+        The columns of the distances whose largest is taken; none: always the mean.
+    local : mapping of int to float
+        The columns, with their weights, whose mean is taken: of the local distances and of others.
     instead : mapping of int to float
-        The columns, with their weights, whose mean is taken if there are too few samples for local distances.
+        The same if there are too few samples for one of these.
     spread : int
         The column whose spread tells how many dimensions the samples fill.
     few, many : int
         With at most `few` dimensions the largest distance counts alone, with at least `many` the mean.
+    rows_needed : mapping of int to float
+        The columns that take at least so many normal samples for each number of the input.
+    groups_needed : mapping of int to int
+        The columns that take, on average, at least so many groups of normal samples for each label.
+    contrast_needed : mapping of int to float
+        The columns that take at least this share of the contrast of the first one.
     """
 
     far: tuple[int, ...]
-    local: tuple[int, ...]
+    local: Mapping[int, float]
     instead: Mapping[int, float]
-    spread: int
-    few: int
-    many: int
+    spread: int = 0
+    few: int = 0
+    many: int = 1
+    rows_needed: Mapping[int, float] = field(default_factory=dict)
+    groups_needed: Mapping[int, int] = field(default_factory=dict)
+    contrast_needed: Mapping[int, float] = field(default_factory=dict)
     n_numbers: ClassVar[int] = 7
     compares: ClassVar[bool] = False
 
@@ -186,21 +201,20 @@ class FarOrLocal:
             The scores in a column of samples that the whitening did not learn from.
         """
         logs = np.transpose([*map(usual_log, usual)])
-        share = float(np.clip((self._dimensions(logs[2]) - self.few) / (self.many - self.few), 0, 1))
+        share = np.clip((self._dimensions(logs[2]) - self.few) / (self.many - self.few), 0, 1) if self.far else 1.0
         usable = reliable & learnt
         largest, mean, usual_fresh = np.zeros(len(usable)), np.zeros(len(usable)), logs[1:].copy()
         largest[[column for column in self.far if usable[column]]] = 1 - share
         enough = all(reliable[column] for column in self.local if column not in self.far)
-        averaged = dict.fromkeys(self.local, 1.0) if enough else self.instead
-        for column, weight in averaged.items():
+        for column, weight in (self.local if enough else self.instead).items():
             mean[column] = weight * learnt[column]
         mean *= share / mean.sum()
         for column in np.flatnonzero(mean).tolist():
             found = np.log(fresh(column) + logs[0, column])
             if len(found) > 1 and found.std() > 0:
                 usual_fresh[:, column] = found.mean(), found.std()
-        far, contrast = list(self.far), np.log(apart + logs[0]) - logs[1]
-        logs[1, far] += DISCOUNT * logs[2, far] * np.maximum(0, contrast[far[0]] - contrast[far])
+        far, contrast = list(self.far), np.array([contrast_of(*pair) for pair in zip(usual, apart, strict=True)])
+        logs[1, far] += DISCOUNT * logs[2, far] * np.maximum(0, contrast[far[:1]] - contrast[far])
         return np.concatenate([largest, mean, *logs, *usual_fresh])
 
     def _dimensions(self, deviation: Array) -> float:
@@ -226,6 +240,13 @@ class FarOrLocal:
             means = Message("the mean of {names}", names=of_mean)
             means = means if one else Message("the weighted mean of {names}", names=of_mean)
             what = Message("{one} and {other}", one=what, other=means) if of_largest else means
+        if not self.far:
+            if any(mean[column] == 0 for column in self.rows_needed):
+                return Message(
+                    "{what}, because the samples are too few, or too different, to be compared value by value",
+                    what=what,
+                )
+            return Message("{what}, because the samples are alike enough to be compared value by value", what=what)
         n = self._dimensions(deviation)
         return Message("{what}, because the samples fill about {n:.0f} dimensions", what=what, n=n)
 

@@ -1,4 +1,4 @@
-"""Scores that are distances to normal samples, in inputs or features; held-out samples are compared with, too."""
+"""Scores that are distances to normal samples, which held-out samples are among, in inputs, statistics or features."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ from oddkind.model.distances import (
     whitening,
 )
 from oddkind.model.outputs import Outputs, mean_of
-from oddkind.model.score import Arrays, Score, by_class, refuse_absent, within_label
+from oddkind.model.score import Arrays, Score, by_class, refuse_absent, some_numbers, within_label
+from oddkind.model.signal_statistics import N_LEVELS
 
+Space = Literal["inputs", "values", "statistics", "features"]
+
+# This share of the median amplitude among normal signals is added to each amplitude, so that silence has a logarithm.
+FLOOR = 0.03
+# So much is added to the deviations by which numbers are divided, so that one that never varies does not decide alone.
+LEAST_DEVIATION = 0.001
 # Inputs with more numbers than this are not whitened: their covariance would take longer than the network.
 MAX_WHITENED_FEATURES = 1024
 
@@ -31,12 +38,12 @@ MAX_USUAL = 1000
 MANY_ROWS = 1000
 
 
-def distance_score(
-    formula: str, space: Literal["inputs", "features"], *, whiten: bool, local: bool = False, labelled: bool = True
-) -> Score:
-    """Return a score that compares inputs, or the features of all views, with normal samples by Euclidean distance.
+def distance_score(formula: str, space: Space, *, whiten: bool, local: bool = False, labelled: bool = True) -> Score:
+    """Return a score that compares samples with normal ones by Euclidean distance.
 
-    With `whiten` they are whitened by the shrunk covariance within labels, unless they are long. The score is the
+    Compared are the inputs, the features of all views, the values of the inputs (at most `MAX_COMPARED_NUMBERS` of
+    them) or the statistics of signals (of amplitudes the logarithms). Values and statistics are standardised one by
+    one. With `whiten` they are whitened by the shrunk covariance within labels, unless they are long. The score is the
     distance to the nearest normal sample, or the mean over the 3 nearest if there are more than `MANY_ROWS`. With
     `local` it is the least distance to one of them, each divided by the mean distance of that one to its 8 nearest.
     Without `labelled` labels are ignored, known or not.
@@ -50,9 +57,8 @@ def distance_score(
         apart,
         distance.extend,
         distance.left_out,
-        rows_needed=1.25 if whiten and labelled and not local and space == "inputs" else 0.0,
-        groups_needed=16 if local else 0,
         needs_learnt=space == "features",
+        needs_signals=space == "statistics",
     )
 
 
@@ -60,7 +66,7 @@ def distance_score(
 class Distance:
     """What a `distance_score` learns and computes, with its attributes."""
 
-    space: Literal["inputs", "features"]
+    space: Space
     whiten: bool
     local: bool
     labelled: bool
@@ -70,7 +76,12 @@ class Distance:
         if not self.labelled:
             normal = replace(normal, targets=np.zeros((len(normal), 1), int))
         order, arrays = by_class(normal)
-        vectors = self._vectors(normal)
+        if self.space == "statistics":
+            arrays["floors"] = FLOOR * np.median(_statistics(normal)[:, N_LEVELS:], 0) + 1e-9
+        if self.space in ("statistics", "values"):
+            found = self._described(normal, arrays)
+            arrays |= {"means": found.mean(0), "deviations": found.std(0) + LEAST_DEVIATION}
+        vectors = self._vectors(normal, arrays)
         if self.whiten and vectors.shape[1] <= 2 * MAX_WHITENED_FEATURES:
             index = np.unique(self._classes(normal), return_inverse=True)[1]
             arrays["whitening"] = whitening(vectors, index, shrink=True)
@@ -138,15 +149,24 @@ class Distance:
         among[rows[::-1]] = index[::-1]  # the group of the first of copies, which is the one that was added
         return self._among_others(extended, among, rows, index, within=with_labels and self.labelled)
 
-    def _vectors(self, outputs: Outputs) -> Array:
+    def _vectors(self, outputs: Outputs, arrays: Arrays) -> Array:
+        found = self._described(outputs, arrays)
+        return (found - arrays["means"]) / arrays["deviations"] if "means" in arrays else found
+
+    def _described(self, outputs: Outputs, arrays: Arrays) -> Array:
         if self.space == "features":
             return outputs.features.reshape(len(outputs), -1)
+        if self.space == "statistics":
+            levels, amplitudes = np.split(_statistics(outputs), [N_LEVELS], axis=1)
+            return np.concatenate([levels, np.log(amplitudes + arrays["floors"])], 1).reshape(len(outputs), -1)
+        if self.space == "values":
+            return some_numbers(outputs)
         if outputs.inputs is None:
             raise InputError("this score compares inputs: pass outputs with inputs")
         return outputs.inputs
 
     def _placed(self, outputs: Outputs, arrays: Arrays) -> Array:
-        own, whitener = self._vectors(outputs), arrays.get("whitening")
+        own, whitener = self._vectors(outputs, arrays), arrays.get("whitening")
         return (own if whitener is None else row_products(own, whitener)).astype(np.float32)
 
     def _classes(self, normal: Outputs) -> Array:
@@ -170,6 +190,12 @@ class Distance:
                 vectors, own_groups[own], arrays["reference"][part], groups[part], k, scales, rows[own] - start
             )
         return found
+
+
+def _statistics(outputs: Outputs) -> Array:
+    if outputs.statistics is None:
+        raise InputError("this score compares statistics of signals: pass outputs with statistics")
+    return outputs.statistics.astype(float)
 
 
 def apart(arrays: Arrays) -> float:

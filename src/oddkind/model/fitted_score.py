@@ -10,7 +10,7 @@ import numpy as np
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.language import Message
-from oddkind.model.combining import FarOrLocal, Fusion
+from oddkind.model.combining import FarOrLocal, Fusion, contrast_of
 from oddkind.model.outputs import Outputs, mean_of, pooled
 from oddkind.model.score import Arrays, Score
 from oddkind.model.scores import SCORES, Combination, components_of, fusion_of
@@ -126,16 +126,6 @@ def _weights_of_distances(
     half_learnt = n_classes - perplexity >= (n_classes - 1) / 2
     n_groups = len(normal[0]) if groups is None else len(np.unique(groups))
     groups_per_label = n_groups / len(np.unique(normal[0].targets[:, 0]))
-    reliable = np.array(
-        [
-            rows_per_number >= component.rows_needed and groups_per_label >= component.groups_needed
-            for component in components
-        ]
-    )
-    useful = np.array([half_learnt or not component.needs_learnt for component in components])
-    if groups is not None and 2 * len(np.unique(groups)) < len(groups):
-        # A network knows the groups that it was trained with, so their features do not show how far others are apart.
-        reliable[[column for column in fuse.far if components[column].needs_learnt]] = False
     usual = [
         mean_of([component.usual(own, outputs) for own, outputs in zip(arrays, normal, strict=True)])
         for component, arrays in zip(components, learnt, strict=True)
@@ -146,6 +136,19 @@ def _weights_of_distances(
         for component, arrays in zip(components, learnt, strict=True)
         if component.apart is not None
     ]
+    contrast = [contrast_of(*pair) for pair in zip(usual, apart, strict=True)]
+    reliable = np.array(
+        [
+            rows_per_number >= fuse.rows_needed.get(column, 0)
+            and groups_per_label >= fuse.groups_needed.get(column, 0)
+            and (column not in fuse.contrast_needed or contrast[column] >= fuse.contrast_needed[column] * contrast[0])
+            for column in range(len(components))
+        ]
+    )
+    useful = np.array([half_learnt or not component.needs_learnt for component in components])
+    if groups is not None and 2 * len(np.unique(groups)) < len(groups):
+        # A network knows the groups that it was trained with, so their features do not show how far others are apart.
+        reliable[[column for column in fuse.far if components[column].needs_learnt]] = False
 
     def fresh(column: int) -> Array:
         if "whitening" not in learnt[column][0]:  # nothing else makes the samples alike that it learns from
@@ -153,6 +156,24 @@ def _weights_of_distances(
         return mean_of([cross_fitted(components[column], outputs) for outputs in normal])
 
     return fuse.weights(reliable, useful, usual, apart, fresh)
+
+
+def _with_scales_of_new_samples(
+    learnt: Sequence[tuple[Arrays, ...]], weights: Array
+) -> tuple[list[tuple[Arrays, ...]], Array]:
+    """Return what was learnt, with local scales as if the whitening had not learnt from the samples, and the weights.
+
+    Whitening makes the samples alike that it learns from, so their local scales are too small beside those of held-out
+    samples, which would then be the nearest to all. The scales grow as cross-fitting changes the local distances.
+    """
+    weights, found = weights.copy(), [*learnt]
+    _, mean, _, middle, _, fresh_middle, _ = weights
+    for column in np.flatnonzero(mean).tolist():
+        if all({"scales", "whitening"} <= arrays.keys() for arrays in learnt[column]):
+            factor = np.exp(fresh_middle[column] - middle[column])
+            found[column] = tuple(arrays | {"scales": factor * arrays["scales"]} for arrays in learnt[column])
+            fresh_middle[column] = middle[column]
+    return found, weights.ravel()
 
 
 def cross_fitted(score: Score, normal: Outputs) -> Array:
@@ -209,6 +230,7 @@ def learn_score(
     if isinstance(fuse, FarOrLocal):
         assert normal is not None  # noqa: S101 - refused above
         weights = _weights_of_distances(components_of(score), fuse, learnt, normal, perplexity, n_classes)
+        learnt, weights = _with_scales_of_new_samples(learnt, weights.reshape(fuse.n_numbers, -1))
     else:
         weights = fuse.weights(perplexity, n_classes, label_perplexity)
     kept = [

@@ -25,7 +25,7 @@ from oddkind.model.conformal import (
 from oddkind.model.fitted_score import FittedScore
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
-from oddkind.model.outputs import Outputs, pooled
+from oddkind.model.outputs import Outputs, outputs_of, pooled
 from oddkind.model.places import Places
 from oddkind.model.task import Task
 
@@ -348,8 +348,7 @@ class Model(FittedModel):
 
     def run(self, inputs: Array, targets: Array | None) -> list[Outputs]:
         """Run each network on standardised inputs [N, …]; targets [N, V] or None."""
-        flat = inputs.reshape(len(inputs), -1)
-        return [Outputs(*member(inputs), targets, flat) for member in self.members]
+        return outputs_of(self.members, inputs, targets)
 
     def score_outputs(self, members: Sequence[Outputs], *, with_labels: bool) -> Array:
         """Anomaly score [N] from the outputs of each network; `with_labels`: whether the labels were known."""

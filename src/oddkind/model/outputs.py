@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from oddkind.arrays import Array
+from oddkind.model.forward import Forward
+from oddkind.model.signal_statistics import signal_statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,8 @@ class Outputs:
     groups : int array [N] or None
         The group of each normal sample, such as its recording: samples of one group are more alike than others, so they
         do not tell what is usual. None: each sample is one.
+    statistics : array [N, S, C] or None
+        The `oddkind.model.signal_statistics` of standardised signals with C channels; None for other samples.
     """
 
     logits: Array
@@ -37,14 +41,17 @@ class Outputs:
     targets: Array | None = None
     inputs: Array | None = None
     groups: Array | None = None
+    statistics: Array | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def __getitem__(self, rows: Any) -> Outputs:
         """Return the outputs of the chosen samples."""
-        others = (None if values is None else values[rows] for values in (self.targets, self.inputs, self.groups))
-        return Outputs(self.logits[rows], self.features[rows], *others)
+        others = (self.targets, self.inputs, self.groups, self.statistics)
+        return Outputs(
+            self.logits[rows], self.features[rows], *(None if values is None else values[rows] for values in others)
+        )
 
     @property
     def n_views(self) -> int:
@@ -55,6 +62,15 @@ class Outputs:
         """Logits of the V transforms alone, [N, V, V]: log Σ_l exp z_{l·V+v}, summed over the internal labels."""
         n, v, c = self.logits.shape
         return logsumexp(self.logits.reshape(n, v, c // v, v), axis=2)
+
+
+def outputs_of(
+    members: Sequence[Forward], inputs: Array, targets: Array | None, groups: Array | None = None
+) -> list[Outputs]:
+    """Run each network on standardised samples [N, …]."""
+    flat = inputs.reshape(len(inputs), -1)
+    statistics = signal_statistics(inputs) if inputs.ndim == 3 else None
+    return [Outputs(*member(inputs), targets, flat, groups, statistics) for member in members]
 
 
 def log_softmax(logits: Array) -> Array:

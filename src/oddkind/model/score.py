@@ -43,12 +43,8 @@ class Score:
         What is averaged over several networks before the rest is computed.
     network : str or None
         The name of the network that it needs; None: any.
-    needs_rotations, needs_labels : bool
+    needs_rotations, needs_labels, needs_signals : bool
         Requirements; labels are needed if samples are seen in one view only.
-    rows_needed : float
-        In a combination it counts only if there are at least this many normal samples for each number of the input.
-    groups_needed : int
-        In a combination it counts only if each label has, on average, at least this many groups of normal samples.
     needs_learnt : bool
         In a combination it counts only if at least half of what there is to learn was learnt.
     uses_softmax : bool
@@ -66,8 +62,7 @@ class Score:
     network: str | None = None
     needs_rotations: bool = False
     needs_labels: bool = False
-    rows_needed: float = 0.0
-    groups_needed: int = 0
+    needs_signals: bool = False
     needs_learnt: bool = False
     uses_softmax: bool = False
 

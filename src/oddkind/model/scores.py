@@ -137,10 +137,27 @@ SCORES: dict[str, Score | Combination] = {
     "local-feature-distance": distance_score(
         "min ‖W (f − normal f)‖ / its local distance", "features", whiten=True, local=True
     ),
+    "values-distance": distance_score("‖v − nearest normal v‖", "values", whiten=False),
+    "local-whitened-values-distance": distance_score(
+        "min ‖W (v − normal v)‖ / its local distance", "values", whiten=True, local=True
+    ),
+    "statistics-distance": distance_score("‖s − nearest normal s‖", "statistics", whiten=False),
+    "whitened-statistics-distance": distance_score("‖W (s − nearest normal s)‖", "statistics", whiten=True),
+    "local-whitened-statistics-distance": distance_score(
+        "min ‖W (s − normal s)‖ / its local distance", "statistics", whiten=True, local=True
+    ),
     "fused-input-distances": Combination(
         "max z of log distances of x, W x; mean z of local ones if x has many dimensions",
         ("input-distance", "whitened-distance-to-all", "local-input-distance", "local-whitened-distance"),
-        FarOrLocal(far=(0, 1), local=(0, 2, 3), instead={0: 4, 1: 1}, spread=1, few=20, many=40),
+        FarOrLocal(
+            far=(0, 1),
+            local={0: 1, 2: 1, 3: 1},
+            instead={0: 4, 1: 1},
+            spread=1,
+            few=20,
+            many=40,
+            groups_needed={2: 16, 3: 16},
+        ),
     ),
     "fused-distances": Combination(
         "max z of log distances of x, W x, W f; mean z of x, W f and local ones if x has many dimensions",
@@ -148,7 +165,30 @@ SCORES: dict[str, Score | Combination] = {
             *("input-distance", "whitened-distance", "input-distance-to-all", "whitened-distance-to-all"),
             *("feature-distance", "local-input-distance", "local-whitened-distance"),
         ),
-        FarOrLocal(far=(0, 1, 2, 3, 4), local=(0, 4, 5, 6), instead={0: 4, 4: 1}, spread=1, few=8, many=12),
+        FarOrLocal(
+            far=(0, 1, 2, 3, 4),
+            local={0: 1, 4: 1, 5: 1, 6: 1},
+            instead={0: 4, 4: 1},
+            spread=1,
+            few=8,
+            many=12,
+            rows_needed={1: 1.25},
+            groups_needed={5: 16, 6: 16},
+        ),
+    ),
+    "fused-signal-distances": Combination(
+        "mean z of log distances of statistics s, W s (also local), values v, W v (local, twice) and W f (local)",
+        (
+            *("statistics-distance", "whitened-statistics-distance", "local-whitened-statistics-distance"),
+            *("values-distance", "local-whitened-values-distance", "local-feature-distance"),
+        ),
+        FarOrLocal(
+            far=(),
+            local={0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 1},
+            instead={0: 1, 1: 1, 2: 1, 5: 1},
+            rows_needed={3: 0.2},
+            contrast_needed={3: 0.5},
+        ),
     ),
     "combined": Combination(
         "−log p of view-neighbours − w log p of hellinger-neighbours and likelihood",
@@ -169,7 +209,7 @@ SCORES: dict[str, Score | Combination] = {
 
 
 # The score "auto" stands for, by the number of axes of one sample: [D], [C, T], [C, H, W].
-_AUTO = {1: "fused-input-distances", 2: "joint-neighbours", 3: "combined-with-input"}
+_AUTO = {1: "fused-input-distances", 2: "fused-signal-distances", 3: "combined-with-input"}
 
 
 # The same for pictures, by the network.
@@ -192,7 +232,7 @@ def resolve_score(
     Raises
     ------
     InputError
-        If the score needs another network.
+        If the score needs another network, or signals.
     """
     if not isinstance(score, str):
         return None, score
@@ -206,6 +246,8 @@ def resolve_score(
             raise InputError(
                 f"score {name!r} needs the network {component.network!r}; the network is {network or 'your own'!r}"
             )
+        if component.needs_signals and len(input_shape) != 2:
+            raise InputError(f"score {name!r} needs signals [N, C, T]; samples have the shape {input_shape}")
     return name, SCORES[name]
 
 

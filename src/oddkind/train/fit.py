@@ -26,7 +26,7 @@ from oddkind.model.explain import view_nll
 from oddkind.model.fitted_score import FittedScore, learn_score, reference_rows, softmax_share
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import Model, Normal, TrainingReport, example_rows
-from oddkind.model.outputs import Outputs, pooled
+from oddkind.model.outputs import Outputs, outputs_of, pooled
 from oddkind.model.places import MOST_SAMPLES, learn_places
 from oddkind.model.score import Score
 from oddkind.model.scores import Combination, components_of, resolve_score
@@ -398,9 +398,7 @@ def _outputs(plan: Plan, members: Sequence[TorchForward], rows: Array) -> list[O
     """Outputs of each network for some of the samples, with their labels known."""
     inputs = plan.prepared[rows]
     targets = plan.task.targets(None if plan.problem.labels is None else plan.problem.labels[rows], len(rows))
-    flat = inputs.reshape(len(inputs), -1)
-    groups = None if plan.units is None else plan.units[rows]
-    return [Outputs(*member(inputs), targets, flat, groups) for member in members]
+    return outputs_of(members, inputs, targets, None if plan.units is None else plan.units[rows])
 
 
 def _normal(plan: Plan, reference: Sequence[Outputs], rows: Array, temperature: float) -> Normal:
