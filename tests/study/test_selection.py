@@ -143,6 +143,10 @@ def test_digits_are_chosen_by_the_lectures_network(mnist):
         (np.arange(60) % 2, [PLAIN], [0], "few: 2 labels; hiding one and classifying the others needs at least 3"),
         (np.arange(60) % 3, [], [0], "0 settings"),
         (np.arange(60) % 3, [PLAIN], [], "0 seeds"),
+        (
+            *(np.arange(60) % 3, [replace(PLAIN, score="statistics-distance")], [0]),
+            r"score 'statistics-distance' needs signals \[N, C, T\]; samples have the shape \(2,\)",
+        ),
     ],
 )
 def test_what_cannot_be_chosen_from_is_refused(labels, settings, seeds, match):

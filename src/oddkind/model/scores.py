@@ -246,9 +246,14 @@ def resolve_score(
             raise InputError(
                 f"score {name!r} needs the network {component.network!r}; the network is {network or 'your own'!r}"
             )
-        if component.needs_signals and len(input_shape) != 2:
-            raise InputError(f"score {name!r} needs signals [N, C, T]; samples have the shape {input_shape}")
+    refuse_without_signals(name, input_shape)
     return name, SCORES[name]
+
+
+def refuse_without_signals(name: str, input_shape: tuple[int, ...]) -> None:
+    """Refuse the score of this name for samples of another shape, if it needs signals."""
+    if len(input_shape) != 2 and any(component.needs_signals for component in components_of(SCORES[name])):
+        raise InputError(f"score {name!r} needs signals [N, C, T]; samples have the shape {input_shape}")
 
 
 def components_of(score: Score | Combination) -> tuple[Score, ...]:

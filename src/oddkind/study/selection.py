@@ -18,7 +18,7 @@ from oddkind.arrays import Array
 from oddkind.detector import Detector
 from oddkind.errors import InputError
 from oddkind.metrics import auc, mean_interval
-from oddkind.model.scores import SCORES, components_of
+from oddkind.model.scores import SCORES, components_of, refuse_without_signals
 from oddkind.samples import Samples
 from oddkind.study.evaluation import Configuration, scorer_of, train_settings
 
@@ -215,6 +215,7 @@ def leave_one_label_out(
     for setting in settings:
         if setting.score not in SCORES:
             raise InputError(f"score={setting.score!r}; known are {', '.join(map(repr, SCORES))}")
+        refuse_without_signals(setting.score, samples.inputs.shape[1:])
     if samples.labels is None:
         raise InputError(f"{samples.name}: no labels; hiding one needs at least 3")
     normal = samples if samples.anomalous is None else samples[~samples.anomalous]
