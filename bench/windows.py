@@ -11,8 +11,9 @@
   anomalous, and ten takes are held out.
 
 Beside `Detector()` stand its former score for windows ("joint-neighbours") and one-liners, on the standardised values
-and on the mean and the deviation of each channel. The score was chosen on the first three sets, together with six public
-sets that are not here; `motors, wave` and `words` were looked at for one choice each. Differences are paired over seeds. The last line is JSON.
+and on the mean and the deviation of each channel. The score was chosen on the first three sets, together with six
+public sets that are not here; `motors, wave` and `words` were looked at for one choice each. Differences are paired
+over seeds. The last line is JSON.
 """
 
 from __future__ import annotations
