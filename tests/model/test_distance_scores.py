@@ -30,7 +30,7 @@ def described(name, outputs, normal):
             np.hstack([s[:, :3].reshape(len(s), -1), np.log(s[:, 3:] + floors).reshape(len(s), -1)])
             for s in (outputs.statistics, normal.statistics)
         ]
-    return tuple((one - both[1].mean(0)) / (both[1].std(0) + 0.03) for one in both)
+    return tuple((one - both[1].mean(0)) / (both[1].std(0) + 0.001) for one in both)
 
 
 @pytest.mark.parametrize("name", sorted(DISTANCES))
