@@ -24,7 +24,7 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -127,12 +127,16 @@ def _of_power_1(sound: Array) -> Array:
 
 
 def noisy_motors(noise: float | None, seconds: float, seed: int) -> Problem:
-    """Return motor sound in noise; two recordings of each motor are held out."""
-    vectors, condition, motor, file = motor_sounds(noise, seconds)
+    """Return motor sound in noise."""
+    return against_propeller(*motor_sounds(noise, seconds), seed)
+
+
+def against_propeller(samples: Array, condition: Array, motor: Array, file: Array, seed: int) -> Problem:
+    """Hold out two recordings of each motor, and test the damaged propeller."""
     healthy = condition == "Healthy"
     learnt = healthy & ~held_out(file, motor, healthy, seed)
     tested = (healthy & ~learnt) | (condition == "Propeller")
-    return Problem(vectors[learnt], vectors[tested], ~healthy[tested], motor[learnt], file[learnt], motor[tested])
+    return Problem(samples[learnt], samples[tested], ~healthy[tested], motor[learnt], file[learnt], motor[tested])
 
 
 def of_case(name: str, seed: int) -> Problem:
@@ -210,10 +214,11 @@ def by_label(score: Callable[[Array, Array], Array], problem: Problem) -> Array:
     return found
 
 
-def ours(problem: Problem, seed: int, *, labels: bool) -> tuple[Array, float]:
-    """Scores of `Detector()`, and the processor time that fitting it took."""
+def ours(problem: Problem, seed: int, *, labels: bool = True, **parameters: Any) -> tuple[Array, float]:
+    """Scores of a detector, and the processor time that fitting it took."""
     # No rate is promised here, so a tenth is held out even if there are few groups.
-    detector = Detector(random_state=seed, false_alarm_rate=0.5 if problem.groups is not None else 0.05)
+    rate = 0.5 if problem.groups is not None else 0.05
+    detector = Detector(random_state=seed, false_alarm_rate=rate, **parameters)
     start = time.process_time()
     detector.fit(problem.learnt, problem.labels if labels else None, problem.groups)
     seconds = time.process_time() - start
@@ -230,6 +235,17 @@ def measured(problem: Problem, seed: int) -> Iterator[tuple[str, float]]:
         yield f"{name}, seconds", seconds
     for name, score in OTHERS.items():
         yield name, auc(problem.anomalous, by_label(score, problem))
+
+
+def repeated(
+    make: Callable[[int], Problem], seeds: Iterable[int], measure: Callable[[Problem, int], Iterator[tuple[str, float]]]
+) -> dict[str, Array]:
+    """Measure a problem with each seed; return the values of each method, [seeds]."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        for method, value in measure(make(seed), seed):
+            found.setdefault(method, []).append(value)
+    return {method: np.array(values) for method, values in found.items()}
 
 
 def difference(own: Array, other: Array) -> str:
@@ -250,11 +266,7 @@ def main() -> None:
     print(f"| | {' | '.join(columns)} | best one-liner |\n| --- |{' --- |' * (len(columns) + 1)}")
     table: dict[str, dict[str, Any]] = {}
     for name, make in problems.items():
-        rows: dict[str, list[float]] = {}
-        for seed in seeds:
-            for method, value in measured(make(seed), seed):
-                rows.setdefault(method, []).append(value)
-        table[name] = {method: np.array(values) for method, values in rows.items()}
+        table[name] = repeated(make, seeds, measured)
         mine = table[name].get("Detector()", table[name]["no labels"])
         best = max(OTHERS, key=lambda method: table[name][method].mean())
         cells = [f"{table[name][one].mean():.3f}" if one in table[name] else "" for one in columns]

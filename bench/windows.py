@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -30,10 +30,8 @@ from typing import Any
 import numpy as np
 import soundfile
 from quality import DATA
-from signals import held_out
-from vectors import OTHERS, Problem, by_label, difference
+from vectors import OTHERS, Problem, against_propeller, by_label, difference, ours, repeated
 
-from oddkind import Detector
 from oddkind.arrays import Array
 from oddkind.metrics import auc
 
@@ -96,11 +94,7 @@ def motor_windows(*, wave: bool) -> tuple[Array, Array, Array, Array]:
 
 def motors(seed: int, *, wave: bool) -> Problem:
     """Return windows of motors, two recordings of each held out, against the damaged propeller."""
-    windows, condition, motor, file = motor_windows(wave=wave)
-    healthy = condition == "Healthy"
-    learnt = healthy & ~held_out(file, motor, healthy, seed)
-    tested = (healthy & ~learnt) | (condition == "Propeller")
-    return Problem(windows[learnt], windows[tested], ~healthy[tested], motor[learnt], file[learnt], motor[tested])
+    return against_propeller(*motor_windows(wave=wave), seed)
 
 
 @cache
@@ -139,17 +133,9 @@ OURS: dict[str, dict[str, Any]] = {
 }
 
 
-def ours(problem: Problem, seed: int, *, labels: bool = True, **parameters: Any) -> tuple[Array, float]:
-    """Scores of a detector, and the processor time that fitting it took."""
-    detector = Detector(random_state=seed, false_alarm_rate=0.5, **parameters)  # no rate is promised here
-    start = time.process_time()
-    detector.fit(problem.learnt, problem.labels if labels else None, problem.groups)
-    seconds = time.process_time() - start
-    return detector.anomaly_score(problem.tested, problem.tested_labels if labels else None), seconds
-
-
 def as_vectors(windows: Array, what: str) -> Array:
     """Return all values of windows, or the mean and the deviation of each channel."""
+    windows = windows.astype(float)
     return windows.reshape(len(windows), -1) if what == "values" else np.hstack([windows.mean(-1), windows.std(-1)])
 
 
@@ -160,14 +146,7 @@ def measured(problem: Problem, seed: int) -> Iterator[tuple[str, float]]:
         yield name, auc(problem.anomalous, scores)
         yield f"{name}, seconds", seconds
     for what in ("values", "means"):
-        vectors = Problem(
-            as_vectors(problem.learnt, what).astype(float),
-            as_vectors(problem.tested, what).astype(float),
-            problem.anomalous,
-            problem.labels,
-            problem.groups,
-            problem.tested_labels,
-        )
+        vectors = replace(problem, learnt=as_vectors(problem.learnt, what), tested=as_vectors(problem.tested, what))
         for name, score in OTHERS.items():
             yield f"{what}: {name}", auc(problem.anomalous, by_label(score, vectors))
 
@@ -183,11 +162,7 @@ def main() -> None:
     print(f"| | {' | '.join(shown)} | best one-liner |\n| --- |{' --- |' * (len(shown) + 1)}")
     table: dict[str, dict[str, Array]] = {}
     for name, make in PROBLEMS.items():
-        rows: dict[str, list[float]] = {}
-        for seed in seeds:
-            for method, value in measured(make(seed), seed):
-                rows.setdefault(method, []).append(value)
-        table[name] = {method: np.array(values) for method, values in rows.items()}
+        table[name] = repeated(make, seeds, measured)
         best = max(others, key=lambda method: table[name][method].mean())
         cells = [f"{table[name][one].mean():.3f}" for one in shown]
         mine = table[name]["Detector()"]

@@ -51,7 +51,8 @@ def test_a_model_says_the_same_without_torch(folder, name):
     assert found.files == expected.files
     for what in expected.files:
         if expected[what].dtype.kind == "f":
-            assert_allclose(found[what], expected[what], rtol=3e-3, atol=3e-3, err_msg=what)
+            close = 3e-3 if "evidence" in what else 1e-3  # evidence is a difference of scores
+            assert_allclose(found[what], expected[what], rtol=close, atol=close, err_msg=what)
         else:
             assert_array_equal(found[what], expected[what], err_msg=what)
     assert set(expected["labels known, decide"]) == {1, -1}

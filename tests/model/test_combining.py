@@ -156,7 +156,8 @@ def usual_of(n_dimensions, n=400):
 def weights_of(usual, *, reliable=ALL, learnt=ALL, apart=FAR_APART, fresh=None):
     """Weights and what is usual, [7, 4]; `fresh` are the scores of samples that were not learnt from."""
     fresh = usual if fresh is None else fresh
-    return FUSE.weights(reliable, learnt, usual, apart, lambda column: fresh[column]).reshape(7, 4)
+    contrast = [contrast_of(*pair) for pair in zip(usual, apart, strict=True)]
+    return FUSE.weights(reliable, learnt, usual, contrast, lambda column: fresh[column]).reshape(7, 4)
 
 
 @pytest.mark.parametrize(("n_dimensions", "share"), [(1, 0), (19, 0), (30, 0.5), (42, 1), (200, 1)])

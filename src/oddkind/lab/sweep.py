@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from oddkind.errors import InputError
 from oddkind.lab.figures import auc_heat_map, auc_lines
 from oddkind.lab.mnist import load_mnist
-from oddkind.model.scores import SCORES, components_of
+from oddkind.model.scores import SCORES, components_of, refuse_without_signals
 from oddkind.output import results_folder
 from oddkind.study.evaluation import Configuration, Result, evaluate_settings, train_settings
 
@@ -54,8 +54,7 @@ class Grid(BaseModel):
             needs = any(component.needs_rotations for component in components_of(SCORES[name]))
             if info.data.get("task") == "labels" and (needs or name == "target-nll"):
                 raise ValueError(f"score {name!r} needs a task with rotations")
-            if any(component.needs_signals for component in components_of(SCORES[name])):
-                raise ValueError(f"score {name!r} needs signals, and digits are pictures")
+            refuse_without_signals(name, (1, 28, 28))
         return score
 
     @property

@@ -182,7 +182,7 @@ class FarOrLocal:
         reliable: Array,
         learnt: Array,
         usual: Sequence[Array],
-        apart: Sequence[float],
+        contrast: Sequence[float],
         fresh: Callable[[int], Array],
     ) -> Array:
         """Return the weights of each score in the maximum and in the mean, and what is usual for both; [7 · P].
@@ -195,8 +195,8 @@ class FarOrLocal:
             Whether there are enough samples for a score, and whether what it uses was learnt.
         usual : P arrays [n]
             The scores of samples that were learnt from, each compared with the others.
-        apart : P floats
-            How far two of these samples are apart.
+        contrast : P floats
+            The `contrast_of` each score.
         fresh : callable int → [n]
             The scores in a column of samples that the whitening did not learn from.
         """
@@ -213,8 +213,8 @@ class FarOrLocal:
             found = np.log(fresh(column) + logs[0, column])
             if len(found) > 1 and found.std() > 0:
                 usual_fresh[:, column] = found.mean(), found.std()
-        far, contrast = list(self.far), np.array([contrast_of(*pair) for pair in zip(usual, apart, strict=True)])
-        logs[1, far] += DISCOUNT * logs[2, far] * np.maximum(0, contrast[far[:1]] - contrast[far])
+        for column in self.far:
+            logs[1, column] += DISCOUNT * logs[2, column] * max(0.0, contrast[self.far[0]] - contrast[column])
         return np.concatenate([largest, mean, *logs, *usual_fresh])
 
     def _dimensions(self, deviation: Array) -> float:

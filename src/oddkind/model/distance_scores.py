@@ -78,14 +78,14 @@ class Distance:
         order, arrays = by_class(normal)
         if self.space == "statistics":
             arrays["floors"] = FLOOR * np.median(_statistics(normal)[:, N_LEVELS:], 0) + 1e-9
+        vectors = self._described(normal, arrays)
         if self.space in ("statistics", "values"):
-            found = self._described(normal, arrays)
-            arrays |= {"means": found.mean(0), "deviations": found.std(0) + LEAST_DEVIATION}
-        vectors = self._vectors(normal, arrays)
+            arrays |= {"means": vectors.mean(0), "deviations": vectors.std(0) + LEAST_DEVIATION}
+            vectors = (vectors - arrays["means"]) / arrays["deviations"]
         if self.whiten and vectors.shape[1] <= 2 * MAX_WHITENED_FEATURES:
             index = np.unique(self._classes(normal), return_inverse=True)[1]
             arrays["whitening"] = whitening(vectors, index, shrink=True)
-        arrays["reference"] = self._placed(normal, arrays)[order]
+        arrays["reference"] = _whitened(vectors, arrays)[order]
         if self.local:
             parts = [slice(start, stop) for start, stop in pairwise(arrays["starts"].tolist())]
             groups = None if normal.groups is None else normal.groups[order]
@@ -149,9 +149,11 @@ class Distance:
         among[rows[::-1]] = index[::-1]  # the group of the first of copies, which is the one that was added
         return self._among_others(extended, among, rows, index, within=with_labels and self.labelled)
 
-    def _vectors(self, outputs: Outputs, arrays: Arrays) -> Array:
-        found = self._described(outputs, arrays)
-        return (found - arrays["means"]) / arrays["deviations"] if "means" in arrays else found
+    def _placed(self, outputs: Outputs, arrays: Arrays) -> Array:
+        vectors = self._described(outputs, arrays)
+        if "means" in arrays:
+            vectors = (vectors - arrays["means"]) / arrays["deviations"]
+        return _whitened(vectors, arrays)
 
     def _described(self, outputs: Outputs, arrays: Arrays) -> Array:
         if self.space == "features":
@@ -164,10 +166,6 @@ class Distance:
         if outputs.inputs is None:
             raise InputError("this score compares inputs: pass outputs with inputs")
         return outputs.inputs
-
-    def _placed(self, outputs: Outputs, arrays: Arrays) -> Array:
-        own, whitener = self._vectors(outputs, arrays), arrays.get("whitening")
-        return (own if whitener is None else row_products(own, whitener)).astype(np.float32)
 
     def _classes(self, normal: Outputs) -> Array:
         if not self.labelled:
@@ -190,6 +188,11 @@ class Distance:
                 vectors, own_groups[own], arrays["reference"][part], groups[part], k, scales, rows[own] - start
             )
         return found
+
+
+def _whitened(vectors: Array, arrays: Arrays) -> Array:
+    whitener = arrays.get("whitening")
+    return (vectors if whitener is None else row_products(vectors, whitener)).astype(np.float32)
 
 
 def _statistics(outputs: Outputs) -> Array:

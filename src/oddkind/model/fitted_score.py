@@ -155,7 +155,7 @@ def _weights_of_distances(
             return usual[column]
         return mean_of([cross_fitted(components[column], outputs) for outputs in normal])
 
-    return fuse.weights(reliable, useful, usual, apart, fresh)
+    return fuse.weights(reliable, useful, usual, contrast, fresh)
 
 
 def _with_scales_of_new_samples(
