@@ -259,8 +259,9 @@ def test_values_of_signals_count_if_there_are_enough_signals_that_begin_alike(dr
 
 def test_local_scales_are_those_of_samples_that_the_whitening_did_not_learn_from(draw):
     """Otherwise held-out samples, which are not made alike, would be the nearest to all others."""
+    size = np.geomspace(1, 0.01, 100)
     normal, held_out, new = (
-        replace(outputs_of(draw, n, views=1), inputs=draw.normal(size=(n, 100)), targets=np.zeros((n, 1), int))
+        replace(outputs_of(draw, n, views=1), inputs=draw.normal(size=(n, 100)) * size, targets=np.zeros((n, 1), int))
         for n in (120, 12, 300)
     )
     score = SCORES["fused-input-distances"]
@@ -273,8 +274,8 @@ def test_local_scales_are_those_of_samples_that_the_whitening_did_not_learn_from
     quotients = cdist(new.inputs @ whitening, extended["reference"]) / scales
     among = np.isin(np.arange(132), extended["held_out"][1].astype(int))
     nearest = quotients.argmin(1)
-    # A share of 12 / 132 of the new samples is expected to be nearest to a held-out one.
-    assert 0.03 < among[nearest].mean() < 0.25
+    # A share of 12 / 132 of the new samples is expected to be nearest to a held-out one; with plain scales it is 0.3.
+    assert 0.03 < among[nearest].mean() < 0.2
     z = fitted([new], 1.0)[:, column]
     weights = fitted.weights.reshape(7, -1)[:, column]
     assert abs(((np.log(z + weights[2]) - weights[5]) / weights[6]).mean()) < 1.0

@@ -10,6 +10,8 @@ from scipy import special
 
 from oddkind import Outputs
 from oddkind.model.outputs import log_softmax, logsumexp, mean_of, pooled, softmax
+from oddkind.model.outputs import outputs_of as outputs_of_networks
+from oddkind.model.signal_statistics import signal_statistics
 
 N, LABELS, VIEWS, D = 23, 3, 4, 5
 some_logits = arrays(float, array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=6), elements=st.floats(-500, 500))
@@ -19,6 +21,23 @@ def outputs_of(draw, n=N, *, known=True):
     targets = draw.integers(LABELS, size=(n, 1)) * VIEWS + np.arange(VIEWS)
     logits = draw.normal(size=(n, VIEWS, LABELS * VIEWS)) * 3
     return Outputs(logits, draw.normal(size=(n, VIEWS, D)), targets if known else None, draw.normal(size=(n, D)))
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 9), (1, 8, 8)], ids=["vectors", "signals", "pictures"])
+def test_outputs_hold_what_each_network_said_and_only_those_of_signals_have_statistics(draw, shape):
+    inputs = draw.normal(size=(5, *shape)).astype(np.float32)
+    targets, groups = np.zeros((5, 1), int), np.arange(5)
+    said = [(draw.normal(size=(5, 1, 3)), draw.normal(size=(5, 1, 4))) for _ in range(2)]
+    found = outputs_of_networks([lambda x, own=own: own for own in said], inputs, targets, groups)
+    for one, (logits, features) in zip(found, said, strict=True):
+        assert one.logits is logits
+        assert one.features is features
+        assert_array_equal(one.inputs, inputs.reshape(5, -1))
+        assert_array_equal(one[1:3].groups, groups[1:3])
+        if len(shape) == 2:
+            assert_array_equal(one[1:3].statistics, signal_statistics(inputs)[1:3])
+        else:
+            assert one.statistics is None
 
 
 @given(some_logits, st.floats(0.1, 10))
