@@ -1,4 +1,4 @@
-"""Scores that are distances to normal samples, which held-out samples are among, in inputs, statistics or features."""
+"""Distances to normal samples as scores, in inputs, statistics or features; held-out samples are compared with, too."""
 
 from __future__ import annotations
 
