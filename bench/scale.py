@@ -240,7 +240,8 @@ def archive(shards: int, recordings: int) -> dict[str, Any]:
     from oddkind import Detector, source_of
     from oddkind.file_fitting import fit_files
     from oddkind.files.shards import Shard, score_into
-    from oddkind.model.bundle import fingerprint_of, save
+    from oddkind.model.bundle import fingerprint_of
+    from oddkind.model.saving import save
     from oddkind.train.onnx_export import checked_graphs
 
     warnings.simplefilter("ignore")

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from oddkind.fleet.scoring import score_fleet as score_fleet
     from oddkind.lab.mnist import load_mnist as load_mnist
     from oddkind.loading import load as load
-    from oddkind.model.bundle import save as save
     from oddkind.model.conformal import discoveries as discoveries
     from oddkind.model.conformal import false_alarm_test as false_alarm_test
     from oddkind.model.explain import Explanation as Explanation
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from oddkind.model.model import Model as Model
     from oddkind.model.neighbour_scores import neighbours as neighbours
     from oddkind.model.outputs import Outputs as Outputs
+    from oddkind.model.saving import save as save
     from oddkind.model.score import Score as Score
     from oddkind.model.scores import SCORES as SCORES
     from oddkind.samples import Samples as Samples
@@ -94,7 +94,7 @@ _HOME = {
     "load_mnist": "lab.mnist",
     "neighbours": "model.neighbour_scores",
     "reliability": "study.reliability",
-    "save": "model.bundle",
+    "save": "model.saving",
     "score_files": "files.score",
     "score_fleet": "fleet.scoring",
     "source_of": "files.source",

@@ -16,10 +16,10 @@ from oddkind.arrays import Array
 from oddkind.detector import Detector
 from oddkind.errors import InputError
 from oddkind.fitting import fit_together
-from oddkind.model.bundle import save
 from oddkind.model.conformal import min_calibration_size
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import CrossModel
+from oddkind.model.saving import save
 from oddkind.train.estimator import Estimator, validated
 from oddkind.train.holdout import copy_groups
 from oddkind.train.onnx_export import checked_graphs

@@ -11,10 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from oddkind.arrays import Array
-from oddkind.model.bundle import save
 from oddkind.model.explain import Explanation, explain
 from oddkind.model.model import Model
 from oddkind.model.outputs import Outputs
+from oddkind.model.saving import save
 from oddkind.model.score import Score
 from oddkind.train.estimator import Estimator, validated
 from oddkind.train.fit import fit_models

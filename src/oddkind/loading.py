@@ -1,4 +1,4 @@
-"""From a file to a fitted model; `model.bundle` writes it."""
+"""From a file to a fitted model; `oddkind.model.saving` writes it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from oddkind.arrays import Array
 from oddkind.errors import InputError
 from oddkind.files.source import Source
-from oddkind.model.bundle import Bundle, read, unpack
+from oddkind.model.bundle import Bundle, read
 from oddkind.model.forward import Forward
 from oddkind.model.inputs import InputSpec
 from oddkind.model.model import CrossModel, Model
 from oddkind.model.onnx_forward import GRAPH, restore_graph
+from oddkind.model.restoring import model_of
 from oddkind.model.score import Score
 from oddkind.model.task import Task
 
@@ -68,7 +69,7 @@ def restored(
     runtime: str = "auto",
     device: str = "auto",
 ) -> Model | CrossModel:
-    """Build the model from what `model.bundle` read, as `load` does."""
+    """Build the model from what `oddkind.model.bundle` read, as `load` does."""
     file = bundle.file
     if runtime not in RUNTIMES:
         raise InputError(f"runtime={runtime!r}; known are {', '.join(map(repr, RUNTIMES))}")
@@ -97,7 +98,7 @@ def restored(
         except (InputError, RuntimeError) as error:
             raise InputError(f"{file}: {error}") from error
 
-    model = unpack(bundle, make, score_function)
+    model = model_of(bundle, make, score_function)
     try:
         if model.source is not None and "settings" in model.source:
             Source.model_validate(model.source["settings"]).make_front_end()

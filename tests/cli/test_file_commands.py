@@ -13,7 +13,7 @@ from PIL import Image
 from problems import LABELS, RATE, record
 
 from oddkind import CrossModel, InputError, load, save
-from oddkind.cli.file_commands import promise_line
+from oddkind.cli.evaluate_command import promise_line
 from oddkind.files.evaluate import Promise
 from oddkind.train.transforms import show_surfaces
 

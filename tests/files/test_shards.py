@@ -20,7 +20,7 @@ from oddkind import InputError, load, source_of
 from oddkind.file_fitting import fit_files
 from oddkind.files.score import score_files
 from oddkind.files.shards import SCHEMA, Shard, score_into
-from oddkind.model.bundle import save
+from oddkind.model.saving import save
 
 pytestmark = pytest.mark.filterwarnings("ignore::oddkind.PromiseWarning", "ignore::oddkind.ConcernWarning")
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oddkind.cli.file_commands import listing
 from oddkind.cli.options import (
     Address,
     Backend,
@@ -23,7 +22,7 @@ from oddkind.cli.options import (
     reading,
     source_from,
 )
-from oddkind.cli.terminal import listed, plus_minus, print_json, progress_bars, show, table_of
+from oddkind.cli.terminal import listed, listing, plus_minus, print_json, progress_bars, show, table_of
 
 if TYPE_CHECKING:
     from oddkind.study.evaluation import Configuration

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddkind.cli.file_commands import check_writable, listing
-from oddkind.cli.options import Json, SavedModel
-from oddkind.cli.terminal import print_json, progress_bars
+from oddkind.cli.options import Json, SavedModel, check_writable
+from oddkind.cli.terminal import listing, print_json, progress_bars
 from oddkind.errors import InputError, PromiseWarning
 from oddkind.files.remote import RemotePath
 
@@ -43,7 +42,7 @@ def export(
     check_writable(out)
     with progress_bars("exporting", *([] if data is None else ["comparing"])) as update:
         from oddkind.loading import load
-        from oddkind.model.bundle import save
+        from oddkind.model.saving import save
         from oddkind.train.onnx_export import checked_graphs
 
         fitted = load(model, runtime="torch")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oddkind.cli.file_commands import check_writable, listing
 from oddkind.cli.options import (
     Address,
     Backend,
@@ -24,12 +23,13 @@ from oddkind.cli.options import (
     Order,
     Pattern,
     Strict,
+    check_writable,
     complain,
     processes,
     reading,
     source_from,
 )
-from oddkind.cli.terminal import print_json, progress_bars, show, table_of, three_digits
+from oddkind.cli.terminal import listing, print_json, progress_bars, show, table_of, three_digits
 from oddkind.errors import InputError
 from oddkind.naming import first_names, on_one_line, printable
 

@@ -17,11 +17,15 @@ from typing import Annotated, Any
 import typer
 
 from oddkind.cli import (
+    check_command,
     choose_command,
+    evaluate_command,
+    explain_command,
     export_command,
-    file_commands,
+    fit_command,
     fleet_command,
     report_command,
+    score_command,
     serve_command,
     watch_command,
 )
@@ -187,7 +191,11 @@ def sweep(
     show(table, *choices, best_line, f"{out} contains results.json, heat-map.png and lines.png.")
 
 
-app.add_typer(file_commands.app)
+app.add_typer(check_command.app)
+app.add_typer(fit_command.app)
+app.add_typer(score_command.app)
+app.add_typer(evaluate_command.app)
+app.add_typer(explain_command.app)
 app.add_typer(choose_command.app)
 app.add_typer(report_command.app)
 app.add_typer(export_command.app)

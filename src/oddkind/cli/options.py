@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +18,9 @@ from oddkind.files.remote import data_path
 from oddkind.language import Language
 
 if TYPE_CHECKING:
+    from oddkind.files.listing import Entry
     from oddkind.files.source import Source
+    from oddkind.model.model import CrossModel, Model
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
 
@@ -227,3 +230,41 @@ def complain(refused: dict[str, str], strict: bool) -> Callable[[str, str], None
                 raise InputError(f"{name}: {reason}")
         return None
     return refused.__setitem__
+
+
+def opened(
+    model: Path,
+    data: Path,
+    false_alarm_rate: float | None,
+    *,
+    strict: bool,
+    follow: bool,
+    only: Container[str] | None = None,
+    **changes: str | None,
+) -> tuple[Model | CrossModel, list[Entry], dict[str, str], Callable[[str, str], None] | None]:
+    """Load a model, with another false-alarm rate if one is given, and list files as those it learnt from were listed.
+
+    Returns the model, the files, those left out with the reasons, and what takes further ones. With `only`, files of
+    other names are not among them.
+    """
+    from dataclasses import replace
+
+    from oddkind.files.score import read_as_learnt
+    from oddkind.loading import load
+
+    fitted = load(model)
+    if false_alarm_rate is not None:
+        fitted = replace(fitted, false_alarm_rate=false_alarm_rate)
+    files, refused = read_as_learnt(fitted, data, follow=follow, only=only, **changes)
+    if only is not None:
+        refused = {name: reason for name, reason in refused.items() if name in only}
+    return fitted, files, refused, complain(refused, strict)
+
+
+def check_writable(file: Path) -> None:
+    """Refuse a file that cannot be written, before any work is done for it."""
+    try:
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror}); name a file that can") from error

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from oddkind.cli.file_commands import check_writable, listing, opened
 from oddkind.cli.options import (
     Cache,
     Data,
@@ -23,8 +22,10 @@ from oddkind.cli.options import (
     Rate,
     SavedModel,
     Strict,
+    check_writable,
+    opened,
 )
-from oddkind.cli.terminal import print_json, progress_bars
+from oddkind.cli.terminal import listing, print_json, progress_bars
 from oddkind.errors import InputError
 from oddkind.language import language_of_locale
 

@@ -13,6 +13,8 @@ from oddkind.naming import on_one_line
 if TYPE_CHECKING:
     from rich.table import Table
 
+MOST_NAMED = 10  # files left out for one reason that are named
+
 
 def listed(text: str, kind: Callable[[str], Any], example: str) -> list[Any]:
     """Read a list such as "0,1,2,3"; `kind` converts each item."""
@@ -102,3 +104,22 @@ def show(table: Table, *lines: str) -> None:
     console.print(table)
     for line in lines:
         console.print(on_one_line(line), highlight=False, soft_wrap=True)
+
+
+def columns_left_out(columns: dict[str, str]) -> list[str]:
+    """Name the columns of tables that are not read, and why."""
+    lines = [on_one_line(f"column left out: {name}: {reason}") for name, reason in columns.items()]
+    return [*lines, "--columns names the columns to read instead."] if lines else []
+
+
+def listing(refused: dict[str, str]) -> None:
+    """Name on standard error the files that were left out; of many with the same reason only one."""
+    from oddkind.files.listing import grouped
+
+    kinds: dict[str, dict[str, str]] = {}
+    for name, reason in refused.items():
+        kinds.setdefault(reason, {})[name] = reason
+    for reason, alike in kinds.items():
+        lines = [f"{name}: {reason}" for name in alike] if len(alike) <= MOST_NAMED else [grouped(alike)]
+        for line in lines:
+            print(on_one_line(f"left out: {line}"), file=sys.stderr)

@@ -22,12 +22,13 @@ from typing import Any
 
 from oddkind.errors import InputError
 from oddkind.loading import restored
-from oddkind.model.bundle import own_version, unpacked
+from oddkind.model.bundle import bundle_of
 from oddkind.model.model import CrossModel, Model
+from oddkind.model.saving import own_version
 from oddkind.output import unfinished_beside, written_whole
 
 FORMAT = 1
-"""Number of the format of the database; the models in it have that of `model.bundle`."""
+"""Number of the format of the database; the models in it have that of `oddkind.model.bundle`."""
 
 APPLICATION = 0x6F64646B  # "oddk", in the header of the file
 LONGEST_WAIT = 10.0  # seconds, for another process that writes
@@ -75,7 +76,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Record:
-    """The model of a machine, as it is stored: what `oddkind.model.bundle.packed` returned, and the facts."""
+    """The model of a machine, as it is stored: what `oddkind.model.saving.packed` returned, and the facts."""
 
     facts: Facts
     content: bytes
@@ -121,7 +122,7 @@ class Fleet(Mapping[str, Model | CrossModel]):
         size, stored = found[0]
         named = Path(f"{self.file}, machine {name}")
         content = _decompressed(named, stored, size)
-        return restored(unpacked(named, io.BytesIO(content), len(content), self._part), runtime=self.runtime)
+        return restored(bundle_of(named, io.BytesIO(content), len(content), self._part), runtime=self.runtime)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the machines, in the order of the names."""

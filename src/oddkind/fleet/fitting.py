@@ -19,9 +19,9 @@ from oddkind.errors import InputError, PromiseWarning
 from oddkind.files.listing import grouped
 from oddkind.fleet.borrowing import fit_borrowers
 from oddkind.fleet.file import Facts, Fleet, Record, written_fleet
-from oddkind.model.bundle import packed
 from oddkind.model.conformal import min_calibration_size
 from oddkind.model.model import CrossModel, Model
+from oddkind.model.saving import packed
 from oddkind.samples import Samples
 from oddkind.train.fit import fit_models
 from oddkind.train.onnx_export import agreement, with_graphs

@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cache, partial
-from importlib.metadata import version as installed_version
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -20,20 +17,10 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load
-from safetensors.numpy import save as to_safetensors
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.conformal import Calibration, CalibrationScores
-from oddkind.model.fitted_score import FittedScore
-from oddkind.model.forward import Forward
-from oddkind.model.inputs import InputSpec
-from oddkind.model.model import CrossModel, FittedModel, Model, Normal, TrainingReport, example_rows
-from oddkind.model.places import Places, unusual_places
-from oddkind.model.score import Score
-from oddkind.model.scores import SCORES, components_of, fusion_of
-from oddkind.model.task import Task
-from oddkind.output import written_whole
+from oddkind.model.scores import SCORES
 
 FORMAT = 5
 """Number of the format, written first; format 4 had no examples and no graphs, and is read too.
@@ -49,14 +36,6 @@ MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
 FLEET = b"SQLite format 3\0"  # how the file of a fleet begins
 SHARED = "shared."  # begins the name of an array that is the digest of one that is stored elsewhere
 UNKNOWN = "0" * 64  # stands for the digest of a file while it is computed
-
-# Blank samples of at most this many numbers in all are scored when a file is read.
-MAX_TRIED = 1 << 24
-# A damaged file must not ask for memory.
-MAX_LABEL_BYTES = 1 << 28
-
-MakeForward = Callable[[Mapping[str, Any], Mapping[str, Array], InputSpec, Task], Forward]
-"""(description, weights, inputs, task) → the network."""
 
 
 class _Strict(BaseModel):
@@ -153,140 +132,6 @@ class Bundle:
         return {name[len(prefix) :]: self.arrays.pop(name) for name in names}
 
 
-# --- writing ---
-
-
-def save(model: FittedModel, file: str | Path) -> None:
-    """Write a fitted model into one file, whole or not at all; `oddkind.load` reads it.
-
-    No pickle: weights and the arrays that scores are computed from as they are in memory, the rest as JSON. A network
-    or a score of your own is not written, only its weights and what it learnt.
-
-    Parameters
-    ----------
-    model : Model or CrossModel
-    file : path
-        Such as "pump.oddkind"; a file that is there is replaced.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written, or the source or the labels cannot be represented in JSON.
-    """
-    with written_whole(Path(file)) as unfinished:
-        unfinished.write_bytes(packed(model)[0])
-
-
-def packed(model: FittedModel, shared: Callable[[str], bool] = lambda name: False) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return the content of the file of a model; arrays that are `shared`, by name, are returned beside it.
-
-    The content then has the SHA-256 of such an array in its place, under `SHARED` and its name, and `unpacked` is given
-    a function that fetches it. So models that have arrays in common can be stored without repeating them.
-
-    Raises
-    ------
-    InputError
-        If the source or the labels cannot be represented in JSON.
-    """
-    arrays = {f"fold.{k}.{name}": array for k, fold in enumerate(model.folds) for name, array in _arrays(fold)}
-    parts: dict[bytes, bytes] = {}
-    for name in [name for name in arrays if shared(name)]:
-        part = to_safetensors({"": np.asarray(arrays.pop(name), order="C")})
-        digest = hashlib.sha256(part).digest()
-        parts[digest], arrays[SHARED + name] = part, np.frombuffer(digest, np.uint8)
-    content = to_safetensors({name: np.asarray(array, order="C") for name, array in arrays.items()})
-    facts = {
-        "format": FORMAT,
-        "oddkind": own_version(),
-        "sha256": UNKNOWN,
-        "false_alarm_rate": float(model.false_alarm_rate),
-        "per_label": bool(model.per_label),
-        "source": dict(model.source) if isinstance(model.source, Mapping) else model.source,
-        "folds": tuple(_fold_manifest(fold) for fold in model.folds),
-    }
-    try:
-        manifest = Manifest.model_validate(facts)
-        Manifest.model_validate_json(manifest.model_dump_json())  # what is written can be read
-    except ValidationError as error:
-        raise InputError(f"{_first(error)}; it cannot be saved") from error
-    except ValueError as error:
-        raise InputError(f"source, labels or names of features cannot be saved as JSON ({error})") from error
-    text = manifest.model_dump_json(indent=1).encode()
-    members = {MANIFEST: text.replace(UNKNOWN.encode(), digest_of(text, content).encode(), 1), ARRAYS: content}
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name), data)  # without the time: same content, same bytes
-    return file.getvalue(), parts
-
-
-def _fold_manifest(model: Model) -> dict[str, Any]:
-    labels, report = model.task.labels, model.report
-    return {
-        "input_shape": model.inputs.shape,
-        "standardises": model.inputs.standardises,
-        "feature_names": model.inputs.feature_names,
-        "labels": None if labels is None else {"dtype": labels.dtype.str, "values": tuple(labels.tolist())},
-        "view_names": model.task.view_names,
-        "n_scored": model.task.n_scored,
-        "members": tuple(dict(member.describe()) for member in model.members),
-        "score": model.score.name,
-        "temperature": float(model.temperature),
-        "grouped": model.calibration.grouped,
-        "has_normal": model.normal is not None,
-        "accuracy": report.accuracy,
-        "perplexity": report.perplexity,
-        "epochs": report.epochs,
-        "train_seconds": report.train_seconds,
-        "parameters": dict(report.parameters),
-    }
-
-
-def _arrays(model: Model) -> Iterator[tuple[str, Array]]:
-    """Name the arrays of a model."""
-    if model.inputs.mean is not None and model.inputs.scale is not None:
-        yield from (("mean", model.inputs.mean), ("scale", model.inputs.scale))
-        if model.inputs.bound is not None:
-            yield "bound", model.inputs.bound
-    for m, member in enumerate(model.members):
-        yield from ((f"member.{m}.{name}", array) for name, array in member.weights().items())
-    yield "score.weights", np.asarray(model.score.weights, float)
-    for p, learnt in enumerate(model.score.learnt):
-        for m, arrays in enumerate(learnt):
-            yield from ((f"score.{p}.{m}.{name}", array) for name, array in arrays.items())
-    calibration = model.calibration
-    for name, scores in (("labelled", calibration.labelled), ("unlabelled", calibration.unlabelled)):
-        if scores is not None:
-            yield from ((f"{name}.components", scores.components), (f"{name}.scores", scores.scores))
-    yield "calibration.groups", calibration.labelled.groups
-    if calibration.labelled.label_index is not None:
-        yield "calibration.label_index", calibration.labelled.label_index
-    if model.normal is not None:
-        for name, array in vars(model.normal).items():
-            if array is not None:
-                yield f"normal.{name}", array
-    if model.examples is not None:
-        yield "examples", model.examples
-    if model.places is not None:
-        yield from ((f"places.{name}", array) for name, array in vars(model.places).items())
-    for name in ("losses", "training_rows", "calibration_rows"):
-        yield f"report.{name}", getattr(model.report, name)
-
-
-@cache
-def own_version() -> str:
-    """Return the version of oddkind; finding it takes as long as packing a small model."""
-    return installed_version("oddkind")
-
-
-def digest_of(manifest: bytes, arrays: bytes, own: str = UNKNOWN) -> str:
-    """Return the SHA-256 of both members, the manifest with `UNKNOWN` in place of its own digest, `own`."""
-    return hashlib.sha256(manifest.replace(own.encode(), UNKNOWN.encode(), 1) + arrays).hexdigest()
-
-
-# --- reading ---
-
-
 def fingerprint_of(file: Path) -> str:
     """Return the SHA-256 that a file of a model states of its content.
 
@@ -318,7 +163,7 @@ def read(file: Path) -> Bundle:
         raise InputError(f"{file}: is not a file; name a file that oddkind saved")
     try:
         with file.open("rb") as content:
-            return unpacked(file, content, file.stat().st_size)
+            return bundle_of(file, content, file.stat().st_size)
     except InputError:
         raise
     except OSError as error:
@@ -328,7 +173,7 @@ def read(file: Path) -> Bundle:
         raise InputError(f"{file}: not a saved model ({error}); name a file that oddkind saved") from error
 
 
-def unpacked(file: Path, content: IO[bytes], size: int, fetch: Callable[[bytes], bytes] | None = None) -> Bundle:
+def bundle_of(file: Path, content: IO[bytes], size: int, fetch: Callable[[bytes], bytes] | None = None) -> Bundle:
     """Read the content of a file of `size` bytes, as `read` does, for messages that name `file`.
 
     `fetch`: returns what `packed` returned beside the content, by its digest.
@@ -387,10 +232,11 @@ def _manifest(file: Path, content: bytes) -> Manifest:
             raise InputError(f"{file}: format {number} was never released; fit the model again")
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise InputError(f"{file}: {MANIFEST}: {_first(error)}; save the model again") from error
+        raise InputError(f"{file}: {MANIFEST}: {first_problem(error)}; save the model again") from error
 
 
-def _first(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Name the first field that is wrong, and why."""
     first = error.errors()[0]
     field, given = ".".join(map(str, first["loc"])), first["input"]
     # Not a whole file, nor a deep structure.
@@ -398,191 +244,17 @@ def _first(error: ValidationError) -> str:
     return f"{field or 'no JSON'}: {first['msg']}{shown}"
 
 
-def unpack(bundle: Bundle, make_forward: MakeForward, score: Score | None = None) -> Model | CrossModel:
-    """Build the model from the content of a file.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    make_forward : callable (description, weights, inputs, task) → Forward
-        Builds a network from what `Forward.describe` and `Forward.weights` returned.
-    score : Score or None
-        The model's own score, if it was fitted with one.
-
-    Raises
-    ------
-    InputError
-        If an array is missing, has another form or is unexpected, or `score` is missing or not asked for.
-    """
-    file, manifest = bundle.file, bundle.manifest
-    folds = []
-    for k, fold in enumerate(manifest.folds):
-        own = Bundle(file, manifest, bundle.take_all(f"fold.{k}."))
-        folds.append(_model(own, fold, make_forward, score))
-        if own.arrays:
-            bundle.arrays[f"fold.{k}.{min(own.arrays)}"] = own.arrays[min(own.arrays)]
-    if bundle.arrays:
-        raise InputError(f"{file}: unexpected array {min(bundle.arrays)!r}; the file is damaged, save the model again")
-    if len({_form(fold) for fold in folds}) > 1:
-        raise InputError(f"{file}: the folds do not learn the same task; the file is damaged, save the model again")
-    if len(folds) > 1:
-        model: Model | CrossModel = CrossModel(tuple(folds), manifest.false_alarm_rate, manifest.source)
-    else:
-        decisions = {name: getattr(manifest, name) for name in ("false_alarm_rate", "per_label", "source")}
-        try:
-            model = replace(folds[0], **decisions)
-        except InputError as error:
-            raise InputError(f"{file}: {error}") from error
-    _try(file, model)
-    return model
+def sealed(manifest: Manifest, arrays: bytes) -> bytes:
+    """Return the content of a file with these members; the manifest gets the digest of both in place of `UNKNOWN`."""
+    text = manifest.model_dump_json(indent=1).encode()
+    members = {MANIFEST: text.replace(UNKNOWN.encode(), digest_of(text, arrays).encode(), 1), ARRAYS: arrays}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # without the time: same content, same bytes
+    return file.getvalue()
 
 
-def _form(model: Model) -> tuple[Any, ...]:
-    """Return what all folds of a model have in common."""
-    labels = None if model.task.labels is None else tuple(model.task.labels.tolist())
-    return model.inputs.shape, model.inputs.standardises, labels, model.task.view_names, model.normal is None
-
-
-def _model(own: Bundle, fold: FoldManifest, make_forward: MakeForward, score: Score | None) -> Model:
-    file, manifest, shape = own.file, own.manifest, fold.input_shape
-    if fold.score is None and score is None:
-        raise InputError(f"{file}: fitted with a score of its own; pass it: load(file, score_function=...)")
-    if fold.score is not None and score is not None:
-        raise InputError(f"{file}: names its score, {fold.score!r}; leave out score_function=")
-    if fold.feature_names is not None and len(fold.feature_names) != shape[0]:
-        raise InputError(f"{file}: {len(fold.feature_names)} names for {shape[0]} features; save the model again")
-    each = (shape[0], *[1] * (len(shape) - 1))
-    double = "mean" in own.arrays and own.arrays["mean"].dtype == np.float64
-    precision = np.float64 if double else np.float32
-    mean, scale = (own.take(name, each, precision) if fold.standardises else None for name in ("mean", "scale"))
-    bound = own.take("bound", each, np.float32) if fold.standardises and "bound" in own.arrays else None
-    if bound is not None and not (bound > 0).all():
-        raise InputError(f"{file}: array 'bound' must be above 0; the file is damaged, save the model again")
-    inputs = InputSpec(shape, mean, scale, fold.feature_names, bound)
-    task = Task(_labels(file, fold.labels), fold.view_names, fold.n_scored)
-    if task.n_scored > task.n_views:
-        raise InputError(f"{file}: {task.n_scored} of {task.n_views} views are scored; save the model again")
-    report = TrainingReport(
-        fold.accuracy,
-        fold.perplexity,
-        own.take("report.losses", (fold.epochs, len(fold.members))),
-        fold.epochs,
-        fold.train_seconds,
-        own.take("report.training_rows", (None,), np.int64),
-        own.take("report.calibration_rows", (None,), np.int64),
-        fold.parameters,
-    )
-    members = tuple(
-        make_forward(description, own.take_all(f"member.{m}."), inputs, task)
-        for m, description in enumerate(fold.members)
-    )
-    examples = None
-    if manifest.format >= 5:
-        n = len(example_rows(len(report.calibration_rows), math.prod(shape)))
-        examples = own.take("examples", (n, *shape), np.float32 if fold.standardises else np.uint8)
-    fitted = _score(own, fold, score)
-    return Model(
-        inputs,
-        task,
-        members,
-        fold.temperature,
-        fitted,
-        _calibration(own, fold, task, fitted, len(report.calibration_rows)),
-        _normal(own, task, math.prod(shape)) if fold.has_normal else None,
-        0.5,
-        False,
-        report,
-        examples=examples,
-        places=_places(own, len(members)),
-    )
-
-
-def _labels(file: Path, given: Labels | None) -> Array | None:
-    if given is None:
-        return None
-    with suppress(TypeError, ValueError, OverflowError):
-        if np.dtype(given.dtype).itemsize * len(given.values) <= MAX_LABEL_BYTES:
-            labels = np.array(given.values, given.dtype)
-            if labels.tolist() == list(given.values) and np.array_equal(np.unique(labels), labels):
-                return labels
-    raise InputError(f"{file}: labels are not sorted values of type {given.dtype!r}; save the model again")
-
-
-def _score(own: Bundle, fold: FoldManifest, score: Score | None) -> FittedScore:
-    named = score if fold.score is None else SCORES[fold.score]
-    assert named is not None  # noqa: S101 - refused before
-    components = components_of(named)
-    learnt = tuple(
-        tuple(own.take_all(f"score.{p}.{m}.") for m in range(len(fold.members))) if component.learn else ()
-        for p, component in enumerate(components)
-    )
-    weights = own.take("score.weights", (fusion_of(named).n_numbers * len(components),), np.float64)
-    return FittedScore(fold.score, score, learnt, weights)
-
-
-def _calibration(own: Bundle, fold: FoldManifest, task: Task, score: FittedScore, n: int) -> Calibration:
-    groups = own.take("calibration.groups", (n,), np.int64)
-    label_index = _label_index(own, "calibration.label_index", n, task)
-
-    def scores(name: str) -> CalibrationScores:
-        components = own.take(f"{name}.components", (n, len(score.learnt)))
-        return CalibrationScores(components, own.take(f"{name}.scores", (n,)), groups, label_index)
-
-    modes = [component.label_modes(task) for component in score.components]
-    unlabelled = all(False in mode for mode in modes)
-    return Calibration(scores("labelled"), scores("unlabelled") if unlabelled else None, fold.grouped)
-
-
-def _normal(own: Bundle, task: Task, size: int) -> Normal:
-    rows = own.take("normal.rows", (None,), np.int64)
-    n = len(rows)
-    if n == 0:
-        raise InputError(f"{own.file}: there are no normal samples; the file is damaged, save the model again")
-    return Normal(
-        own.take("normal.inputs", (n, size)),
-        own.take("normal.features", (n, task.n_scored, None)),
-        _label_index(own, "normal.label_index", n, task),
-        rows,
-        own.take("normal.view_nll", (n, task.n_scored)),
-    )
-
-
-def _places(own: Bundle, n_members: int) -> Places | None:
-    if "places.mean" not in own.arrays:
-        return None
-    mean = own.take("places.mean", (n_members, None), np.float64)
-    size = mean.shape[1]
-    whitening = own.take("places.whitening", (n_members, size, size), np.float64)
-    return Places(mean, whitening, own.take("places.usual", (n_members,), np.float64))
-
-
-def _label_index(own: Bundle, name: str, n: int, task: Task) -> Array | None:
-    if task.labels is None:
-        return None
-    index = own.take(name, (n,), np.int64)
-    if ((index < 0) | (index >= len(task.labels))).any():
-        raise InputError(f"{own.file}: array {name!r} names labels that there are not; save the model again")
-    return index
-
-
-def _try(file: Path, model: FittedModel) -> None:
-    """Score blank samples: what a score learnt has no fixed form, so this finds arrays that do not fit together."""
-    size = math.prod(model.inputs.shape)
-    if size > MAX_TRIED:  # a damaged file must not ask for memory
-        return
-    labels = np.zeros(1) if model.task.labels is None else model.task.labels[: max(1, MAX_TRIED // size)]
-    try:
-        with np.errstate(all="ignore"):
-            for n in (2, 3):  # an array that happens to fit 2 samples does not fit 3
-                kind = np.float32 if model.inputs.standardises else np.uint8
-                blanks = np.zeros((n * len(labels), *model.inputs.shape), kind)
-                model.p_value(blanks, np.repeat(labels, n))
-                if all(fold.calibration.unlabelled is not None for fold in model.folds):
-                    model.p_value(blanks[:n])
-            for fold in model.folds:
-                if fold.normal is not None:
-                    np.subtract(fold.normal.features[:1], fold.outputs(blanks[:1]).features)  # of one form
-                if fold.places is not None:
-                    unusual_places(fold.members, fold.places, blanks[:1])
-    except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, AssertionError) as error:
-        raise InputError(f"{file}: the arrays do not fit together ({error}); save or fit the model again") from error
+def digest_of(manifest: bytes, arrays: bytes, own: str = UNKNOWN) -> str:
+    """Return the SHA-256 of both members, the manifest with `UNKNOWN` in place of its own digest, `own`."""
+    return hashlib.sha256(manifest.replace(own.encode(), UNKNOWN.encode(), 1) + arrays).hexdigest()
