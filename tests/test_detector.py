@@ -140,7 +140,7 @@ def test_without_any_option_digits_it_was_not_shown_are_found(mnist):
 @pytest.mark.parametrize("score", ANY_NETWORK)
 @pytest.mark.parametrize(
     ("data", "n_members"),
-    [(kinds(), 1), (kinds(), 3), ((signals(), None), 1), (pictures(), 2)],
+    [(kinds(), 1), (kinds(), 3), ((signals(), None), 1), (pictures(110), 2)],
     ids=["vectors", "vectors, three networks", "signals without labels", "pictures, two networks"],
 )
 def test_a_samples_score_never_depends_on_its_batch(data, n_members, score):

@@ -115,7 +115,7 @@ def test_pooling_takes_the_temperature_into_each_member(draw):
 
 @pytest.mark.parametrize("score", [name for name in SCORES if name != "changed-place" and name not in OF_SIGNALS])
 def test_an_ensemble_scores_with_every_score(score):
-    inputs, labels = pictures()
+    inputs, labels = pictures(60)
     detector = quick(n_members=2, task="labels+rotations", score_function=score, temperature=2.0).fit(inputs, labels)
     model, report = detector.model, detector.model_.report
     references, held_out = (
