@@ -429,8 +429,8 @@ def test_many_files_with_one_reason_are_one_line_and_masks_do_not_stop_a_strict_
     assert "anomalous files, because it is beside a folder of normal files" in out
     assert "12 of 36 files are left out." in out
     assert err.splitlines() == [
-        "left out: 12 files, such as ground_truth/crack/0.png: is a mask that marks defects, not a picture to judge, "
-        "because its folder is called ground_truth; with --pattern it would be read"
+        "left out: ground_truth/crack/0.png (and 11 other files): is a mask that marks defects, not a picture to "
+        "judge, because its folder is called ground_truth; with --pattern it would be read"
     ]
     code, _, err = command("check", tmp_path / "test" / "good" / "0.png", "--window", "3")
     assert code == 2

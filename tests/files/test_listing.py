@@ -354,7 +354,8 @@ def test_what_was_found_is_taken_for_something(tmp_path):
 
 def test_reasons_are_counted_with_an_example():
     reasons = {f"{n}.wav": f"has {n} samples, too few" for n in range(9)} | {"x.wav": "is no sound"}
-    assert grouped(reasons) == "9 files, such as 0.wav: has 0 samples, too few; x.wav: is no sound"
+    assert grouped(reasons) == "0.wav (and 8 other files): has 0 samples, too few; x.wav: is no sound"
+    assert grouped({"a": "is gone", "b": "is gone"}, what="machines") == "a (and 1 other machine): is gone"
     assert grouped({}) == ""
     assert grouped({letter: letter for letter in "abcd"}).endswith("; …")
 

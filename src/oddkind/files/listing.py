@@ -226,16 +226,15 @@ def labelled(files: Sequence[Entry], on_refused: Callable[[str, str], None] | No
 
 
 def grouped(reasons: Mapping[str, str], most: int = 3, *, what: str = "files") -> str:
-    """Summarise why files, or `what` else is named, cannot be used: each reason with their number and an example."""
+    """Summarise why files, or `what` else is named, cannot be used: each reason with an example and their number."""
     kinds: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         kinds.setdefault(re.sub(r"\d+(\.\d+)?", "#", reason), []).append(name)
-    lines = [
-        f"{names[0]}: {reasons[names[0]]}"
-        if len(names) == 1
-        else f"{len(names)} {what}, such as {names[0]}: {reasons[names[0]]}"
-        for names in sorted(kinds.values(), key=len, reverse=True)
-    ]
+    lines = []
+    for first, *others in sorted(kinds.values(), key=len, reverse=True):
+        n = len(others)
+        also = f" (and {n} other {what if n > 1 else what.removesuffix('s')})" if n else ""
+        lines.append(f"{first}{also}: {reasons[first]}")
     return "; ".join(lines[:most]) + ("; …" if len(lines) > most else "")
 
 
