@@ -62,9 +62,10 @@ def is_mapped(array: Array) -> bool:
     return isinstance(base, mmap.mmap)
 
 
-def batches(n: int) -> list[slice]:
-    """Split n rows into slices of at most `BATCH_SIZE` rows."""
-    return [slice(start, start + BATCH_SIZE) for start in range(0, n, BATCH_SIZE)]
+def batches(n: int, size: int | None = None) -> list[slice]:
+    """Split n rows into slices of at most `size` rows, by default `BATCH_SIZE`."""
+    size = size or BATCH_SIZE
+    return [slice(start, start + size) for start in range(0, n, size)]
 
 
 def digests(rows: Array) -> Array:

@@ -18,7 +18,7 @@ from oddkind.files.blocks import cutting, in_blocks, with_blocks
 from oddkind.files.listing import Entry, labelled
 from oddkind.files.reading import read
 from oddkind.files.score import learnt_mark, promise_problem
-from oddkind.files.source import Source, resolved
+from oddkind.files.source import Source, like_recordings, resolved
 from oddkind.fitting import fit_together
 from oddkind.front_end_choice import PICTURE, choose_front_end
 from oddkind.model.conformal import min_calibration_size, pool
@@ -83,6 +83,8 @@ def fit_files(
         on_progress=lambda done: on_progress("reading", chosen + (1 - chosen) * done),
     )
     assert samples.files is not None  # noqa: S101 - read fills it in
+    if (doubt := like_recordings(source, samples.inputs.shape[1:])) is not None:
+        warnings.warn(doubt, ConcernWarning, stacklevel=2)
     labels = samples.labels if samples.labels is not None and len(np.unique(samples.labels)) > 1 else None
     units = np.arange(len(samples)) if samples.groups is None else samples.groups
     kinds = np.zeros(len(samples)) if labels is None else labels

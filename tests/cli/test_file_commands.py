@@ -63,7 +63,8 @@ def test_a_model_is_fitted_saved_used_and_evaluated(command, data, tmp_path):
     assert "was fitted to 48 files, of which 9 files or groups were held out." in out
     assert load(model).false_alarm_rate == 0.1
     code, out, err = command("score", model, data, "--out", scores)
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.startswith("48 of 72 files are among those that the model was fitted to; their scores, p-values and")
     assert "contains 72 files, of which" in out
     printed = command("score", model, data)[1]
     assert_array_equal(printed.splitlines(), scores.read_text(encoding="utf-8").splitlines())
@@ -87,6 +88,20 @@ def test_a_model_is_fitted_saved_used_and_evaluated(command, data, tmp_path):
     )
     assert "at a false-alarm rate of 0.5" in loose
     assert "at a false discovery rate of 0.1" in strict
+
+
+def test_nothing_is_written_if_no_file_can_be_judged(command, fitted, tmp_path):
+    model, out, new = tmp_path / "fan.oddkind", tmp_path / "scores.csv", tmp_path / "new"
+    save(fitted, model)
+    out.write_text("of yesterday")
+    new.mkdir()
+    for number in range(2):
+        (new / f"{number}.wav").write_text("not a sound")
+    for words in (("score", model, new, "--out", out), ("score", model, new, "--json"), ("explain", model, new)):
+        code, printed, err = command(*words)
+        assert (code, printed) == (2, "")
+        assert "no file can be judged; 0.wav (and 1 other file): is not a recording" in err
+    assert out.read_text() == "of yesterday"
 
 
 def test_explain_prints_lines_or_json_and_draws(command, data, fitted, tmp_path):
@@ -129,7 +144,7 @@ def test_a_model_with_folds_is_written_and_scores_evaluates_and_explains_files(c
     assert fitted.task.labels.tolist() == sorted(LABELS)
     assert fitted.folds[0].report.calibration_rows.size == 10 * 4  # ten files of four windows
     code, out, err = command("score", model, data, "--out", scores)
-    assert (code, err) == (0, "")
+    assert (code, err.startswith("48 of 72 files are among those that the model was fitted to")) == (0, True)
     assert "contains 72 files" in out
     lines = [json.loads(line) for line in command("score", model, data, "--json")[1].splitlines()]
     assert {line["promised"] for line in lines} == {True}
@@ -192,8 +207,8 @@ def test_a_rate_that_cannot_be_promised_raises_no_alarm_and_is_one_line_in_every
     strict = "--false-alarm-rate", "0.001"
     for words in (("score", "--out", scores), ("score",), ("evaluate",), ("explain", "--most", "1")):
         code, out, err = command(words[0], model, data, *words[1:], *strict)
-        (line,) = err.splitlines()
-        assert code == 0
+        line, *learnt = err.splitlines()
+        assert (code, len(learnt)) == (0, words[0] == "score")
         assert line.startswith("oddkind: no alarm is raised: a false-alarm rate of 0.001 takes at least 999 held-out")
         assert out
     assert "True" not in scores.read_text(encoding="utf-8")
@@ -204,7 +219,7 @@ def test_a_rate_that_cannot_be_promised_raises_no_alarm_and_is_one_line_in_every
     assert facts["rows"][0]["auc"] > 0.9
     assert json.loads(command("explain", model, data, *strict, "--json")[1])["promised"] is False
     code, out, err = command("score", model, data, *strict, "--false-discovery-rate", "0.3", "--out", scores)
-    assert (code, err) == (0, "")  # that is another promise
+    assert (code, "no alarm is raised" in err) == (0, False)  # that is another promise
     for rate in ("0", "1"):
         code, out, err = command("score", model, data, "--false-alarm-rate", rate)
         assert (code, out, len(err.splitlines())) == (2, "", 1)

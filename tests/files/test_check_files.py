@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from problems import LABELS, RATE, listed, record
+from problems import LABELS, RATE, listed, quick, record
 
-from oddkind import Entry, InputError, check_files, source_of
+from oddkind import ConcernWarning, Entry, InputError, check_files, fit_files, source_of
 
 
 def test_files_are_counted_by_split_label_and_condition(data):
@@ -81,6 +81,28 @@ def test_a_file_that_cannot_be_read_is_reported_or_raises(tmp_path):
     assert [*refused] == ["b.wav"]
     with pytest.raises(InputError, match=r"^b\.wav: is not a recording"):
         check_files(files, source_of(tmp_path))
+
+
+def test_samples_that_were_perhaps_meant_otherwise_are_named(tmp_path, draw):
+    for number in range(8):
+        np.save(tmp_path / f"{number}.npy", draw.normal(size=1000))
+    source = source_of(tmp_path)
+    files = source.entries(tmp_path)[0]
+    said = "each sample is a row of 1000 numbers, which are compared one by one; if the rows are recordings, name"
+    assert said in {issue["kind"]: issue["message"] for issue in check_files(files, source)["issues"]}["recordings"]
+    with pytest.warns(ConcernWarning, match=said):
+        fit_files(files, source, quick(epochs=1), folds=None)
+    recordings = source_of(tmp_path, sample_rate=1000)
+    assert "recordings" not in [issue["kind"] for issue in check_files(files, recordings)["issues"]]
+
+
+def test_whole_tables_as_samples_are_named(tmp_path, draw):
+    for number in range(3):
+        (tmp_path / f"{number}.csv").write_text("a,b\n" + "".join(f"{x},{-x}\n" for x in draw.normal(size=50)))
+    for window, said in ((None, True), (10, False)):
+        source = source_of(tmp_path, window=window)
+        messages = [issue["message"] for issue in check_files(source.entries(tmp_path)[0], source)["issues"]]
+        assert any(text.startswith("each file is one sample of 50 rows") for text in messages) is said
 
 
 def test_missing_values_and_gaps_in_time_of_tables_are_issues(tmp_path, draw):

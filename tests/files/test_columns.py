@@ -143,6 +143,7 @@ def test_a_column_of_truth_says_whether_a_file_is_anomalous(tmp_path, text, trut
 
 def test_a_column_of_truth_goes_by_its_name():
     assert truth_column(["a", "Anomaly", "fault"]) == "Anomaly"
+    assert truth_column(["a", "Defect", "b"]) == "Defect"
     assert truth_column(["a", "changepoint", "default"]) is None
 
 
@@ -154,6 +155,31 @@ def test_the_clock_shows_the_usual_step_gaps_and_where_it_goes_back(tmp_path):
     numbers = read_clock(logs(tmp_path, "at,a\n0,1\n2,1\n4,1\n"), Dialect(), "at")
     assert numbers == Clock(None, (), ())
     assert read_clock(logs(tmp_path, "at,a\nx,1\ny,1\n"), Dialect(), "at") is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "step"),
+    [
+        (("11.03.2024 08:00:00", "11.03.2024 08:00:10", "11.03.2024 08:00:20"), 10),
+        (("31.01.2024 23:59:59,5", "01.02.2024 00:00:00,0", "01.02.2024 00:00:00,5"), 0.5),
+        (("1/30/2024 8:00", "1/31/2024 8:00", "2/1/2024 8:00"), 86400),
+        (("2024/3/1", "2024/3/2", "2024/3/3"), 86400),
+        (("08:00:00.25", "08:00:00.50", "08:00:00.75"), 0.25),
+        (("32.13.2024", "33.13.2024", "34.13.2024"), None),
+        (("11.03.2024 08:00", "yesterday", "11.03.2024 08:02"), None),
+    ],
+    ids=str,
+)
+def test_times_are_read_as_they_are_written_in_many_countries(tmp_path, texts, step):
+    files = logs(tmp_path, "at;a\n" + "".join(f"{text};{n}\n" for n, text in enumerate(texts)))
+    clock = read_clock(files, Dialect(delimiter=";"), "at")
+    assert clock == (None if step is None else Clock(pytest.approx(step), (), ()))
+
+
+def test_rows_with_the_same_rounded_time_are_counted(tmp_path):
+    rows = [f"2024-03-11T08:00:{second:02},1\n" for second in range(20) for _ in range(10)]
+    clock = read_clock(logs(tmp_path, "at,a\n" + "".join(rows)), Dialect(), "at")
+    assert (clock.step, clock.goes_back) == (0.1, ())
 
 
 def test_named_columns_are_read_and_must_exist(tmp_path, draw):

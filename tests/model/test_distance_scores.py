@@ -14,7 +14,9 @@ from scoring import (
 )
 from sklearn.covariance import LedoitWolf
 
+from oddkind import SCORES, Outputs
 from oddkind.model.distance_scores import apart, distance_score
+from oddkind.model.signal_statistics import signal_statistics
 
 
 def described(name, outputs, normal):
@@ -87,3 +89,19 @@ def test_how_far_two_samples_of_a_label_are_apart_is_the_root_of_the_mean_square
 
 def test_equal_samples_are_not_apart():
     assert apart({"reference": np.ones((5, 2), np.float32), "starts": np.array([0, 5])}) == 0
+
+
+def test_a_channel_that_never_varied_is_not_decided_by_rounding(draw):
+    """The last digit of single precision is no anomaly; a change as large as those of other channels is one."""
+
+    def outputs(change):
+        signals = np.concatenate([draw.normal(size=(100, 1, 32)), np.zeros((100, 1, 32))], 1)
+        signals[:, 1, ::2] += change
+        statistics = signal_statistics(signals.astype(np.float32))
+        return Outputs(np.zeros((100, 1, 1)), np.zeros((100, 1, 1)), np.zeros((100, 1), int), None, None, statistics)
+
+    score = SCORES["whitened-statistics-distance"]
+    learnt = score.learn(outputs(0), 1.0)
+    usual, rounded, changed = (score.compute(outputs(change), learnt, 1.0) for change in (0, 2e-7, 1))
+    assert np.median(rounded) < 1.1 * np.median(usual)
+    assert changed.min() > 3 * usual.max()

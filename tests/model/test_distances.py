@@ -62,6 +62,17 @@ def test_neighbour_distances_are_the_smallest_of_cdist(draw, k):
         assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_one_normal_sample_far_from_all_others_leaves_their_distances_exact(draw):
+    """Candidates are found in single precision, around a middle that it must not move."""
+    reference = np.vstack([np.full((1, 20), 1e6), draw.normal(size=(200, 20))]).astype(np.float32)
+    vectors, scales = draw.normal(size=(50, 20)).astype(np.float32), np.ones(201)
+    exact = cdist(vectors.astype(float), reference.astype(float))
+    assert_allclose(neighbour_distances(vectors, reference, 1)[:, 0], exact.min(1), rtol=1e-6)
+    assert_allclose(local_distances(vectors, reference, scales), exact.min(1), rtol=1e-6)
+    found = joint_distance(vectors, vectors[:, None], reference, reference[:, None])
+    assert_allclose(found, 2**0.5 * exact.min(1), rtol=1e-6)
+
+
 @pytest.mark.parametrize("k", [1, 7])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_neighbour_distances_of_many_vectors_are_those_of_scikit_learn(draw, k, offset):

@@ -157,6 +157,35 @@ def test_a_copy_of_a_held_out_sample_is_not_compared_with_that_one(draw, name, w
     assert (found[:, fitted.fuse.counts(fitted.weights)] > 1e-3).all()
 
 
+@pytest.mark.parametrize("name", ["input-distance", "local-input-distance"])
+def test_a_copy_with_another_label_is_compared_within_its_own(draw, name):
+    task = Task(np.arange(2), ("as it is",), 1)
+
+    def outputs(labels):
+        inputs = (draw.normal(size=(len(labels), 4)) + 10 * labels[:, None]).astype(np.float32)
+        return Outputs(np.zeros((len(labels), 1, 2)), np.zeros((len(labels), 1, 3)), labels[:, None], inputs)
+
+    normal, held_out = outputs(np.arange(40) % 2), outputs(np.arange(6) % 2)
+    held_out.inputs[1] = held_out.inputs[0]
+    fitted = learn_score(name, SCORES[name], [normal], 1.0).extended([held_out])
+    found = fitted.of_held_out([held_out], np.arange(6), 1.0, task, with_labels=True)
+    assert_allclose(found, fitted([held_out], 1.0), rtol=1e-6)
+    assert found[1] > 5 * found[0]
+
+
+def test_held_out_samples_without_others_to_be_compared_with_have_finite_scores(draw):
+    """A file cannot hold infinity."""
+    normal, held_out = outputs_of(draw, 60), outputs_of(draw, 1100)
+    held_out.targets[:] = normal.targets[0]
+    alone = replace(normal, targets=normal.targets.copy())
+    alone.targets[1:] = (alone.targets[0] + 1) % alone.logits.shape[2]
+    fitted = learn_score("input-distance", SCORES["input-distance"], [alone], 1.0).extended([held_out])
+    task = Task(np.arange(normal.logits.shape[2]), ("as it is",), 1)
+    found = fitted.of_held_out([held_out], np.zeros(1100, int), 1.0, task, with_labels=True)
+    assert np.isfinite(found).all()
+    assert found.min() > 1e300
+
+
 @pytest.mark.parametrize("name", ["input-distance", "input-distance-to-all"])
 def test_with_held_out_samples_it_is_the_score_that_would_be_learnt_from_all(draw, name):
     normal, others, new = (outputs_of(draw, n, views=1) for n in (60, 9, N))

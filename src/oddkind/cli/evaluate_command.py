@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from oddkind.cli.options import Cache, Data, Follow, Json, Label, Normal, Pattern, Rate, SavedModel, Strict, opened
-from oddkind.cli.terminal import listing, print_json, progress_bars, show, table_of, three_digits
+from oddkind.cli.terminal import listing, need_some, print_json, progress_bars, show, table_of, three_digits
 from oddkind.naming import on_one_line
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def evaluate(
         verdicts = score_files(
             wanted, fitted, cache=cache, on_refused=refuse, on_progress=lambda done: update("scoring", done)
         )
+        need_some(verdicts, refused)
         rows, kept = evaluate_files(wanted, verdicts), promise(wanted, verdicts, fitted)
     means = {name: harmonic([getattr(row, name) for row in rows[1:]]) for name in ("auc", "partial_auc")}
     if json:

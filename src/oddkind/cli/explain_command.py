@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from oddkind.cli.options import Cache, Data, Follow, Json, Label, Pattern, Rate, SavedModel, Strict, opened
-from oddkind.cli.terminal import listing, print_json, progress_bars
+from oddkind.cli.terminal import listing, need_some, print_json, progress_bars
 
 app = typer.Typer()
 
@@ -39,13 +39,14 @@ def explain(
             model, data, false_alarm_rate, strict=strict, follow=follow, pattern=pattern, label=label
         )
         found = explain_files(files, fitted, most=most, cache=cache, on_refused=refuse, on_progress=update)
+        need_some(found, refused)
         if out is not None:
             write_pictures(found, fitted, out)
     if json:
         promised = promise_problem(fitted) is None
         print_json({"files": [as_json(of) for of in found], "refused": refused, "promised": promised})
         return
-    print(*map(as_text, found), *([] if found else ["No file could be read."]), sep="\n\n")
+    print(*map(as_text, found), sep="\n\n")
     if len(files) > len(found):
         which = "This is the" if len(found) == 1 else f"These are the {len(found)}"
         print(f"\n{which} most anomalous of {len(files)} {judged(fitted)}; --most changes the number.")

@@ -11,7 +11,7 @@ import typer
 
 from oddkind.cli.evaluate_command import SMALL_CHANCE
 from oddkind.cli.options import Cache, Data, Follow, Label, Pattern, Rate, SavedModel, Strict, check_writable, opened
-from oddkind.cli.terminal import listing, progress_bars
+from oddkind.cli.terminal import listing, need_some, progress_bars
 from oddkind.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def score(
         )
     with progress_bars("scoring") as update:
         from oddkind.files.evaluate import alarm_excess
-        from oddkind.files.score import judged, promise_problem, score_files
+        from oddkind.files.score import judged, learnt_before, promise_problem, score_files
         from oddkind.files.shards import Shard
         from oddkind.files.write import write_verdicts
 
@@ -82,6 +82,8 @@ def score(
             on_refused=refuse,
             on_progress=lambda done: update("scoring", done),
         )
+        need_some(verdicts, refused)
+        again = learnt_before(files, fitted)
     promised = false_discovery_rate is not None or promise_problem(fitted) is None
     write_verdicts(verdicts, out, as_json=json, promised=promised)
     if out is not None:
@@ -90,6 +92,8 @@ def score(
         if false_discovery_rate is not None:
             rate = f"a false discovery rate of {false_discovery_rate:g}"
         print(f"{out} contains {len(verdicts)} {judged(fitted)}, of which {odd} are anomalous at {rate}.")
+    if again:
+        print(learnt_line(len(again), len(verdicts), judged(fitted)), file=sys.stderr)
     if (excess := alarm_excess(files, verdicts, fitted)) is not None and excess.chance < SMALL_CHANCE:
         print(excess_line(excess), file=sys.stderr)
     listing(refused)
@@ -139,6 +143,14 @@ def parts_told(out: Path, found: Scored, fitted: Model | CrossModel, shard: str 
     return (
         f"{out} has {found.n_scored} more {judged(fitted)}{of}, of which {found.n_anomalous} are anomalous at a "
         f"false-alarm rate of {fitted.false_alarm_rate:g}{before}."
+    )
+
+
+def learnt_line(n: int, of: int, what: str) -> str:
+    """Explain that files were scored that the model was fitted to."""
+    return (
+        f"{n} of {of} {what} are among those that the model was fitted to; their scores, p-values and decisions say "
+        "nothing about new ones. 'oddkind evaluate' leaves them out."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,14 @@ def columns_left_out(columns: dict[str, str]) -> list[str]:
     """Name the columns of tables that are not read, and why."""
     lines = [on_one_line(f"column left out: {name}: {reason}") for name, reason in columns.items()]
     return [*lines, "--columns names the columns to read instead."] if lines else []
+
+
+def need_some(found: Sequence[object], refused: dict[str, str]) -> None:
+    """Refuse to go on if no file could be judged."""
+    from oddkind.files.listing import grouped
+
+    if refused and not found:
+        raise InputError(f"no file can be judged; {grouped(refused)}")
 
 
 def listing(refused: dict[str, str]) -> None:

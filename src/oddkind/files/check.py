@@ -19,7 +19,7 @@ from oddkind.files.listing import Entry, labelled
 from oddkind.files.pictures import form_of
 from oddkind.files.reading import read
 from oddkind.files.sounds import is_array, look_at, resampling
-from oddkind.files.source import Source, looks, lost, resolved
+from oddkind.files.source import Source, like_recordings, looks, lost, resolved
 from oddkind.files.tables import read_signal
 from oddkind.language import Message
 from oddkind.model.conformal import min_calibration_size
@@ -90,7 +90,7 @@ def check_files(
         issues += _of_pictures(whole, source, grey_was_chosen=chosen.grey is not None)
     clock, late = _of_time(whole, source)
     issues += late + _of_gaps(whole, source)
-    issues += _of_lengths(whole, chosen, source, len(n_of))
+    issues += _of_lengths(whole, chosen, source, len(n_of), samples.inputs.shape[1:])
     return {
         "taken": [{"found": found, "taken_for": meant, "files": n} for (found, meant), n in sorted(taken.items())],
         "settings": source.model_dump(mode="json", exclude={"left_out"}),
@@ -101,9 +101,18 @@ def check_files(
     }
 
 
-def _of_lengths(files: Sequence[Entry], chosen: Source, source: Source, n_blocks: int) -> list[Issue]:
-    """Name the lengths of windows and blocks that were chosen because none were given."""
+def _of_lengths(
+    files: Sequence[Entry], chosen: Source, source: Source, n_blocks: int, shape: Sequence[int]
+) -> list[Issue]:
+    """Name the lengths of samples [shape], windows and blocks that were chosen because none were given."""
     found = []
+    if (doubt := like_recordings(source, shape)) is not None:
+        found.append(Issue("recordings", doubt))
+    if source.kind == "tables" and source.window is None and not source.front_end:
+        message = (
+            f"each file is one sample of {shape[-1]} rows, because all files have the same length; --window cuts them"
+        )
+        found.append(Issue("window", message))
     if source.kind == "tables" and source.window is not None and chosen.window is None:
         length, _ = source.window_samples()
         message = (

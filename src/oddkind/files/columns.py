@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
@@ -26,9 +27,19 @@ TIME = {
 }
 INDEX = {"index", "idx", "id", "row", "no", "nr", "seq", "sequence", "counter", "count", "sample", "step", "unnamed: 0"}
 # Names that say of a row that it is anomalous, and others that hold an answer and no measurement.
-TRUTH = {"anomaly", "anomalous", "is_anomaly", "outlier", "is_outlier", "attack", "fault", "faulty", "is_fault"}
+TRUTH = {
+    *("anomaly", "anomalous", "is_anomaly", "outlier", "is_outlier", "attack", "fault", "faulty", "is_fault"),
+    *("defect", "defective", "is_defect", "is_defective"),
+}
 ANSWERS = TRUTH | {"label", "labels", "class", "target", "failure", "changepoint", "change_point", "ground_truth"}
 NORMAL_VALUES = {"0", "0.0", "normal", "ok", "good", "healthy", "false", "no", "none", ""}
+# A date, a time of the day, or both, as text.
+WRITTEN = (
+    r"(?:(?P<a>\d{1,4})[-./](?P<b>\d{1,2})[-./](?P<c>\d{1,4}))?[T ]*"
+    r"(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}(?:[.,]\d+)?))?)?"
+)
+# Which of the three numbers of a date are year, month and day; the first that is possible counts.
+ORDERS = (0, 1, 2), (2, 1, 0), (2, 0, 1)
 NUMBERED = re.compile(r"column \d+")  # what columns of files without a header are called
 # A column without a telling name is an index only if a file of at least this many rows shows it.
 MIN_ROWS = 32
@@ -143,19 +154,55 @@ def read_clock(files: Sequence[tuple[str, Path]], dialect: Dialect, column: str)
                 steps[name] = np.diff(times)
     if not steps:
         return None
-    usual = float(np.median(np.concatenate([*steps.values()])))
+    every = np.concatenate([*steps.values()])
+    usual = float(np.median(every))
     backwards = [f"{name}, row {(own < 0).argmax() + 2}" for name, own in steps.items() if (own < 0).any()]
     late = {name: own > LARGEST_STEP * usual for name, own in steps.items()} if usual > 0 else {}
     gaps = [f"{name}, row {own.argmax() + 2}" for name, own in late.items() if own.any()]
+    changes = np.flatnonzero(every > 0)
+    if usual == 0 and len(changes) > 1:  # several rows have the same time, which was rounded
+        usual = float(np.median(every[changes]) / np.median(np.diff(changes)))
     return Clock(usual if known else None, tuple(backwards), tuple(gaps))
 
 
 def _moments(column: pa.ChunkedArray) -> tuple[Array, bool]:
-    """Return the times of rows, and whether they are in seconds; none if they cannot be computed with."""
+    """Return the times of rows since the first, and whether they are in seconds; none if they cannot be read."""
+    column = column.drop_null()
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        moments = column.drop_null().cast(pa.timestamp("ns", getattr(column.type, "tz", None))).cast(pa.int64())
-        return np.asarray(moments.to_numpy()) / 1e9, True
-    return (as_floats(column.drop_null()) if is_number(column.type) else np.empty(0)), False
+        moments = column.cast(pa.timestamp("ns", getattr(column.type, "tz", None))).cast(pa.int64()).to_numpy()
+        return (moments - moments[:1]) / 1e9, True
+    if is_number(column.type):
+        return as_floats(column), False
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return (_written(column), True) if is_text else (np.empty(0), False)
+
+
+def _written(column: pa.ChunkedArray) -> Array:
+    """Return the times of rows in seconds since the first from texts such as 11.03.2024 08:00:00,5; none if one is not.
+
+    Of the orders that dates can have, that one is taken in which time goes back most seldom.
+    """
+    found = pc.extract_regex(column.combine_chunks(), f"^{WRITTEN}$")
+    if found.null_count or not len(found):
+        return np.empty(0)
+    fields = {name: pc.struct_field(found, name).to_numpy(zero_copy_only=False) for name in "abc"}
+    of_day = np.zeros(len(found))
+    for name, seconds in (("hour", 3600), ("minute", 60), ("second", 1)):
+        text = pc.replace_substring(pc.struct_field(found, name), ",", ".")
+        of_day += seconds * pc.if_else(pc.equal(text, ""), "0", text).cast(pa.float64()).to_numpy()
+    if not any(fields["a"]):
+        return of_day - of_day[0] if all(pc.struct_field(found, "hour").to_pylist()) else np.empty(0)
+    numbers = [fields[name].astype(str) for name in "abc"]
+    possible = []
+    for year, month, day in ORDERS:
+        with suppress(ValueError):
+            long = np.char.str_len(numbers[year]) == 4
+            if long.all():
+                parts = (numbers[year], np.char.zfill(numbers[month], 2), np.char.zfill(numbers[day], 2))
+                dates = np.array(["-".join(part) for part in zip(*parts, strict=True)], "datetime64[s]")
+                times = (dates - dates[0]).astype(float) + of_day - of_day[0]
+                possible.append(times)
+    return min(possible, key=lambda times: int((np.diff(times) < 0).sum()), default=np.empty(0))
 
 
 def truth_column(names: Sequence[str]) -> str | None:

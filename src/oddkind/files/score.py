@@ -10,6 +10,7 @@ import functools
 import hashlib
 import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,25 @@ def learnt_by(model: FittedModel) -> Callable[[Entry], bool]:
         return any(begin < stop and start < end for begin, end in spans.get(fingerprint(entry.path), ()))
 
     return learnt
+
+
+def learnt_before(files: Sequence[Entry], model: FittedModel) -> list[Entry]:
+    """Return the files, or blocks, that a model learnt from or held out and that still have the name they had then.
+
+    Only files of such names are compared by their content, so that an archive is not read twice.
+    """
+    names = {_own_name(name) for name, _ in file_source(model)["files"]}
+    was_learnt, found = learnt_by(model), []
+    for entry in files:
+        if _own_name(entry.name) in names:
+            with suppress(InputError):  # reading it names the reason
+                found += [entry] if was_learnt(entry) else []
+    return found
+
+
+def _own_name(name: str) -> str:
+    """Return the name of a file without its folders; of a block that of its file."""
+    return name.rpartition("/")[2].partition(",")[0]
 
 
 def fingerprint(file: Path) -> str:

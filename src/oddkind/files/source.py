@@ -37,11 +37,13 @@ from oddkind.files.pictures import Form, common_form, form_of, losses
 from oddkind.files.remote import fetched_ahead
 from oddkind.files.sounds import sample_rate_of, seconds_of_recording
 from oddkind.files.tables import columns_of, count_rows
+from oddkind.language import Message
 
 T = TypeVar("T")
 
 # As many pictures or sounds, evenly spread over a data set, determine how all are read.
 MAX_EXAMINED_FILES = 1000
+RECORDING = 1000  # so many numbers in a row are rather a recording than features
 
 FrontEndName = Literal["log-mel", "spectrum", "envelope", "mel-spectrogram"]
 # From this rate on, the rows of tables are samples of a vibration, whose spectrum says more than its values.
@@ -267,6 +269,17 @@ def source_of(data: Path, *, follow: bool = False, **settings: Any) -> Source:
     return source
 
 
+def like_recordings(source: Source, shape: Sequence[int]) -> str | None:
+    """Say that arrays are compared number by number, though they are as long as recordings; None if they are not."""
+    if source.kind != "arrays" or len(shape) != 1 or shape[0] < RECORDING:
+        return None
+    return Message(
+        "each sample is a row of {n} numbers, which are compared one by one; if the rows are recordings, name their "
+        "rate in Hz with --sample-rate",
+        n=shape[0],
+    )
+
+
 def changed(source: Source, settings: Mapping[str, object]) -> Source:
     """Return settings, some of them changed; None changes nothing."""
     return source.model_copy(update={name: value for name, value in settings.items() if value is not None})
@@ -417,7 +430,12 @@ def rate_of_clock(files: Sequence[Entry], dialect: Dialect, column: str | None) 
     tables = [(entry.name, entry.path) for entry in _spread(files)]
     clock = None if column in (None, "none") else read_clock(tables, dialect, str(column))
     if clock is None or not clock.step:
-        why = "no column is time" if clock is None else f"the unit of column {column!r} is not known"
+        if column in (None, "none"):
+            why = "no column is time"
+        elif clock is None:
+            why = f"the time in column {column!r} is not written in a way that can be read"
+        else:
+            why = f"the unit of column {column!r} is not known"
         raise InputError(f"{why}, so lengths of time cannot be used; name the rows per second with --sample-rate")
     return 1 / float(f"{clock.step:.9g}")
 

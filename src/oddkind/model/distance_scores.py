@@ -29,8 +29,8 @@ Space = Literal["inputs", "values", "statistics", "features"]
 FLOOR = 0.03
 # So much is added to the deviations by which numbers are divided, so that one that never varies does not decide alone.
 LEAST_DEVIATION = 0.001
-# Inputs with more numbers than this are not whitened: their covariance would take longer than the network.
-MAX_WHITENED_FEATURES = 1024
+# Vectors with more numbers than this are not whitened: their covariance would take longer than the network.
+MAX_WHITENED_NUMBERS = 2048
 
 # The usual distances are those of at most about this many samples.
 MAX_USUAL = 1000
@@ -77,12 +77,14 @@ class Distance:
             normal = replace(normal, targets=np.zeros((len(normal), 1), int))
         order, arrays = by_class(normal)
         if self.space == "statistics":
-            arrays["floors"] = FLOOR * np.median(_statistics(normal)[:, N_LEVELS:], 0) + 1e-9
+            usual = np.median(_statistics(normal)[:, N_LEVELS:], 0)
+            # A channel that never varies is compared with one that varies as the standardised signals do.
+            arrays["floors"] = FLOOR * np.where(usual > 0, usual, 1)
         vectors = self._described(normal, arrays)
         if self.space in ("statistics", "values"):
             arrays |= {"means": vectors.mean(0), "deviations": vectors.std(0) + LEAST_DEVIATION}
             vectors = (vectors - arrays["means"]) / arrays["deviations"]
-        if self.whiten and vectors.shape[1] <= 2 * MAX_WHITENED_FEATURES:
+        if self.whiten and vectors.shape[1] <= MAX_WHITENED_NUMBERS:
             index = np.unique(self._classes(normal), return_inverse=True)[1]
             arrays["whitening"] = whitening(vectors, index, shrink=True)
         arrays["reference"] = _whitened(vectors, arrays)[order]
@@ -113,7 +115,8 @@ class Distance:
         order = by_class(normal)[0] if self.labelled else np.arange(len(normal))
         of = order if normal.groups is None else normal.groups[order]
         rows = np.arange(0, len(order), -(-len(order) // MAX_USUAL))
-        found = self._among_others(arrays, of, rows, of[rows], within=True)
+        parts = np.searchsorted(arrays["starts"], rows, "right") - 1
+        found = self._among_others(arrays, of, rows, of[rows], parts)
         return found[np.isfinite(found)]
 
     def extend(self, arrays: Arrays, held_out: Outputs) -> Arrays:
@@ -147,7 +150,8 @@ class Distance:
         assert rows is not None  # noqa: S101 - it is extended
         among = np.full(len(extended["reference"]), -1)
         among[rows[::-1]] = index[::-1]  # the group of the first of copies, which is the one that was added
-        return self._among_others(extended, among, rows, index, within=with_labels and self.labelled)
+        parts = np.searchsorted(extended["classes"], self._classes(held_out)) if with_labels and self.labelled else None
+        return self._among_others(extended, among, rows, index, parts)
 
     def _placed(self, outputs: Outputs, arrays: Arrays) -> Array:
         vectors = self._described(outputs, arrays)
@@ -177,15 +181,22 @@ class Distance:
         """How many nearest ones of n count."""
         return 3 if n > MANY_ROWS and not self.local else 1
 
-    def _among_others(self, arrays: Arrays, groups: Array, rows: Array, own_groups: Array, *, within: bool) -> Array:
-        """Compare rows [n] of the reference, of groups [R], with those of other groups, `within` labels or not."""
+    def _among_others(
+        self, arrays: Arrays, groups: Array, rows: Array, own_groups: Array, parts: Array | None
+    ) -> Array:
+        """Compare rows [n] of the reference, of groups [R], with those of other groups.
+
+        `parts` [n]: the number of the label among whose samples each is compared, which may be another than that of the
+        row, if the row is a copy with another label; None: all are compared with all.
+        """
         bounds, found = [0, len(groups)], np.empty(len(rows))
-        for start, stop in pairwise(arrays["starts"].tolist() if within else bounds):
-            own, part = (start <= rows) & (rows < stop), slice(start, stop)
+        for number, (start, stop) in enumerate(pairwise(bounds if parts is None else arrays["starts"].tolist())):
+            own, part = np.ones(len(rows), bool) if parts is None else parts == number, slice(start, stop)
+            skip = np.where((start <= rows) & (rows < stop), rows - start, -1)[own]
             scales = arrays["scales"][part] if self.local else None
             k, vectors = self._count(stop - start), arrays["reference"][rows[own]]
             found[own] = among_others(
-                vectors, own_groups[own], arrays["reference"][part], groups[part], k, scales, rows[own] - start
+                vectors, own_groups[own], arrays["reference"][part], groups[part], k, scales, skip
             )
         return found
 

@@ -7,6 +7,7 @@ import numpy as np
 from oddkind.arrays import Array
 
 ROWS, REFERENCE_ROWS = 256, 1024  # the block of a product that stays in the cache
+MIDDLE_ROWS = 33  # the middle of so many vectors is amid all
 FEWEST_ROWS = 16
 # OpenBLAS computes products of at most this many multiplications in one thread. More threads would mostly wait for each
 # other in products as small as these.
@@ -107,7 +108,7 @@ def among_others(
     """Mean distance of vectors [N, D] to the k nearest of [R, D] of other groups, each divided by its scale [R]; [N].
 
     The groups are those of the vectors [N] and of the reference [R]; `skip` int [N]: a row that each vector is not
-    compared with. The mean is infinite for vectors with fewer than k others.
+    compared with, or −1. The mean is infinite for vectors with fewer than k others.
     """
     found = np.full(len(vectors), np.inf)
     if len(reference) < k:
@@ -122,7 +123,8 @@ def among_others(
         apart = np.sqrt(apart.clip(min=0)) / (1.0 if scales is None else scales)
         apart[own_groups[block, None] == groups] = np.inf
         if skip is not None:
-            apart[np.arange(len(own)), skip[block]] = np.inf
+            there = np.flatnonzero(skip[block] >= 0)
+            apart[there, skip[block][there]] = np.inf
         found[block] = np.partition(apart, k - 1, axis=1)[:, :k].mean(1)
     return found
 
@@ -136,7 +138,7 @@ def local_distances(vectors: Array, reference: Array, scales: Array, skip: Array
     greatest, a product with two more coordinates. Their quotients are then computed exactly.
     """
     k, n = min(1 + MORE, len(reference)), len(vectors)
-    middle = reference[:REFERENCE_ROWS].mean(0)
+    middle = _middle(reference)
     a = (np.pad(vectors, ((0, max(0, FEWEST_ROWS - n)), (0, 0)), "edge") - middle).astype(np.float32)
     a = np.hstack([a, np.square(a).sum(1, keepdims=True), np.ones((len(a), 1), np.float32)])
     nearest, most = np.zeros((len(a), k), int), np.full((len(a), k), -np.inf, np.float32)
@@ -182,8 +184,7 @@ def _candidates(shared: Array, views: Array, reference_shared: Array, reference_
     a·b − ‖b‖² / 2 is greatest, a product with one more coordinate.
     The products of the shared vectors are computed once for all views.
     """
-    # Numbers near 0 lose less to rounding; any point near the samples will do.
-    middle, view_middle = reference_shared[:REFERENCE_ROWS].mean(0), reference_views[:REFERENCE_ROWS].mean(0)
+    middle, view_middle = _middle(reference_shared), _middle(reference_views)
 
     def centred(one: Array, each: Array) -> tuple[Array, Array]:
         """Single precision, [n, D] and [V, n, E + 1] with room for one more coordinate."""
@@ -213,6 +214,11 @@ def _candidates(shared: Array, views: Array, reference_shared: Array, reference_
                     here += products
                 _keep_best(here, start, most[view, rows], nearest[view, rows])
     return np.sort(nearest[:, :n], axis=2)
+
+
+def _middle(reference: Array) -> Array:
+    """Return a point amid vectors [R, …]: what is near it loses less to rounding, and a few far ones do not move it."""
+    return np.asarray(np.median(reference[:: -(-len(reference) // MIDDLE_ROWS)], axis=0))
 
 
 def _keep_best(values: Array, start: int, most: Array, nearest: Array) -> None:

@@ -109,7 +109,8 @@ class FittedScore:
             pairs = zip(learnt, held_out, strict=True)
             return mean_of([score.left_out(arrays, outputs, groups, with_labels) for arrays, outputs in pairs])
 
-        return self._of_each(n, compute)
+        # One with too few others to be compared with is infinitely far, which no file can hold.
+        return np.nan_to_num(self._of_each(n, compute))
 
 
 def _weights_of_distances(

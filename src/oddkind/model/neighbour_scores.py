@@ -9,7 +9,6 @@ import numpy as np
 
 from oddkind.arrays import Array
 from oddkind.errors import InputError
-from oddkind.model.distance_scores import MAX_WHITENED_FEATURES
 from oddkind.model.distances import (
     joint_distance,
     local_scales,
@@ -22,6 +21,9 @@ from oddkind.model.distances import (
 )
 from oddkind.model.outputs import Outputs, mean_of
 from oddkind.model.score import Arrays, Score, by_class, some_numbers, within_label
+
+# Inputs with more numbers than this are not whitened: their covariance would take longer than the network.
+MAX_WHITENED_FEATURES = 1024
 
 
 def neighbours(k: int = 1, metric: str = "cosine") -> Score:

@@ -10,6 +10,8 @@ from oddkind.arrays import Array, batches
 
 # The first so many statistics are levels; the others are amplitudes.
 N_LEVELS = 3
+# So many numbers of signals are described at a time, because each takes several times its memory.
+NUMBERS_AT_ONCE = 1 << 20
 
 
 def signal_statistics(signals: Array) -> Array:
@@ -25,7 +27,7 @@ def signal_statistics(signals: Array) -> Array:
     octaves = [(low, high) for low, high in pairwise(ends) if low <= length // 2]
     window = np.sin(np.pi * np.arange(length) / length) ** 2
     found = np.empty((n, N_LEVELS + 2 + len(octaves), channels), np.float32)
-    for rows in batches(n):
+    for rows in batches(n, max(1, NUMBERS_AT_ONCE // (channels * length))):
         x = signals[rows].astype(float)
         mean = x.mean(-1)
         varies = x - mean[..., None]
