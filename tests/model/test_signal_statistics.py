@@ -1,5 +1,6 @@
 """What describes a signal: known answers, and what does not matter."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -53,6 +54,16 @@ def test_channels_are_described_one_by_one_and_many_signals_as_each_alone(draw):
     for row in (0, 4095, 4096, 4999):
         np.testing.assert_array_equal(signal_statistics(signals[row : row + 1])[0], found[row])
     np.testing.assert_array_equal(signal_statistics(signals[:, 1:])[:, :, 0], found[:, :, 1])
+
+
+def test_long_signals_are_described_some_at_a_time(draw):
+    signals = draw.normal(size=(200, 4, 8192)).astype(np.float32)
+    tracemalloc.start()
+    found = signal_statistics(signals)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * signals.nbytes
+    np.testing.assert_array_equal(signal_statistics(signals[-1:])[0], found[-1])
 
 
 def test_silence_has_no_amplitude():

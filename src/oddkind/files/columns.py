@@ -185,23 +185,21 @@ def _written(column: pa.ChunkedArray) -> Array:
     found = pc.extract_regex(column.combine_chunks(), f"^{WRITTEN}$")
     if found.null_count or not len(found):
         return np.empty(0)
-    fields = {name: pc.struct_field(found, name).to_numpy(zero_copy_only=False) for name in "abc"}
     of_day = np.zeros(len(found))
     for name, seconds in (("hour", 3600), ("minute", 60), ("second", 1)):
         text = pc.replace_substring(pc.struct_field(found, name), ",", ".")
         of_day += seconds * pc.if_else(pc.equal(text, ""), "0", text).cast(pa.float64()).to_numpy()
-    if not any(fields["a"]):
-        return of_day - of_day[0] if all(pc.struct_field(found, "hour").to_pylist()) else np.empty(0)
-    numbers = [fields[name].astype(str) for name in "abc"]
+    of_day -= of_day[0]
+    numbers = [pc.struct_field(found, name).to_numpy(zero_copy_only=False).astype(str) for name in "abc"]
+    if (numbers[0] == "").all():
+        return of_day if all(pc.struct_field(found, "hour").to_pylist()) else np.empty(0)
     possible = []
     for year, month, day in ORDERS:
-        with suppress(ValueError):
-            long = np.char.str_len(numbers[year]) == 4
-            if long.all():
-                parts = (numbers[year], np.char.zfill(numbers[month], 2), np.char.zfill(numbers[day], 2))
+        if (np.char.str_len(numbers[year]) == 4).all():
+            parts = numbers[year], np.char.zfill(numbers[month], 2), np.char.zfill(numbers[day], 2)
+            with suppress(ValueError):  # there is no such date
                 dates = np.array(["-".join(part) for part in zip(*parts, strict=True)], "datetime64[s]")
-                times = (dates - dates[0]).astype(float) + of_day - of_day[0]
-                possible.append(times)
+                possible.append((dates - dates[0]).astype(float) + of_day)
     return min(possible, key=lambda times: int((np.diff(times) < 0).sum()), default=np.empty(0))
 
 

@@ -61,14 +61,7 @@ def to_evaluate(files: Sequence[Entry], model: FittedModel) -> list[Entry]:
             f"none of {len(files)} files is known to be normal or anomalous; name the normal ones with --normal"
         )
     was_learnt = learnt_by(model)
-
-    def is_fresh(entry: Entry) -> bool:
-        try:
-            return not was_learnt(entry)
-        except InputError:  # reading it names the reason
-            return True
-
-    fresh = [entry for entry in wanted if is_fresh(entry)]
+    fresh = [entry for entry in wanted if not was_learnt(entry)]
     if not fresh:
         raise InputError(f"the model learnt from all {len(wanted)} files; evaluate it on others")
     return fresh

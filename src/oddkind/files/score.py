@@ -10,7 +10,6 @@ import functools
 import hashlib
 import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -235,7 +234,10 @@ def learnt_mark(entry: Entry) -> str:
 
 
 def learnt_by(model: FittedModel) -> Callable[[Entry], bool]:
-    """Return a function that says whether a model learnt from a file or held it out, at least a window of it."""
+    """Return a function that says whether a model learnt from a file or held it out, at least a window of it.
+
+    Of a file that cannot be read it says no; who reads it is told the reason.
+    """
     spans: dict[str, list[tuple[float, float]]] = {}
     for mark in file_source(model)["learnt"]:
         digest, *span = mark.split()
@@ -243,7 +245,11 @@ def learnt_by(model: FittedModel) -> Callable[[Entry], bool]:
 
     def learnt(entry: Entry) -> bool:
         start, stop = entry.windows or (0, np.inf)
-        return any(begin < stop and start < end for begin, end in spans.get(fingerprint(entry.path), ()))
+        try:
+            digest = fingerprint(entry.path)
+        except InputError:
+            return False
+        return any(begin < stop and start < end for begin, end in spans.get(digest, ()))
 
     return learnt
 
@@ -254,12 +260,8 @@ def learnt_before(files: Sequence[Entry], model: FittedModel) -> list[Entry]:
     Only files of such names are compared by their content, so that an archive is not read twice.
     """
     names = {_own_name(name) for name, _ in file_source(model)["files"]}
-    was_learnt, found = learnt_by(model), []
-    for entry in files:
-        if _own_name(entry.name) in names:
-            with suppress(InputError):  # reading it names the reason
-                found += [entry] if was_learnt(entry) else []
-    return found
+    was_learnt = learnt_by(model)
+    return [entry for entry in files if _own_name(entry.name) in names and was_learnt(entry)]
 
 
 def _own_name(name: str) -> str:

@@ -110,7 +110,7 @@ class FittedScore:
             return mean_of([score.left_out(arrays, outputs, groups, with_labels) for arrays, outputs in pairs])
 
         # One with too few others to be compared with is infinitely far, which no file can hold.
-        return np.nan_to_num(self._of_each(n, compute))
+        return np.minimum(self._of_each(n, compute), np.finfo(float).max)
 
 
 def _weights_of_distances(
